@@ -1,0 +1,34 @@
+# make report: everything, from a fresh clone to runs/demo/report.html.   make test: the tests.
+# Paths are relative and quoted, so that a checkout in a folder with a space in its name works too.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: setup report test lab bench figures clean
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; 'make PYTHON=python3.12 ...' names another one."; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+report: .venv/installed
+	$(PY) run.py demo
+
+test: .venv/installed
+	$(PY) -m ruff check .
+	$(PY) -m pytest
+
+lab: .venv/installed
+	$(PY) -m jupyterlab notebooks
+
+bench: .venv/installed
+	$(PY) benchmarks/training_speed.py
+
+figures: .venv/installed
+	$(PY) run.py demo --publish figures
+
+clean:
+	rm -rf runs .pytest_cache .ruff_cache

