@@ -590,6 +590,7 @@ class Spectrum:
     """Eigenvalues of a covariance (1/N) in decreasing order, none negative.
 
     `all_eigenvalues`: the first rank_bound = min(C, N-1) of them; all further ones are zero, computed ones rounding.
+    Fewer can be real: a 1x1 convolution of 40 channels gives pooled features of rank 40, whatever its C.
     `trace`: total variance, from the data itself. `images` N, `channels` C, `top_k` as asked for.
     """
 
@@ -1036,7 +1037,7 @@ def plot_non_positive_shares(table: pd.DataFrame, *, ax: Axes | None = None) -> 
     ax.set_xticks(range(len(layers)), layers, rotation=20, ha="right")
     ax.set(xlabel="layer, from input to output", ylabel="share of values ≤ 0", ylim=(0, 1))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.legend(frameon=False, fontsize=8, loc="best")
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
 
 
@@ -1053,7 +1054,8 @@ def plot_channel_shares(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.tick_params(axis="x", rotation=20)
     handles, names = ax.get_legend_handles_labels()
-    ax.legend(handles, [scenario_style(name)["label"] for name in names], frameon=False, fontsize=8)
+    ax.legend(handles, [scenario_style(name)["label"] for name in names], frameon=False, fontsize=8,
+              loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
 
 

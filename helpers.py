@@ -17,6 +17,7 @@ import os
 import pickle
 import platform
 import re
+import textwrap
 import time
 import urllib.error
 import urllib.request
@@ -33,7 +34,7 @@ import seaborn as sns
 import timm
 import torch
 import torchvision
-from IPython.display import HTML, Code, Image, display
+from IPython.display import HTML, Image, Markdown, display
 from PIL import Image as PILImage
 from sklearn.metrics import average_precision_score, confusion_matrix
 from torch import nn
@@ -84,9 +85,11 @@ RULES = {
 
 def nearest(word: str, legal: Iterable[str]) -> str:
     """Text for an error message: the legal names that come nearest to `word`, or all of them when none is near."""
-    legal = [str(name) for name in legal]
-    near = difflib.get_close_matches(str(word).lower(), legal, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"legal are {', '.join(legal[:40])}."
+    named = {str(name).lower(): str(name) for name in legal}
+    near = difflib.get_close_matches(str(word).lower(), named, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(repr(named[name]) for name in near)}?"
+    return f"legal are {', '.join(list(named.values())[:40])}."
 
 
 def natural_sort(names: Iterable[str]) -> list[str]:
@@ -280,7 +283,7 @@ def _file_hash(path: Path) -> str:
 def show_source(*functions: Callable) -> None:
     """Display the source of helpers, highlighted, so that the page shows the method it uses."""
     for function in functions:
-        display(Code(inspect.getsource(function), language="python"))
+        display(Markdown(f"```python\n{textwrap.dedent(inspect.getsource(function))}```"))
 
 
 def environment() -> pd.DataFrame:
@@ -648,7 +651,7 @@ class Trainer:
         while True:
             try:
                 self.optimizer.zero_grad(set_to_none=True)
-                logits, loss = self._accumulate(images, targets)
+                logits, loss = self.loss_and_gradients(images, targets)
                 break
             except torch.OutOfMemoryError:
                 if self.micro_batch == 1:
@@ -660,7 +663,8 @@ class Trainer:
         self.scheduler.step()
         return logits, loss
 
-    def _accumulate(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+    def loss_and_gradients(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """Logits and mean loss of a batch; the gradients of its micro-batches add up in the weights."""
         total, logits, loss_sum = self.class_weights[targets].sum(), [], 0.0
         for part, wanted in zip(images.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
@@ -714,7 +718,7 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
     from, to the same numbers as without an interruption: all chance of an epoch follows from its number and the seed.
     History: epoch, train_loss, val_loss, train_accuracy, val_accuracy, train_/val_mean_class_accuracy, train_/val_
     accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are those of the augmented
-    images, seen while the network learnt. `after_epoch` is called with each row.
+    images, seen while the network learnt; validation is scored in float32. `after_epoch` is called with each row.
     """
     trainer = Trainer(model, train, recipe, len(classes), precision)
     if checkpoint is not None and checkpoint.exists():
@@ -728,7 +732,7 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
             torch.manual_seed(recipe.seed * 100_003 + epoch)
             train.generator.manual_seed(recipe.seed * 100_003 + epoch)
             train_loss, train_pairs = trainer.train_epoch(train, bar)
-            probabilities, val_losses = predict(model, val, precision=precision)
+            probabilities, val_losses = predict(model, val)
         val_pairs = np.stack([val.dataset.targets, probabilities.argmax(1)], 1)
         row = {"epoch": epoch, "train_loss": train_loss, "val_loss": float(val_losses.mean()),
                **_accuracies("train", train_pairs, classes), **_accuracies("val", val_pairs, classes),
@@ -876,6 +880,12 @@ def search_head(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Re
     return study
 
 
+def apply_search(recipe: Recipe, best: Mapping[str, float]) -> Recipe:
+    """The recipe with the settings that `search_head` found; the layers before the head keep the rate they had."""
+    rate = recipe.learning_rate * recipe.backbone_factor
+    return recipe.changed({**best, "backbone_factor": rate / best["learning_rate"]})
+
+
 def trial_table(study) -> pd.DataFrame:
     """number, state, score, seconds, then a column a parameter, for all trials of an Optuna study."""
     table = study.trials_dataframe(attrs=("number", "state", "value", "duration", "params"))
@@ -943,6 +953,17 @@ def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, n_resamp
         table[[f"{name}_low", f"{name}_high"]] = [
             np.nanquantile(row, tails) if np.isfinite(row).any() else [math.nan] * 2 for row in values]
     return table
+
+
+def readable_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The table of `class_metrics` for a page: each measure beside its 95 % interval."""
+    shown = metrics[["class", "support"]].copy()
+    for name, title in (("accuracy", "accuracy"), ("average_precision", "average precision")):
+        shown[title] = metrics[name]
+        shown[f"{title}: 95 % interval"] = [
+            f"{low:.3f} to {high:.3f}" if math.isfinite(low) else "–"
+            for low, high in metrics[[f"{name}_low", f"{name}_high"]].to_numpy()]
+    return shown
 
 
 def resampled_average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -1090,5 +1111,6 @@ def plot_confusion(predictions: pd.DataFrame, classes: Sequence[str], *, ax: plt
     sns.heatmap(share, annot=counts if len(classes) <= 20 else None, fmt="d", cmap="Blues", vmin=0, vmax=1,
                 square=True, xticklabels=list(classes), yticklabels=list(classes),
                 cbar_kws={"label": "share of the true class"}, ax=ax)
+    ax.tick_params(axis="y", rotation=0)
     ax.set(xlabel="predicted", ylabel="true")
     return ax

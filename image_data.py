@@ -397,10 +397,10 @@ def _draw_split(free: pd.DataFrame, counts: Sequence[int], seed: int) -> pd.Seri
     quota = pd.DataFrame({"val": _apportion(used, counts[1]), "test": _apportion(used, counts[2])})
     quota.insert(0, "train", used - quota["val"] - quota["test"])
     needed = [split for split, count in zip(SPLITS, counts, strict=True) if count]
-    small = quota.index[(quota[needed] < 1).any(axis=1)]
-    if len(small):
-        raise ValueError(f"The class {small[0]!r} is too small ({sizes[small[0]]} images) to have one in each of "
-                         f"{', '.join(needed)}: add images, remove the class, or change SPLIT.")
+    for label, row in quota[needed].iterrows():
+        if row.min() < 1:
+            raise ValueError(f"The class {label!r} with its {sizes[label]} images would have none in {row.idxmin()}: add "
+                             "images to it, remove it, or give that part a larger share in SPLIT.")
     split = pd.Series("", index=free.index)
     for _, group in sorted(free.dropna(subset=["group"]).groupby("group"), key=lambda item: (-len(item[1]), item[0])):
         need = group["label"].value_counts()

@@ -30,6 +30,7 @@ from jinja2 import DictLoader
 from latex2mathml.converter import convert as to_mathml
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
 import helpers
@@ -140,7 +141,7 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, object], log:
     log.write(f"\n== {notebook.stem}\n")
     start = time.perf_counter()
     papermill.execute_notebook(str(notebook), str(folder / notebook.name), own, kernel_name="python3", progress_bar=False,
-                               stdout_file=log, stderr_file=log.file, log_output=False)
+                               stdout_file=log, stderr_file=log.file, extra_arguments=["--log-level=40"])
     log.write(f"== {notebook.stem}: {helpers.duration(time.perf_counter() - start)}\n")
 
 
@@ -210,7 +211,11 @@ TEMPLATE = """
 {%- block codecell scoped -%}<section class="cell">{{ super() }}</section>{%- endblock -%}
 {%- block in_prompt -%}{%- endblock -%}
 {%- block input -%}
-<details class="code"><summary>code</summary>{{ cell.source | highlight_code(metadata=cell.metadata) }}</details>
+{%- set tags = cell.metadata.get("tags", []) -%}
+<details class="code"{% if "injected-parameters" in tags %} open{% endif %}>
+{%- set names = {"parameters": "code: the defaults", "injected-parameters": "code: the parameters of this run"} -%}
+<summary>{{ names.get(tags[0], "code") if tags else "code" }}</summary>
+{{ cell.source | highlight_code(metadata=cell.metadata) }}</details>
 {%- endblock -%}
 {%- block output_area_prompt -%}{%- endblock -%}
 {%- block empty_in_prompt -%}{%- endblock -%}
@@ -228,18 +233,22 @@ PAGE = """<!DOCTYPE html>
 STYLE = """
 body{font:16px/1.55 system-ui,"Segoe UI",Roboto,"Helvetica Neue",Arial,"DejaVu Sans",sans-serif;color:#1d1d1f;
 margin:0 auto;max-width:1080px;padding:1.5rem 1.5rem 6rem}
-h1{font-size:2rem;line-height:1.2;margin:2.5rem 0 .6rem}h2{font-size:1.4rem;margin:2.2rem 0 .5rem;border-top:1px solid #ddd;
-padding-top:1.2rem}h3{font-size:1.1rem}nav h2{border:0;padding:0;margin-top:1rem}nav ul{margin:.2rem 0;padding-left:1.3rem}
+h1{font-size:2rem;line-height:1.2;margin:2.5rem 0 .6rem}
+h2{font-size:1.4rem;margin:2.2rem 0 .5rem;border-top:1px solid #ddd;padding-top:1.2rem}
+h3{font-size:1.1rem}nav h2{border:0;padding:0;margin-top:1rem}nav ul{margin:.2rem 0;padding-left:1.3rem}
 nav{background:#f6f7f9;border-radius:8px;padding:.4rem 1.2rem 1rem;columns:2;column-gap:3rem}nav h2{column-span:all}
 nav ul ul{font-size:.93rem}nav li{break-inside:avoid}main>article+article{border-top:4px solid #1d1d1f;margin-top:4rem}
-a{color:#0b5cad}.anchor-link{visibility:hidden;text-decoration:none;margin-left:.3em}h2:hover .anchor-link{visibility:visible}
+a{color:#0b5cad}.anchor-link{visibility:hidden;text-decoration:none;margin-left:.3em}
+h2:hover .anchor-link{visibility:visible}
 img{max-width:100%;height:auto;display:block;margin:.6rem 0}
 .note{background:#fff4d6;border-left:4px solid #e69f00;padding:.5rem 1rem;margin:.8rem 0}
 details.code{margin:.3rem 0}details.code>summary{cursor:pointer;color:#70757c;font-size:.8rem;user-select:none}
 pre{font:13px/1.45 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-x:auto;margin:.3rem 0;
-padding:.6rem .8rem;background:#f6f7f9;border-radius:6px}.output_stream pre,.output_text pre{background:none;padding:.2rem 0;
-white-space:pre-wrap}.output_error pre{background:#fdecea}
-.output_html{overflow-x:auto}table{border-collapse:collapse;font-size:.88rem;margin:.6rem 0;font-variant-numeric:tabular-nums}
+padding:.6rem .8rem;background:#f6f7f9;border-radius:6px}
+.output_stream pre,.output_text pre{background:none;padding:.2rem 0;white-space:pre-wrap}
+.output_error pre{background:#fdecea}
+.output_html{overflow-x:auto}
+table{border-collapse:collapse;font-size:.88rem;margin:.6rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #e4e6ea}thead th{border-bottom:2px solid #9aa0a6}
 table.numbers td{text-align:right}table.numbers td:first-child,table.numbers th:first-child{text-align:left}
 table.numbers th{text-align:right}math{font-size:1.05em}math[display=block]{margin:.7rem 0}
@@ -266,7 +275,7 @@ def _markdown(source: str) -> str:
 def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     """Write the executed notebooks as one self-contained HTML page; raises ValueError if it would load anything."""
     exporter = HTMLExporter(template_file="report.html.j2", extra_loaders=[DictLoader({"report.html.j2": TEMPLATE})],
-                            filters={"markdown2html": _markdown})
+                            filters={"markdown2html": _markdown}, preprocessors=[CoalesceStreamsPreprocessor(enabled=True)])
     bodies, contents = [], []
     for path in notebooks:
         body, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4))

@@ -1,0 +1,33 @@
+"""Small sets of images that the tests share; drawn anew for each session, seconds of work."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import demo_scenes
+
+os.environ.setdefault("MPLBACKEND", "agg")
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """A folder of 120 drawn scenes, 20 a class; never changed by a test."""
+    return demo_scenes.write_demo_set(tmp_path_factory.mktemp("scenes") / "set", n_images=120, seed=3)
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """make_folder({"cats": 3, "dogs": 4}): a folder of class folders with different noise images of 12×10 pixels."""
+    def make(sizes, name="images"):
+        rng = np.random.default_rng(0)
+        for label, count in sizes.items():
+            (tmp_path / name / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / name / label / f"{number}.png")
+        return tmp_path / name
+    return make

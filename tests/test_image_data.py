@@ -1,0 +1,345 @@
+"""Images: layouts, decoding, duplicates, the split and its proof, transforms and loaders, at their limits."""
+
+import multiprocessing
+import shutil
+import socket
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import helpers
+import image_data
+
+GRAY = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
+
+
+def table_of(folder, tmp_path, **options):
+    source = image_data.open_dataset(str(folder), data=tmp_path / "data")
+    return image_data.image_table(source, cache=tmp_path / "cache", **options)
+
+
+# ---------------------------------------------------------------------------------------- sources
+
+def test_class_folders_without_hidden_ones(make_folder, tmp_path):
+    folder = make_folder({"class 10": 2, "class 2": 3, "Apple": 2, ".ipynb_checkpoints": 2, "__MACOSX": 1})
+    (folder / "class 2" / ".hidden.png").write_bytes(b"x")
+    (folder / "class 2" / "Thumbs.db").write_bytes(b"x")
+    source = image_data.open_dataset(str(folder), data=tmp_path)
+    assert source.classes == ["Apple", "class 2", "class 10"]
+    assert len(source.files) == 7 and (source.files["given"] == "").all()
+
+
+@pytest.mark.parametrize("names, given", [
+    (("train", "val"), {"train", "val"}), (("train", "test"), {"train", "test"}), (("Training", "valid"), {"train", "val"})])
+def test_folders_with_given_parts(make_folder, tmp_path, names, given):
+    make_folder({"a": 6, "b": 6}, name=f"set/{names[0]}")
+    make_folder({"a": 2, "b": 2}, name=f"set/{names[1]}")
+    source = image_data.open_dataset(str(tmp_path / "set"), data=tmp_path)
+    assert set(source.files["given"]) == given and source.classes == ["a", "b"] and len(source.files) == 16
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_intel_copy_is_merged(make_folder, tmp_path, nested):
+    for part, count in (("seg_train", 5), ("seg_test", 2)):
+        make_folder({"sea": count, "street": count}, name=f"intel/{part}/{part if nested else ''}".rstrip("/"))
+    (tmp_path / "intel" / "seg_pred").mkdir()
+    source = image_data.open_dataset(str(tmp_path / "intel"), data=tmp_path)
+    assert source.classes == ["sea", "street"] and len(source.files) == 14 and (source.files["given"] == "").all()
+
+
+def test_messages_for_folders_that_are_no_data_set(make_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no image"):
+        image_data.open_dataset(str(tmp_path / "empty"))
+    flat = make_folder({"x": 2})
+    with pytest.raises(ValueError, match="images but no class folders"):
+        image_data.open_dataset(str(flat / "x"))
+    with pytest.raises(ValueError, match="one class only, 'x'"):
+        image_data.open_dataset(str(flat))
+    (flat / "hollow").mkdir()
+    with pytest.raises(ValueError, match="'hollow'.*holds no image"):
+        image_data.open_dataset(str(flat))
+    with pytest.raises(ValueError, match="did you mean 'cifar10'"):
+        image_data.open_dataset("cifar_10")
+    assert len(image_data.open_dataset(str(flat / "x"), labels=False).files) == 2
+
+
+def test_digits_and_photo_patches(tmp_path):
+    digits = image_data.open_dataset("digits", data=tmp_path)
+    assert len(digits.files) == 1797 and digits.classes == [str(number) for number in range(10)]
+    first = np.asarray(image_data.load_image(digits.root / "0" / "0000.png"))[..., 0]
+    from sklearn.datasets import load_digits
+    assert np.abs(first - load_digits().images[0] * 255 / 16).max() <= 0.5
+    patches = image_data.open_dataset("photo_patches", data=tmp_path)
+    table, _ = image_data.image_table(patches, cache=tmp_path)
+    assert len(table) == 208 and set(table["width"]) == {48} and table["group"].isna().all()
+
+
+@pytest.mark.parametrize("name, size", [("intel", "346 MB"), ("cifar10", "170 MB"), ("mnist", "12 MB"), ("imagenette", "94 MB")])
+def test_what_cannot_be_fetched_says_so_within_seconds(tmp_path, monkeypatch, name, size):
+    def refuse(*args, **kwargs):
+        raise socket.gaierror("no network in this test")
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="Set DATASET to a folder that holds an own copy") as error:
+        image_data.open_dataset(name, data=tmp_path)
+    assert size in str(error.value) and "https://" in str(error.value) and time.perf_counter() - start < 10
+    assert not (tmp_path / name).exists() and not list(tmp_path.glob(".*"))
+
+
+def test_an_own_copy_of_cifar10(tmp_path):
+    """A hand-made copy in CIFAR-10's own format; torchvision's checksum is set to it."""
+    import hashlib
+    import pickle
+
+    import torchvision
+    folder = tmp_path / "copy" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    def write(name, value):
+        (folder / name).write_bytes(pickle.dumps(value))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+    kind = torchvision.datasets.CIFAR10
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    rng = np.random.default_rng(0)
+    def batch():
+        return {"data": rng.integers(0, 256, (10, 3072), dtype=np.uint8), "labels": list(range(10))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "train_list", [write("data_batch_1", batch())])
+        patch.setattr(kind, "test_list", [write("test_batch", batch())])
+        meta = write("batches.meta", {"label_names": names})
+        patch.setattr(kind, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
+        source = image_data.open_dataset(str(tmp_path / "copy"), data=tmp_path / "data")
+    assert source.classes == names and source.files["given"].value_counts().to_dict() == {"train": 10, "test": 10}
+
+
+# ---------------------------------------------------------------------------------------- decoding
+
+def test_all_modes_become_right_rgb(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "gray16.png")
+    Image.fromarray((ramp // 257).astype(np.uint8)).save(tmp_path / "gray8.png")
+    for name in ("gray16.png", "gray8.png"):
+        pixels = np.asarray(image_data.load_image(tmp_path / name)).astype(int)
+        assert np.abs(pixels - (ramp / 257)[..., None]).max() <= 1, name
+    color = Image.new("RGB", (8, 8), (200, 30, 90))
+    color.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
+    color.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    for name in ("palette.png", "cmyk.jpg"):
+        image = image_data.load_image(tmp_path / name)
+        assert image.mode == "RGB" and np.abs(np.asarray(image).astype(int) - [200, 30, 90]).max() <= 4, name
+    clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    clear.save(tmp_path / "clear.png")
+    assert image_data.load_image(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    image = Image.new("RGB", (20, 10), "white")
+    image.paste("red", (0, 0, 10, 10))
+    exif = image.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    image.save(tmp_path / "turned.png", exif=exif)
+    upright = image_data.load_image(tmp_path / "turned.png")
+    assert upright.size == (10, 20) and upright.getpixel((5, 2)) == (255, 0, 0) and upright.getpixel((5, 17)) == (255, 255, 255)
+
+
+def test_bad_images_are_listed_or_stop(make_folder, tmp_path):
+    folder = make_folder({"a": 3, "b": 3})
+    (folder / "a" / "text.jpg").write_text("no image")
+    whole = (folder / "b" / "0.png").read_bytes()
+    (folder / "b" / "cut.png").write_bytes(whole[:len(whole) // 2])
+    table, bad = table_of(folder, tmp_path)
+    assert list(bad["path"]) == ["a/text.jpg", "b/cut.png"] and len(table) == 6
+    assert bad["reason"][0] == "no image file" and "truncated" in bad["reason"][1]
+    with pytest.raises(ValueError, match="2 of 8 images cannot be decoded, the first is a/text.jpg"):
+        table_of(folder, tmp_path, bad_images="stop")
+
+
+def test_a_second_call_decodes_only_what_has_changed(make_folder, tmp_path, monkeypatch):
+    folder = make_folder({"a": 3, "b": 3})
+    first, _ = table_of(folder, tmp_path)
+    seen = []
+    examine = image_data._examine
+    monkeypatch.setattr(image_data, "_examine", lambda path: seen.append(path.name) or examine(path))
+    second, _ = table_of(folder, tmp_path)
+    pd.testing.assert_frame_equal(first, second)
+    assert seen == []
+    Image.new("RGB", (5, 5)).save(folder / "a" / "1.png")
+    third, _ = table_of(folder, tmp_path)
+    assert seen == ["1.png"] and third.set_index("path").loc["a/1.png", "width"] == 5
+
+
+def test_duplicates_are_found_by_pixels_not_by_files(make_folder, tmp_path):
+    folder = make_folder({"a": 3, "b": 3})
+    Image.open(folder / "a" / "0.png").save(folder / "a" / "again.bmp")  # another format
+    shutil.copy(folder / "b" / "1.png", folder / "a" / "wrong.png")  # another label
+    table, _ = table_of(folder, tmp_path)
+    found = image_data.duplicate_table(table)
+    assert found["group"].nunique() == 2
+    assert set(found[found["conflicting"]]["path"]) == {"a/wrong.png", "b/1.png"}
+    assert image_data.image_marks(table) == {"a/0.png": "† ", "a/again.bmp": "† ", "a/wrong.png": "‡ ", "b/1.png": "‡ "}
+
+
+# ---------------------------------------------------------------------------------------- split
+
+def make_table(sizes, duplicates=()):
+    """A table without files: `sizes` {label: images}; `duplicates` [(path, path)] get the same pixels."""
+    rows = [(f"{label}/{number}", label) for label, size in sizes.items() for number in range(size)]
+    table = pd.DataFrame(rows, columns=["path", "label"]).assign(given="", width=1, height=1)
+    table["sha256"] = [f"pixels of {path}" for path in table["path"]]
+    for first, second in duplicates:
+        table.loc[table["path"] == second, "sha256"] = f"pixels of {first}"
+    shared = table["sha256"].duplicated(keep=False)
+    table["group"] = pd.Series(pd.factorize(table["sha256"].where(shared))[0], dtype="Int64").mask(~shared)
+    return table
+
+
+def test_the_course_split_is_exact():
+    """The Intel scenes' class sizes: 12,034 / 2,000 / 3,000 from the profile's fractions and from counts."""
+    sizes = {"buildings": 2628, "forest": 2745, "glacier": 2957, "mountain": 3037, "sea": 2784, "street": 2883}
+    table = make_table(sizes)
+    for wanted in ([0.706469, 0.117412, 0.176119], [12034, 2000, 3000]):
+        split = image_data.split_images(table, wanted, seed=0)
+        assert split["split"].value_counts().to_dict() == {"train": 12034, "test": 3000, "val": 2000}
+        shares = image_data.class_counts(split).set_index("class").drop("all")
+        for name, size in sizes.items():
+            assert abs(shares.loc[name, "test"] - 3000 * size / 17034) < 1
+            assert abs(shares.loc[name, "val"] - 2000 * size / 17034) < 1
+
+
+def test_split_is_seeded():
+    table = make_table({"a": 50, "b": 30})
+    first, again, other = (image_data.split_images(table, [0.6, 0.2, 0.2], seed=seed)["split"] for seed in (1, 1, 2))
+    assert first.equals(again) and not first.equals(other)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_duplicates_stay_on_one_side_and_sizes_hold(seed):
+    pairs = [("a/0", "a/1"), ("a/0", "a/2"), ("a/3", "b/3"), ("b/4", "b/5"), ("b/6", "a/6"), ("a/7", "a/8")]
+    table = image_data.split_images(make_table({"a": 40, "b": 40}, pairs), [40, 20, 20], seed=seed)
+    assert table["split"].value_counts().to_dict() == {"train": 40, "val": 20, "test": 20}
+    assert (table.groupby("sha256")["split"].nunique() == 1).all()
+    assert image_data.split_overlaps(table)[["shared paths", "shared content"]].to_numpy().sum() == 0
+
+
+def test_the_proof_sees_a_leak():
+    table = image_data.split_images(make_table({"a": 30, "b": 30}), [0.6, 0.2, 0.2], seed=0)
+    train = table.index[table["split"] == "train"][0]
+    test = table.index[table["split"] == "test"][0]
+    table.loc[test, "sha256"] = table.loc[train, "sha256"]
+    overlaps = image_data.split_overlaps(table).set_index("parts")
+    assert overlaps.loc["train and test", "shared content"] == 1 and overlaps["shared paths"].sum() == 0
+
+
+def test_given_test_images_stay_and_their_copies_are_not_used():
+    table = make_table({"a": 30, "b": 30}, [("a/0", "a/29"), ("b/0", "b/1")])
+    table.loc[table["path"].isin(["a/29", "b/29", "a/28", "b/28"]), "given"] = "test"
+    table.loc[table["given"] == "", "given"] = "train"
+    split = image_data.split_images(table, [0.8, 0.1, 0.1], seed=0).set_index("path")["split"]
+    assert (split[["a/29", "b/29", "a/28", "b/28"]] == "test").all() and (split == "test").sum() == 4
+    assert split["a/0"] == "" and split["b/0"] == split["b/1"] != ""
+    table["given"] = table["given"].replace({"test": "val"})
+    again = image_data.split_images(table, [0.8, 0.1, 0.1], seed=0).set_index("path")["split"]
+    assert (again[["a/29", "b/29"]] == "test").all()
+
+
+def test_three_given_parts_are_kept():
+    table = make_table({"a": 10, "b": 10}, [("a/0", "a/1")])
+    table["given"] = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+    split = image_data.split_images(table, [0.8, 0.1, 0.1], seed=0)
+    assert split["split"].tolist() == table["given"].tolist()
+
+
+@pytest.mark.parametrize("sizes, split, message", [
+    ({"a": 30, "b": 30}, [50, 20, 10], "asks for 80 images, but there are 60"),
+    ({"a": 30, "b": 30}, [0.9, 0.01, 0.01], "class 'b' with its 30 images would have none in val"),
+    ({"a": 60, "b": 2}, [0.6, 0.2, 0.2], "class 'b' with its 2 images would have none in (val|test)"),
+    ({"a": 30, "b": 30}, [0.7, 0.5, 0.2], "SPLIT"),
+    ({"a": 30, "b": 30}, [0.7, 0.3], "SPLIT"),
+    ({"a": 30, "b": 30}, [0.7, -0.1, 0.2], "SPLIT"),
+])
+def test_splits_that_cannot_be(sizes, split, message):
+    with pytest.raises(ValueError, match=message):
+        image_data.split_images(make_table(sizes), split, seed=0)
+
+
+def test_sizes_below_the_whole_leave_images_unused():
+    split = image_data.split_images(make_table({"a": 100, "b": 50}), [30, 15, 15], seed=0)
+    assert split["split"].value_counts().to_dict() == {"": 90, "train": 30, "val": 15, "test": 15}
+    assert split[split["split"] != ""]["label"].value_counts().to_dict() == {"a": 40, "b": 20}
+
+
+def test_split_file_gives_back_the_table(tmp_path):
+    table = image_data.split_images(make_table({"NA": 20, "7": 20}, [("7/0", "7/1")]), [0.5, 0.2, 0.2], seed=0)
+    read = image_data.save_split(tmp_path / "split.csv", table)
+    pd.testing.assert_frame_equal(read, table[read.columns].astype({"width": "int64", "height": "int64"}), check_dtype=False)
+    assert set(read["label"]) == {"NA", "7"} and (read["split"] == "").sum() == 4
+
+
+# ---------------------------------------------------------------------------------------- tensors
+
+def test_evaluation_is_fixed_and_the_whole_image():
+    image = Image.new("RGB", (100, 50), "black")
+    image.paste("white", (90, 0, 100, 50))
+    tensor = image_data.make_transform(GRAY, 32)(image)
+    assert tensor.shape == (3, 32, 32) and tensor.dtype == torch.float32
+    assert tensor[:, :, 0].max() == -1 and tensor[:, :, -1].min() > 0.9  # the last column, (1 - 0.5) / 0.5 = 1
+    assert torch.equal(tensor, image_data.make_transform(GRAY, 32)(image))
+
+
+def test_preprocessing_is_that_of_the_weights():
+    image = Image.new("RGB", (40, 40), (255, 0, 51))
+    tensor = image_data.make_transform({"mean": [0.5, 0.4, 0.2], "std": [0.25, 0.2, 0.1], "interpolation": "bicubic"}, 16)(image)
+    assert torch.allclose(tensor.mean((1, 2)), torch.tensor([2.0, -2.0, 0.0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("augmentation", ["light", "strong"])
+def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augmentation):
+    source = image_data.open_dataset(str(scenes))
+    table = source.files.iloc[[0] * 6]  # the same image six times in one batch
+    dataset = image_data.ImageDataset(table, source.root, source.classes, image_data.make_transform(GRAY, 32, augmentation))
+    def draw(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return next(iter(helpers.make_loader(dataset, batch_size=6)))[0]
+    first = draw(0)
+    assert all(not torch.equal(first[0], first[index]) for index in range(1, 6))
+    assert torch.equal(first, draw(0)) and not torch.equal(first, draw(1))
+
+
+def test_unknown_augmentation():
+    with pytest.raises(ValueError, match="did you mean 'strong'"):
+        image_data.make_transform(GRAY, 32, "stronk")
+
+
+def test_order_follows_the_seed_also_with_workers(scenes):
+    source = image_data.open_dataset(str(scenes))
+    dataset = image_data.ImageDataset(source.files, source.root, source.classes, image_data.make_transform(GRAY, 16, "light"))
+    def batches(seed, workers):
+        loader = helpers.make_loader(dataset, batch_size=40, shuffle=True, workers=workers)
+        loader.generator.manual_seed(seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return [images for images, _ in loader]
+    for workers in (0, 1):
+        first, again, other = batches(5, workers), batches(5, workers), batches(6, workers)
+        assert all(map(torch.equal, first, again)) and not torch.equal(first[0], other[0])
+
+
+def test_datasets_can_be_sent_to_spawned_processes(scenes):
+    """macOS and Windows start their workers by spawn: all of the data set must survive pickling there."""
+    source = image_data.open_dataset(str(scenes))
+    dataset = image_data.ImageDataset(source.files.head(4), source.root, source.classes, image_data.make_transform(GRAY, 16))
+    loader = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=1,
+                                         multiprocessing_context=multiprocessing.get_context("spawn"))
+    assert torch.equal(torch.cat([images for images, _ in loader]), torch.stack([dataset[index][0] for index in range(4)]))
+
+
+def test_a_last_batch_of_one_is_dropped_in_training_only():
+    dataset = helpers.TensorImages(torch.zeros(9, 3), [0] * 9)
+    assert [len(batch[1]) for batch in helpers.make_loader(dataset, batch_size=4, shuffle=True)] == [4, 4]
+    assert [len(batch[1]) for batch in helpers.make_loader(dataset, batch_size=4)] == [4, 4, 1]

@@ -1,0 +1,278 @@
+"""run.py, notebook 01 through papermill on a tiny set, the report, and the structure of the notebooks."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import helpers
+import run as runner
+
+TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
+        "LEARNING_RATE": "0.01", "BATCH_SIZE": "16", "INTERACTIVE": "false"}
+BOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
+
+
+def arguments(folder, dataset, **changes):
+    settings = {"RUN": str(folder), "DATASET": str(dataset)} | TINY | {name: str(value) for name, value in changes.items()}
+    return ["demo", "--only", "01", *(word for name, value in settings.items() for word in ("-p", name, value))]
+
+
+def results(folder):
+    return json.loads((folder / "01_results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def flawed(scenes, tmp_path_factory):
+    """The scenes with flaws: a file that is no image, a duplicate, and one image under two labels."""
+    folder = tmp_path_factory.mktemp("flawed") / "scenes"
+    shutil.copytree(scenes, folder)
+    (folder / "sea" / "broken.jpg").write_text("no image")
+    shutil.copy(folder / "forest" / "00001.jpg", folder / "forest" / "copy.jpg")
+    shutil.copy(folder / "street" / "00002.jpg", folder / "buildings" / "wrong.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(flawed, tmp_path_factory):
+    """The folder of one whole run of notebook 01 with its report."""
+    folder = tmp_path_factory.mktemp("runs") / "a run"
+    assert runner.main(arguments(folder, flawed)) == 0
+    return folder
+
+
+# ---------------------------------------------------------------------------------------- the run folder
+
+def test_all_files_of_the_contract_are_there(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"split.csv", "bad_images.csv", "duplicates.csv", "trials.csv", "history.csv", "model.safetensors", "model.json",
+            "predictions_val.csv", "predictions_test.csv", "metrics_val.csv", "metrics_test.csv", "figures", "tables",
+            "01_split_and_classify.ipynb", "01_results.json", "report.html", "run.log"} <= names
+    assert "checkpoint.pt" not in names and not [name for name in names if name.startswith(".")]
+    assert list(pd.read_csv(finished / "bad_images.csv")) == ["path", "reason"]
+    assert list(pd.read_csv(finished / "duplicates.csv")) == ["group", "path", "label", "split", "conflicting"]
+    assert list(pd.read_csv(finished / "trials.csv"))[:4] == ["number", "state", "score", "seconds"]
+    assert list(pd.read_csv(finished / "predictions_test.csv"))[:6] == [
+        "path", "label", "predicted", "confidence", "loss", "prob_buildings"]
+
+
+def test_results_agree_with_the_files(finished):
+    found = results(finished)
+    split, metrics = pd.read_csv(finished / "split.csv"), pd.read_csv(finished / "metrics_test.csv").set_index("class")
+    predictions = pd.read_csv(finished / "predictions_test.csv")
+    assert found["n_images"] == 122 and found["n_bad"] == 1 and found["leaks"] == {"path": 0, "content": 0}
+    assert found["duplicate_groups"] == 2 and found["conflicting_groups"] == 1
+    assert found["split"] == split["split"].value_counts().to_dict() and sum(found["split"].values()) == 122
+    assert found["test"]["accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
+    assert found["test"]["mean_average_precision"] == pytest.approx(metrics.loc["mean", "average_precision"])
+    assert found["reproduced"]["checked"] == found["split"]["test"] and found["reproduced"]["max_difference"] <= 1e-4
+    history = pd.read_csv(finished / "history.csv")
+    assert found["epochs"] == len(history) == 2
+    assert found["val"]["mean_class_accuracy"] == pytest.approx(history["val_mean_class_accuracy"].max())
+
+
+def test_conflicting_labels_are_shown(finished):
+    duplicates = pd.read_csv(finished / "duplicates.csv")
+    assert set(duplicates[duplicates["conflicting"]]["path"]) == {"buildings/wrong.jpg", "street/00002.jpg"}
+    assert (finished / "figures" / "label_conflicts.png").exists()
+    assert "buildings/wrong.jpg" in (finished / "report.html").read_text()
+
+
+def test_a_second_call_uses_what_is_finished(finished, flawed, capsys):
+    stamps = {name: (finished / name).stat().st_mtime_ns for name in ("model.safetensors", "predictions_test.csv", "history.csv")}
+    before = results(finished)
+    assert runner.main(arguments(finished, flawed)) == 0
+    told = capsys.readouterr().out
+    assert "is used again" in told and "predictions_test.csv: read again" in told
+    assert told.strip().splitlines()[-1] == f"report: {finished / 'report.html'}"
+    assert stamps == {name: (finished / name).stat().st_mtime_ns for name in stamps}
+    assert before["test"] == results(finished)["test"]
+
+
+def test_train_false_evaluates_and_refuses_another_split(finished, flawed, tmp_path, capfd):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    assert runner.main(arguments(folder, flawed, TRAIN="false", EPOCHS=9, ARCHITECTURE="resnet18")) == 0
+    assert results(folder)["test"] == results(finished)["test"] and results(folder)["architecture"] == TINY["ARCHITECTURE"]
+    assert runner.main(arguments(folder, flawed, TRAIN="false", SEED=1)) == 1
+    told = capfd.readouterr().err
+    assert "was trained on another split" in told and str(folder / "01_split_and_classify.ipynb") in told
+
+
+# each parameter at another value than its default, with what it must change
+EFFECTS = [
+    ({"EPOCHS": 1, "SEARCH_TRIALS": 0}, lambda new, old, folder: new["epochs"] == 1 and not (folder / "trials.csv").exists()),
+    ({"STRATEGY": "head", "SEED": 5, "AUGMENTATION": "none", "WORKERS": 1},
+     lambda new, old, folder: new["trainable"] < new["parameters"] and new["split"] == old["split"]
+     and not split_of(folder).equals(split_of(old["folder"]))),
+    ({"SPLIT": "[50, 30, 30]", "IMAGE_SIZE": 48, "RANKED_CLASSES": "['sea']", "BATCH_SIZE": 10},
+     lambda new, old, folder: new["split"] == {"train": 50, "val": 30, "test": 30} and new["macs"] > old["macs"]
+     and {path.name for path in (folder / "figures").glob("ranked*")} == {"ranked_sea_highest.png", "ranked_sea_lowest.png"}),
+    ({"ARCHITECTURE": "efficientnet_lite0", "WEIGHTS": "imagenet", "EPOCHS": 3, "PATIENCE": 1, "PRECISION": "float32",
+      "AUGMENTATION": "strong", "DEVICE": "cpu"},
+     lambda new, old, folder: new["architecture"] == "efficientnet_lite0" and new["weights"] == "imagenet"
+     and new["test"]["mean_class_accuracy"] > old["test"]["mean_class_accuracy"]),
+    ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02, "BACKBONE_FACTOR": 0.5,
+      "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "SEARCH_TRIALS": 0},
+     lambda new, old, folder: pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02, 0.02]
+     and json.loads((folder / "model.json").read_text())["recipe"] == {
+         "epochs": 2, "optimizer": "sgd", "learning_rate": 0.02, "backbone_factor": 0.5, "weight_decay": 0.1,
+         "schedule": "constant", "warmup": 0, "label_smoothing": 0.2, "class_weights": True, "patience": 0, "seed": 0}),
+]
+
+
+def split_of(folder):
+    return pd.read_csv(folder / "split.csv").set_index("path")["split"]
+
+
+@pytest.mark.parametrize("changes, effect", EFFECTS, ids=lambda value: "-".join(value) if isinstance(value, dict) else "")
+def test_each_parameter_has_its_effect(finished, flawed, tmp_path, changes, effect):
+    folder = tmp_path / "run"
+    assert runner.main(arguments(folder, flawed, **changes)) == 0
+    assert effect(results(folder), results(finished) | {"folder": finished}, folder)
+
+
+def test_every_parameter_of_notebook_01_is_tried():
+    tried = {name for changes, _ in EFFECTS for name in changes} | set(TINY)
+    elsewhere = {"RUN", "DATASET", "TRAIN"}  # set by every test above
+    only_here = {"DEMO_IMAGES", "BAD_IMAGES"}  # the two tests below
+    assert set(runner.notebook_parameters(BOOKS[0])) == tried | elsewhere | only_here
+
+
+def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed, tmp_path, capfd):
+    folder = tmp_path / "run"
+    assert runner.main(arguments(folder, flawed, BAD_IMAGES="stop")) == 1
+    told = capfd.readouterr().err
+    assert "1 of 123 images cannot be decoded, the first is sea/broken.jpg" in told
+    assert (folder / "01_split_and_classify.ipynb").exists() and str(folder) in told
+    assert not (folder / "01_results.json").exists() and not (folder / "report.html").exists()
+
+
+def test_demo_images(monkeypatch, tmp_path):
+    import image_data
+    source = image_data.open_dataset("demo", demo_images=66, seed=2, data=tmp_path)
+    assert len(source.files) == 66 and source.drawn and "drawings, not photographs" in source.about
+
+
+# ---------------------------------------------------------------------------------------- parameters
+
+@pytest.mark.parametrize("words, message", [
+    (["-p", "EPOCH", "3"], "No notebook has a parameter 'EPOCH': did you mean 'EPOCHS'"),
+    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is of type str: it takes int"),
+    (["-p", "EPOCHS", "0"], "EPOCHS = 0 is not legal"),
+    (["-p", "TRAIN", "1"], "TRAIN = 1 is of type int: it takes bool"),
+    (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not legal"),
+    (["-p", "ARCHITECTURE", "resnet500"], "did you mean 'resnet50'"),
+    (["--only", "07"], "no such notebook; legal are 01"),
+])
+def test_wrong_parameters_stop_before_anything_runs(tmp_path, capsys, words, message):
+    assert runner.main(["demo", "-p", "RUN", str(tmp_path / "run"), *words]) == 2
+    assert re.search(message, capsys.readouterr().err) and not (tmp_path / "run").exists()
+
+
+def test_unknown_profile(capsys):
+    assert runner.main(["dmeo"]) == 2
+    assert "did you mean 'demo'" in capsys.readouterr().err
+
+
+def test_values_from_the_command_line():
+    assert runner.parse_value("1e-3", 0.1) == 0.001 and runner.parse_value("5", "text") == "5"
+    assert runner.parse_value("false", True) is False and runner.parse_value("[1, 2]", []) == [1, 2]
+
+
+@pytest.mark.parametrize("profile", sorted(runner.PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_profiles_are_legal_and_run_without_a_screen(profile):
+    defaults = {name: value for book in BOOKS for name, value in runner.notebook_parameters(book).items()}
+    given = runner.read_profile(str(profile))
+    runner.check_types(given, defaults)
+    assert given["INTERACTIVE"] is False
+
+
+def test_estimate_tells_a_time():
+    settings = runner.notebook_parameters(BOOKS[0]) | {"ARCHITECTURE": TINY["ARCHITECTURE"], "IMAGE_SIZE": 32}
+    assert re.search(r"about \d+ s for notebook 01: 900 images, 5 epochs at \d+", runner.estimate(settings))
+    assert runner.count_images(settings | {"DATASET": "intel"}) == 17034
+
+
+def test_plain_papermill_works(flawed, tmp_path):
+    command = [sys.executable, "-m", "papermill", str(BOOKS[0]), str(tmp_path / "out.ipynb"), "-f", str(runner.PROFILES / "demo.yaml"),
+               "-p", "RUN", str(tmp_path / "run"), "-p", "DATASET", str(flawed)]
+    for name, value in (TINY | {"EPOCHS": "1", "SEARCH_TRIALS": "0"}).items():
+        command += ["-p", name, value]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert results(tmp_path / "run")["epochs"] == 1
+
+
+# ---------------------------------------------------------------------------------------- the report
+
+def test_the_report_loads_nothing_and_shows_all_pictures(finished):
+    page = (finished / "report.html").read_text()
+    assert runner.outside_requests(page) == [] and "<script" not in page
+    pictures = re.findall(r"<img\b[^>]*>", page)
+    assert len(pictures) == len(list((finished / "figures").glob("*.png"))) > 8
+    for picture in pictures:
+        alt = re.search(r'alt="([^"]*)"', picture)
+        assert alt and len(alt[1]) > 25, picture[:80]
+    assert page.count("<details") > 20 and "<math" in page and "$$" not in page
+    assert len(set(re.findall(r'<h[123] id="([^"]*)"', page))) == len(re.findall(r"<h[123] id=", page))
+    for target in re.findall(r'<nav>.*?</nav>', page, flags=re.S)[0].split('href="#')[1:]:
+        assert f'id="{target.split(chr(34))[0]}"' in page
+
+
+@pytest.mark.parametrize("page, found", [
+    ('<script src="https://x.org/a.js"></script>', True), ("<script>1</script>", True), ('<link href=style.css rel="stylesheet">', True),
+    ('<img src="https://x.org/a.png">', True), ("<style>@import 'x.css'</style>", True), ("<style>a{background:url(x.png)}</style>", True),
+    ('<a href="https://x.org">text</a>', False), ('<img src="data:image/png;base64,AAAA">', False), ('<a href="#top">up</a>', False)])
+def test_outside_requests_are_seen(page, found):
+    assert bool(runner.outside_requests(page)) is found
+
+
+def test_figures_are_not_empty(finished):
+    for path in (finished / "figures").glob("*.png"):
+        pixels = np.asarray(Image.open(path).convert("L"))
+        assert pixels.std() > 5 and min(pixels.shape) > 150, path.name
+
+
+def test_a_drawn_set_is_called_drawn(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    helpers.write_json(folder / "01_results.json", results(folder) | {"drawn": True})
+    runner.export_report([folder / BOOKS[0].name], folder / "report.html")
+    assert "<b>drawn</b>" in (folder / "report.html").read_text()
+    assert "<b>drawn</b>" not in (finished / "report.html").read_text()
+
+
+# ---------------------------------------------------------------------------------------- the notebooks
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+def test_structure_of_the_notebooks(path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert book.metadata.kernelspec.name == "python3"
+    assert book.cells[0].cell_type == "markdown" and book.cells[0].source.startswith(f"# {path.stem[:2]} · ")
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    for line, node in zip(tagged[0].source.splitlines(), ast.parse(tagged[0].source).body, strict=True):
+        assert isinstance(node, ast.Assign) and node.targets[0].id.isupper() and "#" in line
+        json.dumps(ast.literal_eval(node.value))
+    for cell in code:
+        tree = ast.parse(cell.source)
+        assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(tree))
+        assert "sys.path" not in cell.source and "%" not in cell.source.split(" ")[0]
+    assert np.median([len(cell.source.splitlines()) for cell in code if cell not in tagged]) <= 10
+
+
+def test_run_names_the_nearest_of_all_parameters():
+    assert Path(runner.__file__).parent == helpers.ROOT
