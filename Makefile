@@ -25,7 +25,9 @@ lab: .venv/installed
 	$(PY) -m jupyterlab notebooks
 
 bench: .venv/installed
+	$(PY) -m pip install --quiet --editable '.[dev,bench]'
 	$(PY) benchmarks/training_speed.py
+	$(PY) benchmarks/feature_map_statistics.py
 
 figures: .venv/installed
 	$(PY) run.py demo --publish figures

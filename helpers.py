@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+import huggingface_hub
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -379,12 +380,17 @@ def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Mo
 
 
 def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
+    if weights == "imagenet":
+        config = timm.get_pretrained_cfg(name)
+        cached = config.hf_hub_id and huggingface_hub.try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
+        if not isinstance(cached, str):
+            require_reachable(f"https://huggingface.co/{config.hf_hub_id}", f"The file with the weights of timm/{name}",
+                              "size unknown", _weights_remedy(None))
     try:
         model = timm.create_model(name, pretrained=weights == "imagenet", num_classes=n_classes)
     except Exception as error:  # the hub raises kinds of its own when it cannot be reached
         if weights == "random":
             raise
-        config = timm.get_pretrained_cfg(name)
         raise ValueError(f"The ImageNet weights of timm/{name} ({config.hf_hub_id or config.url}) are not on this "
                          f"machine and could not be fetched ({type(error).__name__}). {_weights_remedy(None)}") from None
     config = model.pretrained_cfg
@@ -840,50 +846,50 @@ def head_inputs(model: nn.Module, loader: DataLoader, *, precision: torch.dtype 
     return TensorImages(torch.cat(kept), targets)
 
 
-def search_head(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
-                n_trials: int, epochs: int = 15, journal: Path, stamp: str = "",
-                precision: torch.dtype = torch.float32):
-    """Search learning rate, weight decay and label smoothing on the frozen backbone; returns an Optuna study.
+def train_head(parts: Mapping[str, TensorImages], recipe: Recipe, classes: Sequence[str],
+               after_epoch: Callable[[dict], None] | None = None) -> tuple[dict, pd.DataFrame]:
+    """Train a newly drawn linear layer on kept features, parts "train" and "val"; its best weights and the history."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        head = nn.Linear(parts["train"].tensors[0].shape[1], len(classes))
+    loaders = [make_loader(parts[name], batch_size=64, shuffle=name == "train") for name in ("train", "val")]
+    return fit(head, *loaders, recipe, classes=classes, after_epoch=after_epoch)
 
-    The backbone runs once over the images; each trial trains a new head on the kept features for `epochs` epochs and is
-    scored by validation mean class accuracy (weak trials are pruned at the median). `journal` is an Optuna journal
-    file, which any number of processes can share: trials that it already holds under `stamp` count.
+
+def search_head(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
+                n_trials: int, epochs: int = 15, journal: Path, stamp: str = "", precision: torch.dtype = torch.float32):
+    """Search settings of the last layer on the frozen network: (Optuna study, weights of the best last layer).
+
+    The network runs once over the images (no augmentation); each trial trains a new linear layer on the kept features for
+    `epochs` epochs and is scored by validation mean class accuracy, weak trials are pruned at the median. To start
+    fine-tuning from a trained last layer spares the features the large first steps (linear probing, then fine-tuning:
+    Kumar et al. 2022). `journal` is an Optuna journal file, which any number of processes can share: trials that it
+    already holds under `stamp` count. Raises ValueError when the last layer is no linear one.
     """
     import optuna
+    if not isinstance(model.get_submodule(find_head(model)), nn.Linear):
+        raise ValueError("SEARCH_TRIALS needs a network with a linear last layer: set SEARCH_TRIALS = 0 for this one.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
     study = optuna.create_study(storage=storage, study_name=f"head {stamp}", direction="maximize", load_if_exists=True,
                                 sampler=optuna.samplers.TPESampler(seed=recipe.seed),
                                 pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
-    missing = n_trials - len([trial for trial in study.trials if trial.state.is_finished()])
-    if missing <= 0:
-        return study
     parts = {name: head_inputs(model, loader, precision=precision) for name, loader in (("train", train), ("val", val))}
-    loaders = {name: make_loader(part, batch_size=64, shuffle=name == "train") for name, part in parts.items()}
+    probe = recipe.changed({"epochs": epochs, "patience": 0, "optimizer": "adamw"})
 
     def objective(trial) -> float:
-        settings = {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-2, log=True),
-                    "weight_decay": trial.suggest_float("weight_decay", 1e-4, 0.1, log=True),
-                    "label_smoothing": trial.suggest_float("label_smoothing", 0, 0.2)}
-        def prune(row):
+        tried = {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-2, log=True),
+                 "weight_decay": trial.suggest_float("weight_decay", 1e-4, 0.1, log=True),
+                 "label_smoothing": trial.suggest_float("label_smoothing", 0, 0.2)}
+        def report(row):
             trial.report(row["val_mean_class_accuracy"], row["epoch"])
             if trial.should_prune():
                 raise optuna.TrialPruned
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            head = nn.Sequential(nn.Linear(parts["train"].tensors[0].shape[1], len(classes)))
-        tried = recipe.changed({"epochs": epochs, "patience": 0, **settings})
-        _, history = fit(head, loaders["train"], loaders["val"], tried, classes=classes, after_epoch=prune)
-        return history["val_mean_class_accuracy"].max()
+        return train_head(parts, probe.changed(tried), classes, report)[1]["val_mean_class_accuracy"].max()
 
-    study.optimize(objective, n_trials=missing, catch=(ValueError,))
-    return study
-
-
-def apply_search(recipe: Recipe, best: Mapping[str, float]) -> Recipe:
-    """The recipe with the settings that `search_head` found; the layers before the head keep the rate they had."""
-    rate = recipe.learning_rate * recipe.backbone_factor
-    return recipe.changed({**best, "backbone_factor": rate / best["learning_rate"]})
+    missing = n_trials - sum(trial.state.is_finished() for trial in study.trials)
+    study.optimize(objective, n_trials=max(0, missing), catch=(ValueError,))
+    return study, train_head(parts, probe.changed(study.best_params), classes)[0]
 
 
 def trial_table(study) -> pd.DataFrame:

@@ -80,8 +80,10 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
     """
     data = DATA if data is None else Path(data)
     if dataset == "demo":
-        folder = demo_scenes.write_demo_set(
-            data / f"demo-{demo_scenes.VERSION}-{demo_images}-{seed}", n_images=demo_images, seed=seed)
+        folder = data / f"demo-{demo_scenes.VERSION}-{demo_images}-{seed}"
+        if not folder.is_dir():
+            print(f"drawing {demo_images:,} scenes into {folder}")
+        demo_scenes.write_demo_set(folder, n_images=demo_images, seed=seed)
         about = f"{demo_images:,} scenes drawn by this project (seed {seed}): these are drawings, not photographs"
         return _read_folder(folder, "demo", about=about, drawn=True)
     if dataset in DATASETS:

@@ -141,7 +141,7 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, object], log:
     log.write(f"\n== {notebook.stem}\n")
     start = time.perf_counter()
     papermill.execute_notebook(str(notebook), str(folder / notebook.name), own, kernel_name="python3", progress_bar=False,
-                               stdout_file=log, stderr_file=log.file, extra_arguments=["--log-level=40"])
+                               stdout_file=log, stderr_file=log.file, extra_arguments=["--log-level=50"])
     log.write(f"== {notebook.stem}: {helpers.duration(time.perf_counter() - start)}\n")
 
 

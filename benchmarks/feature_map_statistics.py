@@ -3,7 +3,7 @@
     python benchmarks/feature_map_statistics.py [--threads 2] [--repeats 5]
 
 Everything is a ratio or a difference measured within one run: the compared pieces alternate, and the median over the
-repeats of their ratio is printed, so that a busy machine disturbs both alike. Takes two or three minutes, reads no files.
+repeats of their ratio is printed, so that a busy machine disturbs both alike. Two to five minutes, no files read.
 """
 
 import argparse
@@ -45,8 +45,8 @@ def compare(work: Callable[[], object], plain: Callable[[], object], repeats: in
 
 
 def one_pass(model: torch.nn.Module, batches: list, layers: list[str], precision: torch.dtype) -> tuple[list, float]:
-    """For each batch the ratio of its seconds in collect_statistics to those of a plain pass of a copy; and for the whole
-    pass, its beginning and end included, the ratio of the processor times."""
+    """For each batch the ratio of its seconds in collect_statistics to those of a plain pass of a copy; and for the
+    whole pass, its beginning and end included, the ratio of the processor times."""
     twin, ratios, plain = copy.deepcopy(model), [], 0.0
 
     def alone(x: torch.Tensor) -> float:
@@ -110,10 +110,11 @@ def collect(n: int) -> None:
 
 
 def own_peak() -> float:
-    """Peak resident memory of this process in MB. On Linux VmHWM: ru_maxrss would begin with the parent's peak there."""
+    """Peak resident memory of this process in MB. On Linux VmHWM: ru_maxrss begins with the parent's peak there."""
     status = Path("/proc/self/status")
     if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 2**10
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

@@ -1,0 +1,88 @@
+"""How many images a second this project trains, as a ratio to fastai on the same images, in one run.
+
+Both train all layers of the same torchvision network (random weights: speed does not depend on them) with Adam on the
+same files, decoded and augmented in each library's usual way, batches of 32 at 224×224, the same number of threads, no
+worker processes. The two take turns, epoch by epoch, so that a machine that changes its speed changes both; the figure
+is the median of the ratios. fastai runs as its users run it, `Learner.fit(1)` in float32 (its mixed precision is for
+GPUs), with two images for validation.
+
+    python benchmarks/training_speed.py --network resnet50 --images 192 --rounds 3
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import demo_scenes
+import helpers
+import image_data
+
+
+def our_epoch(network: str, folder: Path, batch: int, size: int):
+    """A function that trains one epoch as notebook 01 does and returns images a second."""
+    source = image_data.open_dataset(str(folder))
+    model, preprocessing = helpers.build_network(network, len(source.classes), weights="random")
+    device = helpers.choose_device()
+    transform = image_data.make_transform(preprocessing, size, "light")
+    loader = helpers.make_loader(image_data.ImageDataset(source.files, source.root, source.classes, transform),
+                                 batch_size=batch, shuffle=True)
+    precision = helpers.choose_precision("auto", device)
+    trainer = helpers.Trainer(model.to(device), loader, helpers.Recipe(epochs=100), len(source.classes), precision)
+    def epoch() -> float:
+        start = time.perf_counter()
+        trainer.train_epoch(loader, bar=False)
+        return len(loader.dataset) / (time.perf_counter() - start)
+    return epoch, str(precision).removeprefix("torch.")
+
+
+def count_images(folder: Path) -> int:
+    return len(image_data.open_dataset(str(folder)).files)
+
+
+def fastai_epoch(network: str, folder: Path, batch: int, size: int):
+    """A function that trains one epoch with fastai and returns images a second."""
+    import torchvision
+    from fastai.vision.all import CrossEntropyLossFlat, ImageDataLoaders, Learner, RandomResizedCrop
+    loaders = ImageDataLoaders.from_folder(folder, valid_pct=2 / count_images(folder), seed=0, bs=batch, num_workers=0,
+                                           item_tfms=RandomResizedCrop(size, min_scale=0.7))
+    model = torchvision.models.get_model(network, num_classes=len(loaders.vocab))
+    learner = Learner(loaders, model, loss_func=CrossEntropyLossFlat())
+    count = len(loaders.train) * batch  # fastai drops the last, smaller batch
+    def epoch() -> float:
+        with learner.no_bar(), learner.no_logging():
+            start = time.perf_counter()
+            learner.fit(1)
+            return count / (time.perf_counter() - start)
+    return epoch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="resnet50")
+    parser.add_argument("--images", type=int, default=192)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--folder", help="a folder of class folders (default: scenes drawn for it)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder) if options.folder else demo_scenes.write_demo_set(
+            Path(temporary) / "scenes", n_images=options.images)
+        ours, precision = our_epoch(options.network, folder, options.batch, options.size)
+        theirs = fastai_epoch(options.network, folder, options.batch, options.size)
+        ratios = []
+        for number in range(options.rounds + 1):
+            a, b = ours(), theirs()
+            print(f"{'warm-up' if number == 0 else f'round {number}'}: this project {a:.1f} images/s ({precision}), "
+                  f"fastai {b:.1f} images/s, ratio {a / b:.2f}", flush=True)
+            ratios += [a / b] if number else []
+    print(f"{options.network}, {torch.get_num_threads()} threads: median ratio {statistics.median(ratios):.2f} "
+          f"(smallest {min(ratios):.2f}, largest {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()
