@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,6 +27,9 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+import helpers
+import image_data
+
 # The course's five feature maps of a torchvision ResNet: the first convolution of each block up to layer3.0.
 RESNET_LAYERS = ("layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1", "layer2.1.conv1", "layer3.0.conv1")
 
@@ -36,6 +40,8 @@ SCENARIO_COLORS = {
     "imagenet_own": "#0072B2",
     "imagenet_imagenet": "#009E73",
     "imagenet_cifar10": "#CC79A7",
+    "imagenet_photo_patches": "#009E73",
+    "imagenet_digits": "#CC79A7",
     "random_own": "#7F7F7F",
 }
 SCENARIO_LABELS = {
@@ -43,6 +49,8 @@ SCENARIO_LABELS = {
     "imagenet_own": "ImageNet-initialised, own images",
     "imagenet_imagenet": "ImageNet-initialised, ImageNet images",
     "imagenet_cifar10": "ImageNet-initialised, CIFAR-10 images",
+    "imagenet_photo_patches": "ImageNet-initialised, photo patches (stand-in for ImageNet)",
+    "imagenet_digits": "ImageNet-initialised, handwritten digits (stand-in for CIFAR-10)",
     "random_own": "random initialisation, own images",
 }
 
@@ -479,6 +487,9 @@ class CovarianceState:
             raise ValueError("The state holds 0 vectors; a mean or covariance needs at least 1.")
 
 
+STORED = ("calls", "features", "labels", "skipped", "table", "images")
+
+
 @dataclass
 class LayerStatistics:
     """All that one pass over images tells of one feature map; parts merge.
@@ -520,6 +531,24 @@ class LayerStatistics:
         self.covariance.merge(other.covariance)
         self.skipped += other.skipped
         self.pooled += other.pooled
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """This state as arrays for np.savez; `of_arrays` reads them."""
+        labels = sorted(self.counts.table)
+        return {"calls": np.array(self.calls), "features": self.features, "labels": np.array(labels),
+                "skipped": np.array(self.skipped), "table": np.stack([self.counts.table[label] for label in labels]),
+                "images": np.array([self.counts.images[label] for label in labels])}
+
+    @classmethod
+    def of_arrays(cls, layer: str, stored: Mapping[str, np.ndarray], batch_size: int) -> LayerStatistics:
+        """The state that `arrays` gave; the covariance is accumulated anew, in minibatches of `batch_size`."""
+        state = cls(layer, int(stored["calls"]), skipped=int(stored["skipped"]), pooled=[stored["features"]])
+        for label, table, images in zip(stored["labels"], stored["table"], stored["images"], strict=True):
+            state.counts._add(int(label), table, int(images))
+        finite = stored["features"][np.isfinite(stored["features"]).all(axis=1)]
+        for start in range(0, len(finite), batch_size):
+            state.covariance.update(finite[start:start + batch_size])
+        return state
 
     def _update(self, maps: list[tuple], labels: np.ndarray, keep_features: bool) -> None:
         """Add one batch; `maps`: for each call positions, means (N,C), counts (N,C), counts of NaN or None."""
@@ -580,6 +609,138 @@ def _check_calls(name: str, maps: list[tuple], images: int, before: LayerStatist
     rows = next((len(mean) for _, mean, *_ in maps if len(mean) != images), images)
     if rows != images:
         raise ValueError(f"Module {name!r} gives {rows} rows for {images} images; legal is one row an image.")
+
+
+# ---------------------------------------------------------------------------------------------- scenarios
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images to measure: `table` (path, label, sha256), below `root`; `about` says what they are, for the reader."""
+
+    table: pd.DataFrame
+    root: Path
+    about: str
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, [""] where the images have no labels."""
+        return helpers.natural_sort(self.table["label"].unique())
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A network and the images that it is run on; `stamp` is the fingerprint of the network's weights."""
+
+    name: str
+    model: nn.Module
+    preprocessing: dict
+    images: Images
+    stamp: str
+
+    @property
+    def reduced(self) -> int | None:
+        """The side in pixels to which images are first reduced: 32 for the resolution control, else None."""
+        return 32 if self.name.endswith("_32px") else None
+
+
+def pick_images(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
+    """At most n rows in the order of their paths: all of them where there are no more, else a seeded draw."""
+    chosen = table if len(table) <= n else table.sample(n, random_state=seed)
+    return chosen.sort_values("path", kind="stable").reset_index(drop=True)
+
+
+def own_images(run: helpers.Run, dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> Images:
+    """n own images: test images of the run's split, or, where notebook 01 has made none, of the data set."""
+    if run.path("split.csv").exists() and run.path("model.json").exists():
+        table = image_data.read_split(run.path("split.csv"))
+        root = Path(helpers.read_json(run.path("model.json"))["root"])
+        if not root.is_dir():
+            raise ValueError(f"The images of the run {run.name!r} are no longer at {root}: put them back, or run notebook "
+                             "01 again.")
+        return Images(pick_images(table[table["split"] == "test"], n, seed=seed), root, "test images of notebook 01")
+    images = other_images(dataset, n, demo_images=demo_images, seed=seed)
+    return dataclasses.replace(images, about=f"{images.about}; not split, since notebook 01 has not run here")
+
+
+def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> Images:
+    """n images of a data set by name or by folder, flat or by class. ValueError where it is not to be had."""
+    source = image_data.open_dataset(dataset, demo_images=demo_images, seed=seed, labels=False)
+    table, _ = image_data.image_table(dataclasses.replace(source, files=pick_images(source.files, n, seed=seed)))
+    return Images(table, source.root, source.about)
+
+
+def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
+                   device: torch.device, seed: int = 0, control: bool = False) -> tuple[dict[str, Scenario], dict[str, str]]:
+    """The scenarios of the design that can be had, and for the others the reason and the remedy, by name.
+
+    `imagenet_val` and `cifar10` are data sets by name or folder; the embedded ones are stand-ins, and the scenario is
+    then named after them. `control` adds own and ImageNet images reduced to 32×32 pixels, names ending in _32px.
+    """
+    networks, missing = open_networks(run, architecture, max(2, len(own.classes)), device=device, seed=seed)
+    images = {"own": own}
+    for name, dataset, parameter in (("imagenet", imagenet_val, "IMAGENET_VAL"), ("cifar10", cifar10, "CIFAR10")):
+        key = dataset if dataset in ("photo_patches", "digits", "demo") else name
+        if key != name:
+            missing[f"imagenet_{name}"] = f"replaced by a stand-in: set {parameter} to a folder of these images"
+        try:
+            images[key] = other_images(dataset, n_images, seed=seed)
+        except ValueError as error:
+            missing[f"imagenet_{key}"] = str(error).replace("DATASET", parameter)
+    pairs = [("finetuned", "own"), *(("imagenet", key) for key in images), ("random", "own")]
+    pairs += [("imagenet", f"{key}_32px") for key in images if control and key != list(images)[-1]]
+    scenarios = {}
+    for network, key in pairs:
+        if network in networks:
+            model, preprocessing, stamp = networks[network]
+            name = f"{network}_{key}"
+            scenarios[name] = Scenario(name, model, preprocessing, images[key.removesuffix("_32px")], stamp)
+        else:
+            missing[f"{network}_{key}"] = missing[network]
+    return scenarios, {name: reason for name, reason in missing.items() if "_" in name}
+
+
+def open_networks(run: helpers.Run, architecture: str, n_classes: int, *, device: torch.device,
+                  seed: int = 0) -> tuple[dict[str, tuple[nn.Module, dict, str]], dict[str, str]]:
+    """{finetuned, imagenet, random: (network, preprocessing, stamp)}, and the reasons for those that cannot be had.
+
+    Where the run holds a fine-tuned network, the others are of its architecture.
+    """
+    networks, missing = {}, {}
+    try:
+        model, description = helpers.load_network(run)
+        architecture, n_classes = description["architecture"], len(description["classes"])
+        stamp = helpers.file_hash(run.path("model.safetensors"))
+        networks["finetuned"] = model.to(device), description["preprocessing"], stamp
+    except ValueError as error:
+        missing["finetuned"] = str(error)
+    for weights in ("imagenet", "random"):
+        try:
+            model, preprocessing = helpers.build_network(architecture, n_classes, weights=weights, seed=seed)
+            networks[weights] = model.eval().to(device), preprocessing, f"{architecture} {weights} {seed}"
+        except ValueError as error:
+            missing[weights] = str(error)
+    return networks, missing
+
+
+def scenario_statistics(run: helpers.Run, scenario: Scenario, layers: Sequence[str], *, map_size: int,
+                        batch_size: int) -> dict[str, LayerStatistics]:
+    """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass."""
+    name = f"statistics/{scenario.name}.npz"
+    stamp = helpers.fingerprint(scenario.stamp, scenario.preprocessing, scenario.images.table[["label", "sha256"]],
+                                list(layers), map_size, scenario.reduced, 1)
+    if not run.is_current(stamp, name):
+        transform = image_data.make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
+        images = image_data.ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
+        found = collect_statistics(scenario.model, helpers.make_loader(images, batch_size=batch_size), layers)
+        run.path("statistics").mkdir(exist_ok=True)
+        with helpers.replacing(run.path(name)) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **{f"{layer}/{key}": value for layer, state in found.items()
+                              for key, value in state.arrays().items()})
+        run.mark(stamp, name)
+    with np.load(run.path(name)) as stored:
+        return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
+                for layer in layers}
 
 
 # ---------------------------------------------------------------------------------------------- spectra
@@ -649,6 +810,24 @@ class Spectrum:
     def noise(self) -> np.ndarray:
         """The eigenvalues that pure noise of the same size and total variance would give: marchenko_pastur."""
         return marchenko_pastur(self.images, self.channels, self.trace)
+
+
+def save_spectra(path: Path, spectra: Mapping[str, Mapping[str, Spectrum]],
+                 statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> None:
+    """Write <scenario>/<layer>/eigenvalues, /covariance and /mean, float64, to `path` (spectra.npz)."""
+    arrays = {}
+    for name, by_layer in spectra.items():
+        for layer, found in by_layer.items():
+            state = statistics[name][layer].covariance
+            arrays |= {f"{name}/{layer}/eigenvalues": found.eigenvalues, f"{name}/{layer}/covariance": state.covariance(),
+                       f"{name}/{layer}/mean": state.location()}
+    with helpers.replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def effective_rank(eigenvalues: np.ndarray) -> float:
+    """exp of the entropy of the eigenvalues' shares (Roy and Vetterli 2007); 0 where all are 0."""
+    return Spectrum(eigenvalues, float(eigenvalues.sum()), len(eigenvalues) + 1, len(eigenvalues)).effective_rank
 
 
 def spectrum(features_or_state: np.ndarray | CovarianceState, *, top_k: int = 1000) -> Spectrum:
@@ -818,6 +997,19 @@ def _directions(x: np.ndarray, m: int) -> np.ndarray:
     return directions[:m].T
 
 
+def compare_features(a: np.ndarray, b: np.ndarray, m: int, *, seed: int = 0) -> dict[str, float]:
+    """Overlap of the top-m eigenspaces and linear CKA of two networks' features of the same images, with their chance.
+
+    m is lowered to the smaller rank where a layer has fewer directions. Keys: m, overlap, overlap by chance (m/C), CKA,
+    CKA of shuffled images.
+    """
+    m = min(m, *(int(np.linalg.matrix_rank(_centred(x))) for x in (a, b)))
+    shuffled = b[np.random.default_rng(seed).permutation(len(b))]
+    overlap = subspace_overlap(a, b, m) if m else SubspaceOverlap(np.zeros(0), float("nan"), float("nan"))
+    return {"m": m, "overlap": overlap.overlap, "overlap by chance": overlap.chance, "CKA": linear_cka(a, b),
+            "CKA of shuffled images": linear_cka(a, shuffled)}
+
+
 def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
     """Similarity, 0 to 1, of two sets of features (N,C) and (N,C') of the same images; NaN if one has no variance.
 
@@ -949,6 +1141,47 @@ def _score(logits: object, target: int | None) -> Tensor:
     return row[target]
 
 
+def look_inside(scenario: Scenario, path: Path, size: int) -> dict:
+    """One image as the network of a scenario sees it: picture (H,W,3), cam, gradient (None without a ReLU), predicted."""
+    image = image_data.make_transform(scenario.preprocessing, size)(image_data.load_image(path))
+    with torch.inference_mode():
+        predicted = int(scenario.model(_one_image(scenario.model, image)).argmax())
+    try:
+        gradient = guided_backpropagation(scenario.model, image)
+    except ValueError:  # transformers and others have no rectifier
+        gradient = None
+    mean, std = (torch.tensor(scenario.preprocessing[name]).view(3, 1, 1) for name in ("mean", "std"))
+    picture = (image * std + mean).clamp(0, 1).permute(1, 2, 0).numpy()
+    cam = class_activation_map(scenario.model, image)
+    return {"picture": picture, "cam": cam, "gradient": gradient, "predicted": predicted}
+
+
+def browse_spectra(spectra: Mapping[str, Mapping[str, Spectrum]]):
+    """An ipywidgets panel: choose a layer and the axes, and see the eigenvalues of all scenarios."""
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    def show(layer, log):
+        ax = plot_eigenvalues({name: by_layer[layer] for name, by_layer in spectra.items()}, log=log, relative=True)
+        ax.legend(frameon=False, fontsize=8)
+        display(ax.figure)
+        plt.close(ax.figure)
+    return widgets.interactive(show, layer=widgets.Dropdown(options=list(next(iter(spectra.values())))),
+                               log=widgets.Checkbox(value=True, description="log-log"))
+
+
+def browse_views(scenario: Scenario, images: Images, size: int):
+    """An ipywidgets panel: choose an image and see its class activation map and guided gradient."""
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    def show(path):
+        figure = plot_views([look_inside(scenario, images.root / path, size)], [path], None)
+        display(figure)
+        plt.close(figure)
+    return widgets.interactive(show, path=widgets.Dropdown(options=list(images.table["path"]), description="image"))
+
+
 # ---------------------------------------------------------------------------------------------- plots
 
 
@@ -1026,6 +1259,39 @@ def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable
     return figure
 
 
+def plot_effective_ranks(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Effective rank by layer with intervals, a line a scenario; columns scenario, layer, effective rank, low, high."""
+    ax = ax or plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
+    layers = list(dict.fromkeys(table["layer"]))
+    scenarios = list(dict.fromkeys(table["scenario"]))
+    for offset, scenario in zip(np.linspace(-0.12, 0.12, len(scenarios)), scenarios, strict=True):
+        rows = table[table["scenario"] == scenario].set_index("layer").loc[layers]
+        bars = [(rows["effective rank"] - rows["low"]).clip(lower=0), (rows["high"] - rows["effective rank"]).clip(lower=0)]
+        ax.errorbar(np.arange(len(layers)) + offset, rows["effective rank"], yerr=bars, marker="o", capsize=2,
+                    **scenario_style(scenario))
+    ax.set_xticks(range(len(layers)), layers, rotation=20, ha="right")
+    ax.set(xlabel="layer, from input to output", ylabel="effective rank (directions)", ylim=(0, None))
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+def plot_comparison(table: pd.DataFrame) -> Figure:
+    """Overlap of eigenspaces and linear CKA by layer, a line a pair of networks; dotted: by chance."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.9), layout="constrained", sharey=True)
+    columns = (("overlap", "overlap by chance", "overlap of the leading directions"),
+               ("CKA", "CKA of shuffled images", "linear CKA"))
+    for ax, (value, chance, title) in zip(axes, columns, strict=True):
+        for networks, rows in table.groupby("networks", sort=False):
+            style = scenario_style(str(networks).split(" and ")[0])
+            ax.plot(rows["layer"], rows[value], marker="o", color=style["color"], label=networks)
+            ax.plot(rows["layer"], rows[chance], linestyle=":", color=style["color"])
+        ax.set(xlabel="layer, from input to output", ylabel=title, ylim=(-0.03, 1.03))
+        ax.tick_params(axis="x", rotation=20)
+    axes[0].plot([], [], linestyle=":", color="black", label="by chance")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
 def plot_non_positive_shares(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Share of non-positive values by layer, a line a scenario; columns scenario, layer, non_positive_share."""
     ax = ax or plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
@@ -1090,6 +1356,23 @@ def plot_class_activation(picture: np.ndarray, cam: np.ndarray, *, ax: Axes | No
     ax.imshow(cam / (cam.max() or 1), cmap="inferno", alpha=0.55, vmin=0, vmax=1)
     ax.set(xlabel="x in pixels", ylabel="y in pixels")
     return ax
+
+
+def plot_views(views: Sequence[dict], names: Sequence[str], classes: Sequence[str] | None) -> Figure:
+    """A column an image: the picture, its class activation map, its guided gradient; from `look_inside`."""
+    figure, axes = plt.subplots(3, len(views), figsize=(1.95 * max(len(views), 2), 6.1), layout="constrained", squeeze=False)
+    for view, name, column in zip(views, names, axes.T, strict=True):
+        column[0].imshow(view["picture"])
+        predicted = f"\npredicted: {classes[view['predicted']]}" if classes else ""
+        column[0].set_title(f"{name}{predicted}", fontsize=9)
+        plot_class_activation(view["picture"], view["cam"], ax=column[1])
+        if view["gradient"] is not None:
+            plot_guided_gradient(view["gradient"], ax=column[2])
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
+    for ax, name in zip(axes[:, 0], ("image", "class activation", "guided gradient"), strict=True):
+        ax.set_ylabel(name, fontsize=9)
+    return figure
 
 
 def plot_guided_gradient(gradient: Tensor, *, ax: Axes | None = None) -> Axes:

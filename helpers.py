@@ -75,10 +75,17 @@ RULES = {
     "WARMUP": (float, 0, 0.9),
     "LABEL_SMOOTHING": (float, 0, 0.9),
     "CLASS_WEIGHTS": (bool, False, True),
+    "BATCH_NORM": ("auto", "frozen", "update"),
     "PATIENCE": (int, 0, 10_000),
     "PRECISION": ("auto", "float32", "bfloat16"),
     "DEVICE": ("auto", "cpu", "cuda", "mps"),
     "SEARCH_TRIALS": (int, 0, 10_000),
+    "N_IMAGES": (int, 2, 100_000),
+    "MAP_SIZE": (int, 32, 1024),
+    "TOP_K": (int, 1, 100_000),
+    "RESAMPLES": (int, 10, 10_000),
+    "OVERLAP_DIRECTIONS": (int, 1, 1000),
+    "RESOLUTION_CONTROL": (bool, False, True),
     "TRAIN": (bool, False, True),
     "INTERACTIVE": (bool, False, True),
 }
@@ -125,7 +132,8 @@ def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
         if name in values:
             check(values[name])
             checked[name] = values[name]
-    for name, kind in (("RUN", str), ("DATASET", str), ("RANKED_CLASSES", list)):
+    for name, kind in (("RUN", str), ("DATASET", str), ("RANKED_CLASSES", list), ("LAYERS", list),
+                       ("IMAGENET_VAL", str), ("CIFAR10", str)):
         if name in values:
             if not isinstance(values[name], kind):
                 raise ValueError(f"{name} = {values[name]!r} is not legal: it takes a {kind.__name__}.")
@@ -189,6 +197,11 @@ def write_json(path: Path, value: object) -> None:
         temporary.write_text(json.dumps(plain(value), indent=1), encoding="utf-8")
 
 
+def read_json(path: Path) -> dict:
+    """The object in a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write `table` without its index, whole or not at all."""
     with replacing(path) as temporary:
@@ -237,17 +250,17 @@ class Run:
     def is_current(self, stamp: str, *names: str) -> bool:
         """Whether all the files `names` are there, unchanged since `mark`, and were made from `stamp`."""
         stamps = self._stamps()
-        return all(self.path(name).is_file() and stamps.get(name) == [stamp, _file_hash(self.path(name))]
+        return all(self.path(name).is_file() and stamps.get(name) == [stamp, file_hash(self.path(name))]
                    for name in names)
 
     def mark(self, stamp: str, *names: str) -> None:
         """Note that the files `names` were made from `stamp`."""
-        stamps = self._stamps() | {name: [stamp, _file_hash(self.path(name))] for name in names}
+        stamps = self._stamps() | {name: [stamp, file_hash(self.path(name))] for name in names}
         write_json(self.path("stamps.json"), stamps)
 
     def _stamps(self) -> dict:
         file = self.path("stamps.json")
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return read_json(file) if file.exists() else {}
 
     def show_figure(self, fig: plt.Figure, name: str, alt: str) -> None:
         """Save `fig` as figures/<name>.png (144 dpi) and display it with the alternative text `alt`.
@@ -276,7 +289,8 @@ class Run:
         write_json(self.path(f"{number}_results.json"), results)
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """A short hash of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
@@ -487,12 +501,16 @@ def freeze(model: nn.Module, strategy: str) -> str:
     return first
 
 
-def set_train_mode(model: nn.Module) -> None:
-    """Training mode, but for modules whose weights are all frozen: their batch norm and dropout stay still."""
+def set_train_mode(model: nn.Module, batch_norm: str = "update") -> None:
+    """Training mode, but for modules whose weights are all frozen: their batch norm and dropout stay still.
+
+    With batch_norm "frozen", all batch norm keeps to its stored statistics, while its scale and shift learn.
+    """
     model.train()
     for module in model.modules():
         weights = list(module.parameters())
-        if weights and not any(weight.requires_grad for weight in weights):
+        still = weights and not any(weight.requires_grad for weight in weights)
+        if still or batch_norm == "frozen" and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
 
@@ -546,7 +564,7 @@ def load_network(run: Run) -> tuple[nn.Module, dict]:
     if not run.path("model.json").exists() or not run.path("model.safetensors").exists():
         raise ValueError(f"The run {run.name!r} holds no trained network (model.safetensors): run notebook 01 with "
                          "TRAIN = True first.")
-    description = json.loads(run.path("model.json").read_text(encoding="utf-8"))
+    description = read_json(run.path("model.json"))
     model, _ = build_network(description["architecture"], len(description["classes"]), weights="random")
     model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))
     return model.eval(), description
@@ -570,7 +588,7 @@ class Recipe:
     """How to train: what `fit` needs to know besides network and images.
 
     learning_rate is that of the head; the layers before it learn at backbone_factor times that. warmup is the share of
-    all steps over which the rate rises. patience counts the epochs without a better one before stopping, 0: never.
+    all steps over which the rate rises. batch_norm "frozen" keeps the statistics that batch norm starts with. patience counts the epochs without a better one before stopping, 0: never.
     """
 
     epochs: int = 4
@@ -582,13 +600,19 @@ class Recipe:
     warmup: float = 0.1
     label_smoothing: float = 0.1
     class_weights: bool = False
+    batch_norm: str = "update"
     patience: int = 0
     seed: int = 0
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> Recipe:
-        """The recipe in notebook parameters: EPOCHS is epochs, and so on."""
-        return cls(**{field.name: settings[field.name.upper()] for field in dataclasses.fields(cls)})
+        """The recipe in notebook parameters: EPOCHS is epochs, and so on.
+
+        BATCH_NORM = "auto" is "frozen" for ImageNet weights and "update" for random ones, which have no statistics yet.
+        """
+        recipe = cls(**{field.name: settings[field.name.upper()] for field in dataclasses.fields(cls)})
+        automatic = "frozen" if settings["WEIGHTS"] == "imagenet" else "update"
+        return recipe.changed({"batch_norm": automatic}) if recipe.batch_norm == "auto" else recipe
 
     def changed(self, settings: Mapping[str, object]) -> Recipe:
         """The same recipe with other values for some fields."""
@@ -684,7 +708,7 @@ class Trainer:
 
     def train_epoch(self, loader: DataLoader, bar: bool) -> tuple[float, np.ndarray]:
         """One epoch: (mean loss over images, (images, 2) true and predicted classes)."""
-        set_train_mode(self.model)
+        set_train_mode(self.model, self.recipe.batch_norm)
         losses, pairs = [], []
         for images, targets in tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}"):
             images, targets = _to_device(images, self.device), targets.to(self.device)
@@ -1004,7 +1028,7 @@ def saved_predictions(run: Run, split: str, model: nn.Module, loader: DataLoader
     the same images in the same order.
     """
     name = f"predictions_{split}.csv"
-    stamp = fingerprint(_file_hash(run.path("model.safetensors")), json.loads(run.path("model.json").read_text("utf-8")),
+    stamp = fingerprint(file_hash(run.path("model.safetensors")), read_json(run.path("model.json")),
                         table[["path", "label", "sha256"]])
     if run.is_current(stamp, name):
         print(f"{name}: read again, since weights and images have not changed")

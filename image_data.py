@@ -473,12 +473,14 @@ class ImageDataset(Dataset):
         return self.transform(load_image(self.paths[index])), self.targets[index]
 
 
-def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = "none") -> v2.Compose:
+def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = "none", *,
+                   reduced: int | None = None) -> v2.Compose:
     """PIL image -> normalised (3, image_size, image_size) float32; the whole image is resized, nothing is cropped.
 
     Augmentation is drawn anew for each image: "light" random resized crops (70-100 % of the area) and flips, "strong"
     larger crops, TrivialAugment (Müller and Hutter 2021) and random erasing besides. Mean, standard deviation
-    and interpolation come from `preprocessing`, which belongs to the weights.
+    and interpolation come from `preprocessing`, which belongs to the weights. `reduced` first shrinks the image to that
+    many pixels a side, for the resolution control of notebook 03.
     """
     if augmentation not in AUGMENTATIONS:
         raise ValueError(f"AUGMENTATION = {augmentation!r} is not legal: {nearest(augmentation, AUGMENTATIONS)}")
@@ -489,6 +491,7 @@ def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = 
         v2.RandomResizedCrop(size, scale=crop[augmentation], interpolation=interpolation), v2.RandomHorizontalFlip()]
     strong = augmentation == "strong"
     return v2.Compose([
+        *([v2.Resize((reduced, reduced), interpolation)] if reduced else []),
         *first,
         *([v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)] if strong else []),
         v2.ToImage(), v2.ToDtype(torch.float32, scale=True),

@@ -185,6 +185,20 @@ def test_frozen_batch_norm_stays_still_in_weights_and_statistics():
     assert not torch.equal(before["layer4.0.bn1.running_mean"], after["layer4.0.bn1.running_mean"])
 
 
+def test_batch_norm_keeps_its_statistics_while_it_learns():
+    model, _ = helpers.build_network(TINY, 3, weights="random")
+    before = copy.deepcopy(model.state_dict())
+    loader = helpers.make_loader(helpers.TensorImages(torch.randn(8, 3, 32, 32), [0, 1, 2, 0, 1, 2, 0, 1]), batch_size=4)
+    recipe = helpers.Recipe(epochs=1, batch_norm="frozen")
+    helpers.Trainer(model, loader, recipe, 3, torch.float32).train_epoch(loader, bar=False)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in after if "running" in name)
+    assert not torch.equal(before["bn1.weight"], after["bn1.weight"])
+    settings = {name.upper(): value for name, value in vars(helpers.Recipe(batch_norm="auto")).items()}
+    assert helpers.Recipe.of(settings | {"WEIGHTS": "imagenet"}).batch_norm == "frozen"
+    assert helpers.Recipe.of(settings | {"WEIGHTS": "random"}).batch_norm == "update"
+
+
 def test_costs_at_known_answers():
     model, _ = helpers.build_network("resnet50", 1000, weights="random")
     costs = helpers.count_costs(model, 224)

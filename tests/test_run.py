@@ -122,11 +122,12 @@ EFFECTS = [
      lambda new, old, folder: new["architecture"] == "efficientnet_lite0" and new["weights"] == "imagenet"
      and new["test"]["mean_class_accuracy"] > old["test"]["mean_class_accuracy"]),
     ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02, "BACKBONE_FACTOR": 0.5,
-      "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "SEARCH_TRIALS": 0},
+      "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "BATCH_NORM": "frozen", "SEARCH_TRIALS": 0},
      lambda new, old, folder: pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02, 0.02]
      and json.loads((folder / "model.json").read_text())["recipe"] == {
          "epochs": 2, "optimizer": "sgd", "learning_rate": 0.02, "backbone_factor": 0.5, "weight_decay": 0.1,
-         "schedule": "constant", "warmup": 0, "label_smoothing": 0.2, "class_weights": True, "patience": 0, "seed": 0}),
+         "schedule": "constant", "warmup": 0, "label_smoothing": 0.2, "class_weights": True,
+         "batch_norm": "frozen", "patience": 0, "seed": 0}),
 ]
 
 
