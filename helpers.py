@@ -588,13 +588,14 @@ class Recipe:
     """How to train: what `fit` needs to know besides network and images.
 
     learning_rate is that of the head; the layers before it learn at backbone_factor times that. warmup is the share of
-    all steps over which the rate rises. batch_norm "frozen" keeps the statistics that batch norm starts with. patience counts the epochs without a better one before stopping, 0: never.
+    all steps over which the rate rises. batch_norm "frozen" keeps the statistics that batch norm starts with, "update"
+    moves them. patience counts the epochs without a better one before stopping, 0: never.
     """
 
     epochs: int = 4
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
-    backbone_factor: float = 0.3
+    backbone_factor: float = 0.1
     weight_decay: float = 0.01
     schedule: str = "cosine"
     warmup: float = 0.1

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -18,7 +17,7 @@ import helpers
 import run as runner
 
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
-        "LEARNING_RATE": "0.01", "BATCH_SIZE": "16", "INTERACTIVE": "false"}
+        "LEARNING_RATE": "0.01", "BATCH_SIZE": "16", "INTERACTIVE": "false", "RANKED_CLASSES": "['forest']"}
 BOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
 
 
@@ -142,11 +141,89 @@ def test_each_parameter_has_its_effect(finished, flawed, tmp_path, changes, effe
     assert effect(results(folder), results(finished) | {"folder": finished}, folder)
 
 
-def test_every_parameter_of_notebook_01_is_tried():
-    tried = {name for changes, _ in EFFECTS for name in changes} | set(TINY)
-    elsewhere = {"RUN", "DATASET", "TRAIN"}  # set by every test above
-    only_here = {"DEMO_IMAGES", "BAD_IMAGES"}  # the two tests below
-    assert set(runner.notebook_parameters(BOOKS[0])) == tried | elsewhere | only_here
+def test_every_parameter_is_tried():
+    tried = {name for changes, _ in EFFECTS for name in changes} | set(TINY) | set(INSIDE)
+    elsewhere = {"RUN", "DATASET", "TRAIN", "DEMO_IMAGES", "BAD_IMAGES"}  # by tests of their own
+    assert {name for book in BOOKS for name in runner.notebook_parameters(book)} == tried | elsewhere
+
+
+# ---------------------------------------------------------------------------------------- notebooks 02 and 03
+
+INSIDE = {"N_IMAGES": 14, "MAP_SIZE": 64, "TOP_K": 9, "RESAMPLES": 20, "OVERLAP_DIRECTIONS": 3, "RESOLUTION_CONTROL": "false",
+          "LAYERS": "['stem.conv1', 'stages.1.0.conv1_1x1']", "IMAGENET_VAL": "photo_patches", "CIFAR10": "digits"}
+
+
+def inside(folder, dataset, *numbers, **changes):
+    words = arguments(folder, dataset, **changes)
+    return [words[0], "--only", *numbers, *words[3:]]
+
+
+@pytest.fixture(scope="module")
+def looked(finished, flawed, tmp_path_factory):
+    """A copy of the finished run with notebooks 02 and 03, on two layers."""
+    folder = tmp_path_factory.mktemp("inside") / "run"
+    shutil.copytree(finished, folder)
+    layers = [name for name in dict(helpers.load_network(helpers.Run(str(folder)))[0].named_modules()) if "conv1" in name][:2]
+    assert runner.main(inside(folder, flawed, "02", "03", **INSIDE | {"LAYERS": str(layers)})) == 0
+    return folder, layers
+
+
+def test_02_and_03_hold_their_contracts(looked):
+    folder, layers = looked
+    second, third = (json.loads((folder / f"0{number}_results.json").read_text()) for number in (2, 3))
+    names = {"finetuned_own", "imagenet_photo_patches", "imagenet_digits", "random_own", "imagenet_own"}
+    missing = {"imagenet_imagenet", "imagenet_cifar10"}
+    for found in (second, third):
+        assert missing <= set(found["missing"]) and all(found["scenarios"][name] is None for name in found["missing"])
+        assert {name for name, value in found["scenarios"].items() if value} | set(found["missing"]) == names | missing
+    assert second["layers"] == layers and set(second["hook_audit"]["layers"]) == set(layers)
+    maps = pd.read_csv(folder / "feature_maps.csv")
+    assert list(maps) == ["scenario", "layer", "channels", "images", "non_positive_share"] and set(maps["images"]) == {14}
+    with np.load(folder / "spectra.npz") as stored:
+        for name, by_layer in third["scenarios"].items():
+            for layer, entry in (by_layer or {}).items():
+                covariance, values = stored[f"{name}/{layer}/covariance"], stored[f"{name}/{layer}/eigenvalues"]
+                assert len(values) == min(9, entry["rank_bound"]) and entry["rank_bound"] == min(entry["channels"], 13)
+                wanted = np.linalg.eigvalsh(covariance)[::-1][:len(values)]
+                assert np.allclose(values, wanted.clip(min=0), rtol=1e-6, atol=1e-9 * wanted[0])
+                assert np.isclose(entry["trace"], np.trace(covariance)) and entry["eigenvalues"] == values[:10].tolist()
+
+
+def test_the_report_holds_all_three(looked):
+    page = (looked[0] / "report.html").read_text()
+    assert [page.count(f'href="#{number}-') > 3 for number in ("01", "02", "03")] == [True] * 3
+    assert runner.outside_requests(page) == [] and "$$" not in page
+    assert all(len(alt) > 25 for alt in re.findall(r'<img\b[^>]*alt="([^"]*)"', page))
+    assert len(re.findall("<img", page)) == len(re.findall(r'<img\b[^>]*alt="', page))
+
+
+def test_statistics_are_measured_once_for_both_notebooks(looked, flawed):
+    folder, layers = looked
+    files = {path.name: path.stat().st_mtime_ns for path in (folder / "statistics").iterdir()}
+    assert runner.main(inside(folder, flawed, "03", **INSIDE | {"LAYERS": str(layers)})) == 0
+    assert files == {path.name: path.stat().st_mtime_ns for path in (folder / "statistics").iterdir()}
+
+
+def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path):
+    """No fine-tuned network, ImageNet weights that come as a package, a CIFAR-10 folder that does not exist."""
+    folder = tmp_path / "run"
+    changes = INSIDE | {"LAYERS": "[]", "ARCHITECTURE": "efficientnet_lite0", "CIFAR10": str(tmp_path / "nowhere"),
+                        "IMAGENET_VAL": str(flawed / "sea"), "RESOLUTION_CONTROL": "true", "SEED": 2, "DEVICE": "cpu"}
+    assert runner.main(inside(folder, flawed, "02", "03", **changes)) == 0
+    found = json.loads((folder / "03_results.json").read_text())
+    assert "run notebook 01" in found["missing"]["finetuned_own"] and "CIFAR10" in found["missing"]["imagenet_cifar10"]
+    assert {name for name, value in found["scenarios"].items() if value} == {
+        "imagenet_own", "imagenet_imagenet", "random_own", "imagenet_own_32px", "imagenet_imagenet_32px"}
+    assert len(found["scenarios"]["imagenet_own"]) == 5
+    with np.load(folder / "statistics" / "imagenet_own.npz") as sharp, np.load(folder / "statistics" / "imagenet_own_32px.npz") as blurred:
+        assert not any(np.allclose(sharp[name], blurred[name]) for name in sharp if name.endswith("features"))
+
+
+def test_a_layer_that_does_not_exist_stops(looked, flawed, tmp_path, capfd):
+    folder = tmp_path / "copy"
+    shutil.copytree(looked[0], folder)
+    assert runner.main(inside(folder, flawed, "02", **INSIDE | {"LAYERS": "['stages.7.conv']"})) == 1
+    assert "no module named 'stages.7.conv'" in capfd.readouterr().err
 
 
 def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed, tmp_path, capfd):
@@ -273,7 +350,3 @@ def test_structure_of_the_notebooks(path):
         assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(tree))
         assert "sys.path" not in cell.source and "%" not in cell.source.split(" ")[0]
     assert np.median([len(cell.source.splitlines()) for cell in code if cell not in tagged]) <= 10
-
-
-def test_run_names_the_nearest_of_all_parameters():
-    assert Path(runner.__file__).parent == helpers.ROOT
