@@ -100,19 +100,24 @@ def count_images(settings: Mapping[str, object]) -> int | None:
     return sum(len(files) for _, _, files in os.walk(folder))
 
 
-def estimate(settings: Mapping[str, object]) -> str:
-    """One sentence: how long notebook 01 will take, from the speed of a few steps of its network on this machine."""
+def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
+    """One sentence: how long the notebooks `numbers` will take, from the speed of a few steps on this machine."""
     images = count_images(settings)
     if images is None:
         return "time: unknown until the data set is read"
     train_speed, speed = helpers.measure_speed(
         settings["ARCHITECTURE"], settings["IMAGE_SIZE"], settings["STRATEGY"], settings["DEVICE"], settings["PRECISION"])
-    sizes = settings["SPLIT"]
-    counts = sizes if all(isinstance(size, int) for size in sizes) else [round(images * size) for size in sizes]
-    seconds = settings["EPOCHS"] * (counts[0] / train_speed + counts[1] / speed) + (counts[1] + 2 * counts[2]) / speed
-    seconds += images / 300 + 25  # decoding each image once; the figures
-    return (f"time: about {helpers.duration(seconds)} for notebook 01: {images:,} images, {settings['EPOCHS']} epochs at "
-            f"{train_speed:.0f} images a second (measured just now); less where a finished part is used again")
+    seconds = 12 * len(numbers)  # starting a kernel, drawing figures
+    if "01" in numbers:
+        train, val, test = (size if isinstance(size, int) else round(images * size) for size in settings["SPLIT"])
+        seconds += images / 300 + (val + test + min(test, 500)) / speed
+        seconds += (train + val) / speed * (settings["SEARCH_TRIALS"] > 0)
+        seconds += settings["EPOCHS"] * (train / train_speed + val / speed) * settings["TRAIN"]
+    if set(numbers) - {"01"}:  # seven scenarios, measured once for 02 and 03
+        seconds += 7 * settings["N_IMAGES"] / speed * (settings["MAP_SIZE"] / settings["IMAGE_SIZE"]) ** 2
+    return (f"time: about {helpers.duration(seconds)} for notebooks {', '.join(numbers)} ({images:,} images, "
+            f"{settings['EPOCHS']} epochs at {train_speed:.0f} images a second, measured just now); "
+            "less where a finished part is used again")
 
 
 # ---------------------------------------------------------------------------------------- running
@@ -181,8 +186,7 @@ def run(options: argparse.Namespace) -> int:
     log = Tee(folder / "run.log")
     log.write(f"run {settings['RUN']}: {folder}\n")
     chosen = [book for book in books if not options.only or book.name[:2] in options.only]
-    if chosen[0].name.startswith("01") and settings["TRAIN"]:
-        log.write(estimate(settings) + "\n")
+    log.write(estimate(settings, [book.name[:2] for book in chosen]) + "\n")
     for book in chosen:
         try:
             execute(book, folder, given, log)
