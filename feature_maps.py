@@ -1206,7 +1206,8 @@ def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, nois
         values = s.eigenvalues / scale
         shown = values > (1e-12 * s.trace / scale if log else -1)  # zeros have no place on a logarithmic axis
         ranks = np.arange(1, len(values) + 1)
-        ax.plot(ranks[shown], values[shown], marker=".", markersize=3, linewidth=1.3, **style)
+        front = 3 if scenario.startswith("finetuned") else 2  # where it hardly differs from the initial network, on top
+        ax.plot(ranks[shown], values[shown], marker=".", markersize=3, linewidth=1.3, zorder=front, **style)
         if noise:
             line = {"color": "black" if relative else style["color"], "linestyle": ":", "linewidth": 1}
             ax.plot(np.arange(1, s.rank_bound + 1)[:s.top_k], s.noise()[:s.top_k] / scale, label="_noise", **line)
@@ -1227,7 +1228,8 @@ def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None
     ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
     for scenario, s in spectra.items():
         share = s.cumulative_share
-        ax.plot(np.arange(1, len(share) + 1), share, linewidth=1.5, **scenario_style(scenario))
+        front = 3 if scenario.startswith("finetuned") else 2
+        ax.plot(np.arange(1, len(share) + 1), share, linewidth=1.5, zorder=front, **scenario_style(scenario))
     for level in (0.95, 0.99):
         ax.axhline(level, color="black", linewidth=0.6, linestyle=":")
     ax.set(xscale="log", ylim=(0, 1.02), xlabel="number of directions k", ylabel="cumulative share of variance")

@@ -280,6 +280,8 @@ class Run:
         """Save `table` as tables/<name>.csv and display its first `rows` rows, numbers with `digits` digits."""
         write_csv(self.path("tables", f"{name}.csv"), table)
         shown = table.head(rows).style.hide(axis="index").format(precision=digits, na_rep="–", thousands=",")
+        texts = table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]
+        shown = shown.set_table_styles({name: [{"selector": "", "props": "text-align: left"}] for name in texts})
         display(HTML(shown.set_table_attributes('class="numbers"').to_html()))
         if len(table) > rows:
             print(f"{rows} of {len(table):,} rows; all of them in tables/{name}.csv")
