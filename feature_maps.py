@@ -675,7 +675,8 @@ def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images
     """The scenarios of the design that can be had, and for the others the reason and the remedy, by name.
 
     `imagenet_val` and `cifar10` are data sets by name or folder; the embedded ones are stand-ins, and the scenario is
-    then named after them. `control` adds own and ImageNet images reduced to 32×32 pixels, names ending in _32px.
+    then named after them. All scenarios have the same number of images, that of the smallest set. `control` adds own and
+    ImageNet images reduced to 32×32 pixels, names ending in _32px.
     """
     networks, missing = open_networks(run, architecture, max(2, len(own.classes)), device=device, seed=seed)
     images = {"own": own}
@@ -687,6 +688,9 @@ def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images
             images[key] = other_images(dataset, n_images, seed=seed)
         except ValueError as error:
             missing[f"imagenet_{key}"] = str(error).replace("DATASET", parameter)
+    same = min(len(found.table) for found in images.values())  # the effective rank grows with the number of images
+    images = {key: dataclasses.replace(found, table=pick_images(found.table, same, seed=seed))
+              for key, found in images.items()}
     pairs = [("finetuned", "own"), *(("imagenet", key) for key in images), ("random", "own")]
     pairs += [("imagenet", f"{key}_32px") for key in images if control and key != list(images)[-1]]
     scenarios = {}

@@ -215,8 +215,21 @@ def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path):
     assert {name for name, value in found["scenarios"].items() if value} == {
         "imagenet_own", "imagenet_imagenet", "random_own", "imagenet_own_32px", "imagenet_imagenet_32px"}
     assert len(found["scenarios"]["imagenet_own"]) == 5
+    assert len({entry["images"] for by_layer in found["scenarios"].values() for entry in (by_layer or {}).values()}) == 1
     with np.load(folder / "statistics" / "imagenet_own.npz") as sharp, np.load(folder / "statistics" / "imagenet_own_32px.npz") as blurred:
         assert not any(np.allclose(sharp[name], blurred[name]) for name in sharp if name.endswith("features"))
+
+
+def test_all_scenarios_have_as_many_images_as_the_smallest_set(flawed, tmp_path):
+    import torch
+
+    import feature_maps
+    run = helpers.Run(str(tmp_path / "run"))
+    own = feature_maps.other_images(str(flawed), 50)
+    assert len(own.table) == 50 and list(own.table["path"]) == sorted(own.table["path"])
+    scenarios, _ = feature_maps.open_scenarios(run, own, architecture="efficientnet_lite0", n_images=50, cifar10="digits",
+                                               imagenet_val=str(flawed / "sea"), device=torch.device("cpu"))
+    assert {len(scenario.images.table) for scenario in scenarios.values()} == {20}
 
 
 def test_a_layer_that_does_not_exist_stops(looked, flawed, tmp_path, capfd):
