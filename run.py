@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from latex2mathml.converter import convert as to_mathml
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 import helpers
@@ -205,7 +205,7 @@ def publish(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for figure in sorted((folder / "figures").glob("*.png")):
         if f"{figure.name}" in (helpers.ROOT / "README.md").read_text(encoding="utf-8"):
-            shutil.copy(figure, target / figure.name)
+            Image.open(figure).convert("RGB").quantize(256).save(target / figure.name, optimize=True)  # a third of the size
 
 
 # ---------------------------------------------------------------------------------------- report
