@@ -692,7 +692,8 @@ def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images
     images = {key: dataclasses.replace(found, table=pick_images(found.table, same, seed=seed))
               for key, found in images.items()}
     pairs = [("finetuned", "own"), *(("imagenet", key) for key in images), ("random", "own")]
-    pairs += [("imagenet", f"{key}_32px") for key in images if control and key != list(images)[-1]]
+    small = cifar10 if cifar10 in ("photo_patches", "digits", "demo") else "cifar10"
+    pairs += [("imagenet", f"{key}_32px") for key in images if control and key != small]
     scenarios = {}
     for network, key in pairs:
         if network in networks:
