@@ -28,6 +28,7 @@ bench: .venv/installed
 	$(PY) -m pip install --quiet --editable '.[dev,bench]'
 	$(PY) benchmarks/training_speed.py
 	$(PY) benchmarks/feature_map_statistics.py
+	$(PY) benchmarks/kept_features.py
 
 figures: .venv/installed
 	$(PY) run.py demo --publish figures

@@ -671,14 +671,16 @@ def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0)
 
 
 def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
-                   device: torch.device, seed: int = 0, control: bool = False) -> tuple[dict[str, Scenario], dict[str, str]]:
+                   device: torch.device, seed: int = 0, control: bool = False,
+                   map_size: int = 224) -> tuple[dict[str, Scenario], dict[str, str]]:
     """The scenarios of the design that can be had, and for the others the reason and the remedy, by name.
 
     `imagenet_val` and `cifar10` are data sets by name or folder; the embedded ones are stand-ins, and the scenario is
     then named after them. All scenarios have the same number of images, that of the smallest set. `control` adds own and
-    ImageNet images reduced to 32×32 pixels, names ending in _32px.
+    ImageNet images reduced to 32×32 pixels, names ending in _32px. `map_size`: see `input_size`.
     """
-    networks, missing = open_networks(run, architecture, max(2, len(own.classes)), device=device, seed=seed)
+    networks, missing = open_networks(run, architecture, max(2, len(own.classes)), device=device, seed=seed,
+                                      image_size=map_size)
     images = {"own": own}
     for name, dataset, parameter in (("imagenet", imagenet_val, "IMAGENET_VAL"), ("cifar10", cifar10, "CIFAR10")):
         key = dataset if dataset in ("photo_patches", "digits", "demo") else name
@@ -705,23 +707,36 @@ def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images
     return scenarios, {name: reason for name, reason in missing.items() if "_" in name}
 
 
-def open_networks(run: helpers.Run, architecture: str, n_classes: int, *, device: torch.device,
-                  seed: int = 0) -> tuple[dict[str, tuple[nn.Module, dict, str]], dict[str, str]]:
+def input_size(model: nn.Module, map_size: int) -> int:
+    """The side of the images that a network is measured on: `map_size`, or the one that it takes, where it takes but one."""
+    fixed = getattr(model, "image_size", None)
+    if isinstance(fixed, int) and fixed != map_size:
+        print(f"{type(model).__name__} takes images of {fixed}×{fixed} pixels only: they are resized to that, not to "
+              f"MAP_SIZE = {map_size}")
+        return fixed
+    return map_size
+
+
+def open_networks(run: helpers.Run, architecture: str, n_classes: int, *, device: torch.device, seed: int = 0,
+                  image_size: int = 224) -> tuple[dict[str, tuple[nn.Module, dict, str]], dict[str, str]]:
     """{finetuned, imagenet, random: (network, preprocessing, stamp)}, and the reasons for those that cannot be had.
 
-    Where the run holds a fine-tuned network, the others are of its architecture.
+    Where the run holds a fine-tuned network, the others are of its architecture. `image_size` is for networks whose input
+    has one size, where the run does not tell it.
     """
-    networks, missing = {}, {}
+    networks, missing, built = {}, {}, {"image_size": image_size}
     try:
         model, description = helpers.load_network(run)
         architecture, n_classes = description["architecture"], len(description["classes"])
+        built = {"image_size": description["image_size"], "options": description.get("options"),
+                 "head": description.get("head", "linear")}
         stamp = helpers.file_hash(run.path("model.safetensors"))
         networks["finetuned"] = model.to(device), description["preprocessing"], stamp
     except ValueError as error:
         missing["finetuned"] = str(error)
     for weights in ("imagenet", "random"):
         try:
-            model, preprocessing = helpers.build_network(architecture, n_classes, weights=weights, seed=seed)
+            model, preprocessing = helpers.build_network(architecture, n_classes, weights=weights, seed=seed, **built)
             networks[weights] = model.eval().to(device), preprocessing, f"{architecture} {weights} {seed}"
         except ValueError as error:
             missing[weights] = str(error)
@@ -1037,6 +1052,11 @@ def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
 # ---------------------------------------------------------------------------------------------- looking inside
 
 
+def is_convolutional(model: nn.Module) -> bool:
+    """Whether a network has a convolution, whose filters and maps can be shown."""
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
 def first_filters(model: nn.Module) -> np.ndarray:
     """The kernels of the first convolution for display: (K,h,w,3) or (K,h,w,1), each stretched to 0 … 1.
 
@@ -1155,8 +1175,8 @@ def look_inside(scenario: Scenario, path: Path, size: int) -> dict:
         gradient = guided_backpropagation(scenario.model, image)
     except ValueError:  # transformers and others have no rectifier
         gradient = None
-    mean, std = (torch.tensor(scenario.preprocessing[name]).view(3, 1, 1) for name in ("mean", "std"))
-    picture = (image * std + mean).clamp(0, 1).permute(1, 2, 0).numpy()
+    mean, std = (torch.tensor(scenario.preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    picture = (image * std + mean).clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0).numpy()
     cam = class_activation_map(scenario.model, image)
     return {"picture": picture, "cam": cam, "gradient": gradient, "predicted": predicted}
 

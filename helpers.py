@@ -1,4 +1,4 @@
-"""What the three notebooks share: the run folder, networks, training, search, evaluation, plots.
+"""What the three notebooks share: the run folder, networks, training, evaluation, plots.
 
 The sections stand in the order in which the data flows. Bad input raises a ValueError of one sentence that names
 the value, what is legal and, for names, the nearest legal one.
@@ -43,6 +43,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
+import scratch_networks
+
 ROOT = Path(__file__).resolve().parent
 RUNS = ROOT / "runs"
 DATA = ROOT / "data"
@@ -61,7 +63,7 @@ RULES = {
     "DEMO_IMAGES": (int, 60, 17034),
     "BAD_IMAGES": ("skip", "stop"),
     "SEED": (int, 0, 2**31 - 1),
-    "IMAGE_SIZE": (int, 16, 1024),
+    "IMAGE_SIZE": (int, 8, 1024),
     "AUGMENTATION": AUGMENTATIONS,
     "BATCH_SIZE": (int, 2, 4096),
     "WORKERS": (int, 0, 64),
@@ -79,7 +81,12 @@ RULES = {
     "PATIENCE": (int, 0, 10_000),
     "PRECISION": ("auto", "float32", "bfloat16"),
     "DEVICE": ("auto", "cpu", "cuda", "mps"),
+    "HEAD_EPOCHS": (int, 0, 10_000),
     "SEARCH_TRIALS": (int, 0, 10_000),
+    "SEARCH_SAMPLER": ("tpe", "random", "grid"),
+    "SEARCH_EPOCHS": (int, 0, 10_000),
+    "SEARCH_IMAGES": (int, 0, 100_000_000),
+    "FINAL_SEEDS": (int, 0, 100),
     "N_IMAGES": (int, 2, 100_000),
     "MAP_SIZE": (int, 32, 1024),
     "TOP_K": (int, 1, 100_000),
@@ -128,12 +135,12 @@ def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
                 legal = "True or False" if kind is bool else f"{kind.__name__} from {low:g} to {high:g}"
                 raise ValueError(f"{name} = {value!r} is not legal: it takes {legal}.")
         checked[name] = value
-    for name, check in (("SPLIT", check_split), ("STRATEGY", check_strategy), ("ARCHITECTURE", check_architecture)):
+    for name, check in (("SPLIT", check_split), ("STRATEGY", check_strategy), ("ARCHITECTURE", check_architecture),
+                        ("HEAD", read_head), ("SAMPLE_GRID", check_grid)):
         if name in values:
             check(values[name])
             checked[name] = values[name]
-    for name, kind in (("RUN", str), ("DATASET", str), ("RANKED_CLASSES", list), ("LAYERS", list),
-                       ("IMAGENET_VAL", str), ("CIFAR10", str)):
+    for name, kind in KINDS.items():
         if name in values:
             if not isinstance(values[name], kind):
                 raise ValueError(f"{name} = {values[name]!r} is not legal: it takes a {kind.__name__}.")
@@ -141,7 +148,11 @@ def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
     return checked
 
 
-NOT_OF_TRAINING = ("RUN", "DATASET", "DEMO_IMAGES", "BAD_IMAGES", "RANKED_CLASSES", "TRAIN", "INTERACTIVE")
+KINDS = {"RUN": str, "DATASET": str, "RANKED_CLASSES": list, "LAYERS": list, "IMAGENET_VAL": str, "CIFAR10": str,
+         "ARCHITECTURE_OPTIONS": dict, "SEARCH_SPACE": dict, "STUDY_STORAGE": str, "COMPARE": list, "TRACKERS": list}
+NOT_OF_TRAINING = ("RUN", "DATASET", "DEMO_IMAGES", "BAD_IMAGES", "RANKED_CLASSES", "SAMPLE_GRID", "TRAIN", "INTERACTIVE",
+                   "SEARCH_TRIALS", "SEARCH_SPACE", "SEARCH_SAMPLER", "SEARCH_EPOCHS", "SEARCH_IMAGES", "STUDY_STORAGE",
+                   "FINAL_SEEDS", "COMPARE", "TRACKERS")
 
 
 def training_stamp(settings: Mapping, table: pd.DataFrame, *more: object) -> str:
@@ -165,6 +176,24 @@ def check_strategy(strategy: str) -> None:
     if strategy not in STRATEGIES and not str(strategy).startswith("from_layer:"):
         legal = [*STRATEGIES, "from_layer:<name>"]
         raise ValueError(f"STRATEGY = {strategy!r} is not legal: {nearest(strategy, legal)}")
+
+
+def read_head(head: str) -> tuple[int, float]:
+    """The width of the hidden layer of HEAD (0: none) and its dropout: "linear", "mlp:<width>", "mlp:<width>:<dropout>"."""
+    if head == "linear":
+        return 0, 0.0
+    found = re.fullmatch(r"mlp:(\d+)(?::(0(?:\.\d+)?))?", head) if isinstance(head, str) else None
+    if not found or int(found[1]) < 1:
+        raise ValueError(f"HEAD = {head!r} is not legal: it takes \"linear\", or \"mlp:<width>:<dropout>\" such as "
+                         "\"mlp:2048:0.3\".")
+    return int(found[1]), float(found[2] or 0)
+
+
+def check_grid(grid) -> None:
+    """Raise ValueError unless `grid` is two whole numbers from 1 to 20, the rows and columns of a grid of images."""
+    numbers = isinstance(grid, (list, tuple)) and len(grid) == 2 and all(type(side) is int for side in grid)
+    if not numbers or not all(1 <= side <= 20 for side in grid):
+        raise ValueError(f"SAMPLE_GRID = {grid!r} is not legal: it takes rows and columns from 1 to 20, such as [3, 10].")
 
 
 @contextmanager
@@ -345,25 +374,59 @@ def check_architecture(architecture: str) -> None:
             near = nearest(name, timm.list_models()) if timm.list_models(f"{name[:4]}*") else "see timm.list_models()."
             raise ValueError(f"ARCHITECTURE = {architecture!r}: timm has no network {name!r}; {near}")
         return
-    legal = ["efficientnet_lite0", *torchvision.models.list_models(module=torchvision.models)]
+    legal = ["efficientnet_lite0", *scratch_networks.NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
     if architecture not in legal:
         near = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
         raise ValueError(f"ARCHITECTURE = {architecture!r} is no network's name: " + (
             f"did you mean {' or '.join(map(repr, near))}?" if near else
-            "legal are torchvision's classifiers such as 'resnet50', 'efficientnet_lite0', and 'timm/<name>'."))
+            "legal are torchvision's classifiers such as 'resnet50', 'efficientnet_lite0', 'timm/<name>', and "
+            f"{', '.join(map(repr, scratch_networks.NETWORKS))}."))
 
 
-def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet",
-                  seed: int = 0) -> tuple[nn.Module, dict]:
+def from_scratch(architecture: str) -> bool:
+    """Whether `architecture` is one of the project's own networks, which have no ImageNet weights."""
+    return architecture in scratch_networks.NETWORKS
+
+
+def legal_options(architecture: str) -> dict[str, object]:
+    """{option: default} that ARCHITECTURE_OPTIONS can hold; pretrained networks have "dropout", before the last layer."""
+    return scratch_networks.legal_options(architecture) if from_scratch(architecture) else {"dropout": 0.0}
+
+
+def check_options(architecture: str, options: Mapping[str, object], image_size: int = 224) -> None:
+    """Raise ValueError unless `options` are options of `architecture` with legal values."""
+    legal = legal_options(architecture)
+    for name, value in options.items():
+        if name not in legal:
+            raise ValueError(f"ARCHITECTURE_OPTIONS: {architecture} has no option {name!r}; {nearest(name, legal)}")
+        if name == "dropout" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1):
+            raise ValueError(f"dropout = {value!r} is not legal: it takes a share from 0 to below 1.")
+    if from_scratch(architecture):
+        with torch.device("meta"):  # checks the values, draws nothing
+            scratch_networks.build(architecture, 2, image_size, options)
+
+
+def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet", seed: int = 0, image_size: int = 224,
+                  options: Mapping[str, object] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
     """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
 
-    `architecture`: a name of torchvision's, "efficientnet_lite0" (its ImageNet weights come in a package) or
-    "timm/<name>". weights "random" draws all of them from `seed`; with "imagenet" only the last layer. Returns the
-    network in channels_last and {mean, std, interpolation}. Raises ValueError when the weights cannot be had.
+    `architecture`: a name of torchvision's, "efficientnet_lite0" (its ImageNet weights come in a package),
+    "timm/<name>", or one of scratch_networks. weights "random" draws all of them from `seed`; with "imagenet" only the
+    head. `options` are the architecture's (ConvNet5, ...), for pretrained ones {"dropout": before the last layer};
+    `image_size` matters where the input has one size. `head`: see `read_head`. Returns the network in channels_last and
+    {mean, std, interpolation, channels}. Raises ValueError when the weights cannot be had or an option is not legal.
     """
     check_architecture(architecture)
+    check_options(architecture, options or {}, image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if from_scratch(architecture):
+            if weights == "imagenet":
+                raise ValueError(f"{architecture} has no ImageNet weights: it is trained from scratch.")
+            model = scratch_networks.build(architecture, n_classes, image_size, options or {})
+            channels = model.in_channels
+            return model.to(memory_format=torch.channels_last), {
+                "mean": [0.5] * channels, "std": [0.25] * channels, "interpolation": "bilinear", "channels": channels}
         if architecture == "efficientnet_lite0":
             model, preprocessing = _timm_network("tf_efficientnet_lite0", n_classes, "random")
             if weights == "imagenet":
@@ -372,7 +435,8 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
             model, preprocessing = _timm_network(architecture.removeprefix("timm/"), n_classes, weights)
         else:
             model, preprocessing = _torchvision_network(architecture, n_classes, weights)
-    return model.to(memory_format=torch.channels_last), preprocessing
+        deepen_head(model, head, (options or {}).get("dropout", 0.0))
+    return model.to(memory_format=torch.channels_last), preprocessing | {"channels": 3}
 
 
 def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
@@ -442,8 +506,31 @@ def replace_head(model: nn.Module, n_classes: int) -> None:
     setattr(model.get_submodule(parent), child, new)
 
 
+class Head(nn.Sequential):
+    """A head of several layers, (N, features) -> (N, classes), in place of the last layer of a network."""
+
+
+def deepen_head(model: nn.Module, head: str, dropout: float = 0.0) -> None:
+    """Put a hidden layer with ReLU (see `read_head`), and `dropout`, before the last layer of a network, newly drawn."""
+    width, inside = read_head(head)
+    if not width and not dropout:
+        return
+    name = find_head(model)
+    last = model.get_submodule(name)
+    if not isinstance(last, nn.Linear):
+        raise ValueError(f"HEAD = {head!r} and dropout need a network whose last layer is linear; {type(model).__name__} "
+                         "ends in a convolution.")
+    hidden = [nn.Linear(last.in_features, width), nn.ReLU(), nn.Dropout(inside)] if width else []
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, Head(
+        nn.Dropout(dropout), *hidden, nn.Linear(width or last.in_features, last.out_features)))
+
+
 def find_head(model: nn.Module) -> str:
-    """The name of the last layer, which gives the logits: the last linear layer, or convolution where there is none."""
+    """The name of what gives the logits: a `Head`, else the last linear layer, or convolution where there is none."""
+    heads = [name for name, module in model.named_modules() if isinstance(module, Head)]
+    if heads:
+        return heads[0]
     for kinds in (nn.Linear, nn.Conv2d):
         names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
         if kinds is nn.Linear and len(names) and type(model).__name__ == "SqueezeNet":
@@ -461,7 +548,8 @@ def last_stage(model: nn.Module) -> str:
     """
     head = find_head(model)
     def weighty(module, prefix, kind):
-        return [name for name, part in module.named_modules(prefix=prefix) if isinstance(part, kind) and name != head]
+        return [name for name, part in module.named_modules(prefix=prefix)
+                if isinstance(part, kind) and name != head and not name.startswith(f"{head}.")]
     kind = max((nn.Conv2d, nn.Linear), key=lambda kind: len(weighty(model, "", kind)))
     trunk, prefix = model, ""
     while True:
@@ -516,9 +604,9 @@ def set_train_mode(model: nn.Module, batch_norm: str = "update") -> None:
             module.eval()
 
 
-def count_costs(model: nn.Module, image_size: int) -> dict[str, int]:
+def count_costs(model: nn.Module, image_size: int, channels: int = 3) -> dict[str, int]:
     """Parameters (total, trainable) and multiply-accumulates for one image of image_size × image_size."""
-    image = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
+    image = torch.zeros(1, channels, image_size, image_size, device=next(model.parameters()).device)
     training = model.training
     model.eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -567,7 +655,9 @@ def load_network(run: Run) -> tuple[nn.Module, dict]:
         raise ValueError(f"The run {run.name!r} holds no trained network (model.safetensors): run notebook 01 with "
                          "TRAIN = True first.")
     description = read_json(run.path("model.json"))
-    model, _ = build_network(description["architecture"], len(description["classes"]), weights="random")
+    model, _ = build_network(description["architecture"], len(description["classes"]), weights="random",
+                             image_size=description["image_size"], options=description.get("options"),
+                             head=description.get("head", "linear"))
     model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))
     return model.eval(), description
 
@@ -612,10 +702,12 @@ class Recipe:
         """The recipe in notebook parameters: EPOCHS is epochs, and so on.
 
         BATCH_NORM = "auto" is "frozen" for ImageNet weights and "update" for random ones, which have no statistics yet.
+        Random weights all learn at the full rate, whatever BACKBONE_FACTOR is.
         """
         recipe = cls(**{field.name: settings[field.name.upper()] for field in dataclasses.fields(cls)})
-        automatic = "frozen" if settings["WEIGHTS"] == "imagenet" else "update"
-        return recipe.changed({"batch_norm": automatic}) if recipe.batch_norm == "auto" else recipe
+        random = settings["WEIGHTS"] == "random" or from_scratch(settings["ARCHITECTURE"])
+        automatic = {"batch_norm": "update" if random else "frozen"} if recipe.batch_norm == "auto" else {}
+        return recipe.changed(automatic | ({"backbone_factor": 1.0} if random else {}))
 
     def changed(self, settings: Mapping[str, object]) -> Recipe:
         """The same recipe with other values for some fields."""
@@ -714,7 +806,7 @@ class Trainer:
         set_train_mode(self.model, self.recipe.batch_norm)
         losses, pairs = [], []
         for images, targets in tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}"):
-            images, targets = _to_device(images, self.device), targets.to(self.device)
+            images, targets = to_device(images, self.device), targets.to(self.device)
             logits, loss = self.step(images, targets)
             if not math.isfinite(loss):
                 raise ValueError(f"The loss is {loss} in epoch {len(self.history) + 1}: lower LEARNING_RATE "
@@ -737,7 +829,8 @@ class Trainer:
         self.best, self.history, self.micro_batch = state["best"], list(state["history"]), state["micro_batch"]
 
 
-def _to_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+def to_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Images on the device, in channels_last where they have four axes."""
     layout = {"memory_format": torch.channels_last} if images.ndim == 4 else {}
     return images.to(device, non_blocking=True, **layout)
 
@@ -815,17 +908,26 @@ def print_epoch(row: Mapping) -> None:
           f"mean class accuracy {train:.3f} train, {val:.3f} val · {duration(row['seconds'])}", flush=True)
 
 
+class TensorImages(TensorDataset):
+    """Features or images in memory: tensors (N, ...) with their targets, as a data set with `.targets`."""
+
+    def __init__(self, features: torch.Tensor, targets: Sequence[int]):
+        super().__init__(features.clone(), torch.tensor(list(targets)))  # a clone, since inference tensors cannot learn
+        self.targets = list(targets)
+
+
 def measure_speed(architecture: str, image_size: int, strategy: str = "full", device: str = "auto",
-                  precision: str = "auto", *, batch: int = 16) -> tuple[float, float]:
+                  precision: str = "auto", *, options: Mapping[str, object] | None = None,
+                  batch: int = 16) -> tuple[float, float]:
     """Images a second in training (at `precision`) and in prediction (float32), from two steps on random images."""
-    model, _ = build_network(architecture, 10, weights="random")
+    model, preprocessing = build_network(architecture, 10, weights="random", image_size=image_size, options=options)
     freeze(model, strategy)
     place = choose_device(device)
     dtype = choose_precision(precision, place)
-    dataset = TensorImages(torch.rand(batch, 3, image_size, image_size), [0] * batch)
+    dataset = TensorImages(torch.rand(batch, preprocessing["channels"], image_size, image_size), [0] * batch)
     loader = make_loader(dataset, batch_size=batch)
     trainer = Trainer(model.to(place), loader, Recipe(epochs=3), 10, dtype)
-    images, targets = _to_device(dataset.tensors[0], place), dataset.tensors[1].to(place)
+    images, targets = to_device(dataset.tensors[0], place), dataset.tensors[1].to(place)
     set_train_mode(model)
     seconds = {"train": [], "predict": []}
     for _ in range(2):
@@ -845,88 +947,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-# ---------------------------------------------------------------------------------------- search
-
-class TensorImages(TensorDataset):
-    """Features kept from one pass: tensors (N, C) with their targets, as a data set with `.targets`."""
-
-    def __init__(self, features: torch.Tensor, targets: Sequence[int]):
-        super().__init__(features.clone(), torch.tensor(list(targets)))  # a clone, since inference tensors cannot learn
-        self.targets = list(targets)
-
-
-@torch.no_grad()
-def head_inputs(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = torch.float32) -> TensorImages:
-    """What arrives at the head, (N, C) float32, with the targets, for all images of a loader in one pass."""
-    device, training, kept, targets = next(model.parameters()).device, model.training, [], []
-    handle = model.get_submodule(find_head(model)).register_forward_pre_hook(
-        lambda module, inputs: kept.append(inputs[0].float().cpu()))
-    try:
-        model.eval()
-        for images, wanted in loader:
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                model(_to_device(images, device))
-            targets += wanted.tolist()
-    finally:
-        handle.remove()
-        model.train(training)
-    return TensorImages(torch.cat(kept), targets)
-
-
-def train_head(parts: Mapping[str, TensorImages], recipe: Recipe, classes: Sequence[str],
-               after_epoch: Callable[[dict], None] | None = None) -> tuple[dict, pd.DataFrame]:
-    """Train a newly drawn linear layer on kept features, parts "train" and "val"; its best weights and the history."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        head = nn.Linear(parts["train"].tensors[0].shape[1], len(classes))
-    loaders = [make_loader(parts[name], batch_size=64, shuffle=name == "train") for name in ("train", "val")]
-    return fit(head, *loaders, recipe, classes=classes, after_epoch=after_epoch)
-
-
-def search_head(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
-                n_trials: int, epochs: int = 15, journal: Path, stamp: str = "", precision: torch.dtype = torch.float32):
-    """Search settings of the last layer on the frozen network: (Optuna study, weights of the best last layer).
-
-    The network runs once over the images (no augmentation); each trial trains a new linear layer on the kept features for
-    `epochs` epochs and is scored by validation mean class accuracy, weak trials are pruned at the median. To start
-    fine-tuning from a trained last layer spares the features the large first steps (linear probing, then fine-tuning:
-    Kumar et al. 2022). `journal` is an Optuna journal file, which any number of processes can share: trials that it
-    already holds under `stamp` count. Raises ValueError when the last layer is no linear one.
-    """
-    import optuna
-    if not isinstance(model.get_submodule(find_head(model)), nn.Linear):
-        raise ValueError("SEARCH_TRIALS needs a network with a linear last layer: set SEARCH_TRIALS = 0 for this one.")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
-    study = optuna.create_study(storage=storage, study_name=f"head {stamp}", direction="maximize", load_if_exists=True,
-                                sampler=optuna.samplers.TPESampler(seed=recipe.seed),
-                                pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
-    parts = {name: head_inputs(model, loader, precision=precision) for name, loader in (("train", train), ("val", val))}
-    probe = recipe.changed({"epochs": epochs, "patience": 0, "optimizer": "adamw"})
-
-    def objective(trial) -> float:
-        tried = {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-2, log=True),
-                 "weight_decay": trial.suggest_float("weight_decay", 1e-4, 0.1, log=True),
-                 "label_smoothing": trial.suggest_float("label_smoothing", 0, 0.2)}
-        def report(row):
-            trial.report(row["val_mean_class_accuracy"], row["epoch"])
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return train_head(parts, probe.changed(tried), classes, report)[1]["val_mean_class_accuracy"].max()
-
-    missing = n_trials - sum(trial.state.is_finished() for trial in study.trials)
-    study.optimize(objective, n_trials=max(0, missing), catch=(ValueError,))
-    return study, train_head(parts, probe.changed(study.best_params), classes)[0]
-
-
-def trial_table(study) -> pd.DataFrame:
-    """number, state, score, seconds, then a column a parameter, for all trials of an Optuna study."""
-    table = study.trials_dataframe(attrs=("number", "state", "value", "duration", "params"))
-    table = table.rename(columns=lambda name: name.removeprefix("params_"))
-    return table.rename(columns={"value": "score"}).assign(duration=table["duration"].dt.total_seconds()).rename(
-        columns={"duration": "seconds"})
-
-
 # ---------------------------------------------------------------------------------------- evaluation
 
 @torch.inference_mode()
@@ -938,7 +958,7 @@ def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = to
     scores, losses = [], []
     for images, targets in tqdm(loader, leave=False, disable=not bar, desc="predicting"):
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = model(_to_device(images, device))
+            logits = model(to_device(images, device))
         log_scores = logits.cpu().double().log_softmax(1)
         scores.append(log_scores.exp().numpy())
         losses.append(nn.functional.nll_loss(log_scores, targets, reduction="none").numpy())
@@ -1039,7 +1059,8 @@ def saved_predictions(run: Run, split: str, model: nn.Module, loader: DataLoader
         scores, losses = predict(model, loader, bar=bar)
         write_csv(run.path(name), prediction_table(table, scores, losses, classes))
         run.mark(stamp, name)
-    return pd.read_csv(run.path(name), keep_default_na=False)
+    texts = dict.fromkeys(("path", "label", "predicted"), str)  # classes can be called 0, 1, 2
+    return pd.read_csv(run.path(name), dtype=texts, keep_default_na=False)
 
 
 def reproduction(run: Run, loader: DataLoader, predictions: pd.DataFrame, *, device: torch.device,

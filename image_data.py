@@ -480,7 +480,7 @@ def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = 
     Augmentation is drawn anew for each image: "light" random resized crops (70-100 % of the area) and flips, "strong"
     larger crops, TrivialAugment (Müller and Hutter 2021) and random erasing besides. Mean, standard deviation
     and interpolation come from `preprocessing`, which belongs to the weights. `reduced` first shrinks the image to that
-    many pixels a side, for the resolution control of notebook 03.
+    many pixels a side, for the resolution control of notebook 03. With channels 1 in `preprocessing` images become gray.
     """
     if augmentation not in AUGMENTATIONS:
         raise ValueError(f"AUGMENTATION = {augmentation!r} is not legal: {nearest(augmentation, AUGMENTATIONS)}")
@@ -491,6 +491,7 @@ def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = 
         v2.RandomResizedCrop(size, scale=crop[augmentation], interpolation=interpolation), v2.RandomHorizontalFlip()]
     strong = augmentation == "strong"
     return v2.Compose([
+        *([v2.Grayscale(1)] if preprocessing.get("channels") == 1 else []),
         *([v2.Resize((reduced, reduced), interpolation)] if reduced else []),
         *first,
         *([v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)] if strong else []),
@@ -513,7 +514,7 @@ def show_images(images: Sequence[PILImage.Image], captions: Sequence[str], *, co
         ax.set(xticks=[], yticks=[])
         ax.set_visible(index < len(images))
         if index < len(images):
-            ax.imshow(images[index])
+            ax.imshow(images[index], cmap="gray", vmin=0, vmax=255)
             ax.set_xlabel(captions[index], fontsize=8, labelpad=3)
             color = colors[index] if colors else None
             ax.spines[:].set(visible=color is not None, color=color or "white", linewidth=3)
@@ -525,7 +526,7 @@ def show_images(images: Sequence[PILImage.Image], captions: Sequence[str], *, co
 def show_augmentation(table: pd.DataFrame, root: Path, transforms: Mapping[str, Callable], preprocessing: Mapping, *,
                       seed: int, draws: int = 7) -> plt.Figure:
     """A row an image of `table`: as the transform "eval" gives it, then `draws` draws of the transform "train"."""
-    mean, std = (torch.tensor(preprocessing[name]).view(3, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         images = [load_image(root / path) for path in table["path"]]

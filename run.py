@@ -3,6 +3,7 @@
     python run.py demo
     python run.py profiles/course.yaml -p EPOCHS 5 --name mine
     python run.py course --only 03
+    python run.py course --search          # in a second terminal: shares the work on the trials
 
 Parameters are checked against the notebooks before anything runs. What a run has finished is used again when neither
 its parameters nor its images have changed.
@@ -33,7 +34,10 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
+import experiments
 import helpers
+import image_data
+import model_search
 
 NOTEBOOKS = helpers.ROOT / "notebooks"
 PROFILES = helpers.ROOT / "profiles"
@@ -84,6 +88,21 @@ def check_types(given: Mapping[str, object], defaults: Mapping[str, object]) -> 
     helpers.check_parameters(given)
 
 
+def help_search(settings: Mapping[str, object]) -> None:
+    """Work on the trials of the search of notebook 01 until all have ended; leaves the study and kept features behind.
+
+    The images, the split and with them the study are those that notebook 01 makes of the same settings.
+    """
+    settings = experiments.check_settings(settings)
+    source = image_data.open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
+    table, _ = image_data.image_table(source, bad_images=settings["BAD_IMAGES"])
+    table = image_data.split_images(table, settings["SPLIT"], seed=settings["SEED"])
+    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in helpers.SPLITS}
+    folder = helpers.Run(settings["RUN"]).folder
+    found = model_search.search(settings, parts, source.root, source.classes, folder=folder)
+    print(f"all {found.n_trials} trials have ended; best: {found.ranked[0].value:.3f}")
+
+
 # ---------------------------------------------------------------------------------------- estimate
 
 
@@ -100,24 +119,40 @@ def count_images(settings: Mapping[str, object]) -> int | None:
     return sum(len(files) for _, _, files in os.walk(folder))
 
 
+def training_seconds(settings: Mapping[str, object], train: int, val: int) -> tuple[float, float, float]:
+    """Seconds of one training on so many images, from a few steps now; images a second in training and in prediction."""
+    options = experiments.suited(settings, {})
+    train_speed, speed = helpers.measure_speed(
+        options["ARCHITECTURE"], options["IMAGE_SIZE"], options["STRATEGY"], options["DEVICE"], options["PRECISION"],
+        options=options["ARCHITECTURE_OPTIONS"])
+    once = (train + val) / speed
+    if options["STRATEGY"] == "head" and options["AUGMENTATION"] == "none":
+        return once, speed, speed
+    kept = once if options["HEAD_EPOCHS"] and not experiments.is_random(options) else 0
+    return kept + options["EPOCHS"] * (train / train_speed + val / speed), train_speed, speed
+
+
 def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
     """One sentence: how long the notebooks `numbers` will take, from the speed of a few steps on this machine."""
     images = count_images(settings)
     if images is None:
         return "time: unknown until the data set is read"
-    train_speed, speed = helpers.measure_speed(
-        settings["ARCHITECTURE"], settings["IMAGE_SIZE"], settings["STRATEGY"], settings["DEVICE"], settings["PRECISION"])
+    train, val, test = (size if isinstance(size, int) else round(images * size) for size in settings["SPLIT"])
+    whole, train_speed, speed = training_seconds(settings, train, val)
     seconds = 12 * len(numbers)  # starting a kernel, drawing figures
     if "01" in numbers:
-        train, val, test = (size if isinstance(size, int) else round(images * size) for size in settings["SPLIT"])
-        seconds += images / 300 + (val + test + min(test, 500)) / speed
-        seconds += (train + val) / speed * (settings["SEARCH_TRIALS"] > 0)
-        seconds += settings["EPOCHS"] * (train / train_speed + val / speed) * settings["TRAIN"]
+        seconds += images / 300 + (val + test + min(test, 500)) / speed + whole * settings["TRAIN"]
+    if "01" in numbers and settings["TRAIN"]:
+        trials = (settings["SEARCH_TRIALS"] + 2 * settings["FINAL_SEEDS"]) if settings["SEARCH_TRIALS"] else 0
+        seconds += trials * (settings["SEARCH_EPOCHS"] or settings["EPOCHS"]) * (
+            min(train, settings["SEARCH_IMAGES"] or train) / train_speed + val / speed)
+        for row in settings["COMPARE"]:
+            seconds += training_seconds(experiments.suited(settings, row), train, val)[0] + (val + test) / speed
     if set(numbers) - {"01"}:  # seven scenarios, measured once for 02 and 03
         seconds += 7 * settings["N_IMAGES"] / speed * (settings["MAP_SIZE"] / settings["IMAGE_SIZE"]) ** 2
     return (f"time: about {helpers.duration(seconds)} for notebooks {', '.join(numbers)} ({images:,} images, "
             f"{settings['EPOCHS']} epochs at {train_speed:.0f} images a second, measured just now); "
-            "less where a finished part is used again")
+            "less where trials are pruned or a finished part is used again")
 
 
 # ---------------------------------------------------------------------------------------- running
@@ -157,6 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set one parameter")
     parser.add_argument("--name", help="the name of the run folder, runs/NAME (default: that of the profile)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="run these notebooks only, such as 01")
+    parser.add_argument("--search", action="store_true",
+                        help="work on the search of notebook 01 only: as one of several processes that share a study")
     parser.add_argument("--publish", metavar="FOLDER", help="copy the figures that README shows there afterwards")
     options = parser.parse_args(arguments)
     try:
@@ -182,6 +219,13 @@ def run(options: argparse.Namespace) -> int:
     given |= {"RUN": options.name} if options.name else {}
     check_types(given, defaults)
     settings = defaults | given
+    experiments.check_settings(settings)
+    model_search.check_search(settings)
+    if options.search:
+        if not settings["SEARCH_TRIALS"]:
+            raise ValueError("--search: there is nothing to search, since SEARCH_TRIALS = 0.")
+        help_search(settings)
+        return 0
     folder = helpers.Run(settings["RUN"]).folder
     log = Tee(folder / "run.log")
     log.write(f"run {settings['RUN']}: {folder}\n")

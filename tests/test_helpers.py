@@ -398,42 +398,6 @@ def test_saving_and_loading_give_the_same_network(tmp_path):
         helpers.load_trained(run, classes=CLASSES, split="y")
 
 
-# ---------------------------------------------------------------------------------------- search
-
-def test_features_of_a_shuffled_loader_keep_their_targets():
-    model = small_network().eval()
-    dataset = features(30)
-    kept = helpers.head_inputs(model, helpers.make_loader(dataset, batch_size=7, shuffle=True))
-    with torch.no_grad():
-        wanted = model[:3](dataset.tensors[0])
-    for feature, target in zip(kept.tensors[0], kept.targets, strict=True):
-        nearest = (wanted - feature).abs().sum(1).argmin()
-        assert dataset.targets[nearest] == target and torch.allclose(wanted[nearest], feature, atol=1e-6)
-    assert not any(module._forward_pre_hooks for module in model.modules())
-
-
-def test_search_is_seeded_shared_and_above_chance(tmp_path):
-    loaders = [helpers.make_loader(features(seed=seed), batch_size=16) for seed in (0, 1)]
-    def search(journal, n_trials):
-        return helpers.search_head(small_network(), *loaders, helpers.Recipe(), classes=CLASSES, n_trials=n_trials,
-                                   journal=tmp_path / journal, stamp="s")
-    study, head = search("one.log", 5)
-    assert study.best_value > 0.5  # chance is 0.33; the network is drawn, only its last layer learns
-    table = helpers.trial_table(study)
-    assert list(table)[:4] == ["number", "state", "score", "seconds"] and len(table) == 5
-    assert {"learning_rate", "weight_decay", "label_smoothing"} <= set(table)
-    assert helpers.trial_table(search("two.log", 5)[0])["learning_rate"].tolist() == table["learning_rate"].tolist()
-    again, same = search("one.log", 5)
-    assert len(again.trials) == 5 and len(search("one.log", 7)[0].trials) == 7
-    assert torch.equal(head["weight"], same["weight"])  # the best layer is found again without a new trial
-    model = small_network()
-
-    model.get_submodule(helpers.find_head(model)).load_state_dict(head)
-    scores, _ = helpers.predict(model, loaders[1])
-    accuracy = (scores.argmax(1) == np.array(loaders[1].dataset.targets)).mean()
-    assert accuracy == pytest.approx(study.best_value)  # twenty images a class: the mean over classes is that over images
-
-
 # ---------------------------------------------------------------------------------------- evaluation
 
 def predictions_of(labels, scores, classes):

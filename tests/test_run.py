@@ -17,7 +17,8 @@ import helpers
 import run as runner
 
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
-        "LEARNING_RATE": "0.01", "BATCH_SIZE": "16", "INTERACTIVE": "false", "RANKED_CLASSES": "['forest']"}
+        "SEARCH_SPACE": "{'lr': [0.005, 0.02, 'log'], 'label_smoothing': [0.0, 0.1]}", "SEARCH_EPOCHS": "1", "SEARCH_IMAGES": "30",
+        "FINAL_SEEDS": "1", "LEARNING_RATE": "0.01", "BATCH_SIZE": "16", "INTERACTIVE": "false", "RANKED_CLASSES": "['forest']"}
 BOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
 
 
@@ -94,7 +95,7 @@ def test_a_second_call_uses_what_is_finished(finished, flawed, capsys):
     assert "is used again" in told and "predictions_test.csv: read again" in told
     assert told.strip().splitlines()[-1] == f"report: {finished / 'report.html'}"
     assert stamps == {name: (finished / name).stat().st_mtime_ns for name in stamps}
-    assert before["test"] == results(finished)["test"]
+    assert before["test"] == results(finished)["test"] and "\ntrial " not in told  # nor was anything searched again
 
 
 def test_train_false_evaluates_and_refuses_another_split(finished, flawed, tmp_path, capfd):
@@ -110,24 +111,42 @@ def test_train_false_evaluates_and_refuses_another_split(finished, flawed, tmp_p
 # each parameter at another value than its default, with what it must change
 EFFECTS = [
     ({"EPOCHS": 1, "SEARCH_TRIALS": 0}, lambda new, old, folder: new["epochs"] == 1 and not (folder / "trials.csv").exists()),
-    ({"STRATEGY": "head", "SEED": 5, "AUGMENTATION": "none", "WORKERS": 1},
+    ({"STRATEGY": "head", "SEED": 5, "AUGMENTATION": "none", "WORKERS": 1, "SEARCH_TRIALS": 0},
      lambda new, old, folder: new["trainable"] < new["parameters"] and new["split"] == old["split"]
      and not split_of(folder).equals(split_of(old["folder"]))),
     ({"SPLIT": "[50, 30, 30]", "IMAGE_SIZE": 48, "RANKED_CLASSES": "['sea']", "BATCH_SIZE": 10},
      lambda new, old, folder: new["split"] == {"train": 50, "val": 30, "test": 30} and new["macs"] > old["macs"]
      and {path.name for path in (folder / "figures").glob("ranked*")} == {"ranked_sea_highest.png", "ranked_sea_lowest.png"}),
     ({"ARCHITECTURE": "efficientnet_lite0", "WEIGHTS": "imagenet", "EPOCHS": 3, "PATIENCE": 1, "PRECISION": "float32",
-      "AUGMENTATION": "strong", "DEVICE": "cpu"},
+      "AUGMENTATION": "strong", "DEVICE": "cpu", "BACKBONE_FACTOR": 0.5, "HEAD": "mlp:16:0.1", "HEAD_EPOCHS": 3, "SEARCH_TRIALS": 0},
      lambda new, old, folder: new["architecture"] == "efficientnet_lite0" and new["weights"] == "imagenet"
-     and new["test"]["mean_class_accuracy"] > old["test"]["mean_class_accuracy"]),
-    ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02, "BACKBONE_FACTOR": 0.5,
+     and new["test"]["mean_class_accuracy"] > old["test"]["mean_class_accuracy"] and model_of(folder)["head"] == "mlp:16:0.1"
+     and model_of(folder)["recipe"]["backbone_factor"] == 0.5 and len(list((folder / "features").iterdir())) == 2),
+    ({"ARCHITECTURE": "convnet5", "ARCHITECTURE_OPTIONS": "{'filters': 4, 'in_channels': 1}", "SEARCH_TRIALS": 5, "SEARCH_SAMPLER": "grid",
+      "SEARCH_SPACE": "{'dense': [8, 16, 24], 'batch_size': [8, 16, 'choice']}", "SEARCH_EPOCHS": 2, "SEARCH_IMAGES": 18, "FINAL_SEEDS": 2,
+      "STUDY_STORAGE": "<folder>/shared.log"},
+     lambda new, old, folder: pd.read_csv(folder / "trials.csv")[["dense", "batch_size"]].to_numpy().tolist() == [
+         [8, 8], [8, 16], [16, 8], [16, 16], [24, 8]] and (folder / "shared.log").exists() and not (folder / "study.log").exists()
+     and len(new["noise_band"]) == 4 and new["search"]["score"] == pd.read_csv(folder / "trials.csv")["score"].max()
+     and model_of(folder)["options"] == {"filters": 4, "in_channels": 1, "dense": new["search"]["best"]["dense"]}
+     and new["weights"] == "random"),
+    ({"COMPARE": "[{'STRATEGY': 'head', 'EPOCHS': 1}, {'ARCHITECTURE': 'convnet_gap'}]", "TRACKERS": "['tensorboard']", "SAMPLE_GRID": "[2, 4]",
+      "SEARCH_TRIALS": 0},
+     lambda new, old, folder: [row["name"] for row in new["comparison"]] == ["timm/test_resnet, from scratch", "convnet_gap, from scratch"]
+     and [row["epochs"] for row in new["comparison"]] == [1, 2] and list((folder / "tensorboard").iterdir()) != []
+     and "8 test images drawn at random" in (folder / "report.html").read_text() and (folder / "figures" / "comparison.png").exists()),
+    ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02,
       "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "BATCH_NORM": "frozen", "SEARCH_TRIALS": 0},
      lambda new, old, folder: pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02, 0.02]
-     and json.loads((folder / "model.json").read_text())["recipe"] == {
-         "epochs": 2, "optimizer": "sgd", "learning_rate": 0.02, "backbone_factor": 0.5, "weight_decay": 0.1,
+     and model_of(folder)["recipe"] == {
+         "epochs": 2, "optimizer": "sgd", "learning_rate": 0.02, "backbone_factor": 1.0, "weight_decay": 0.1,
          "schedule": "constant", "warmup": 0, "label_smoothing": 0.2, "class_weights": True,
          "batch_norm": "frozen", "patience": 0, "seed": 0}),
 ]
+
+
+def model_of(folder):
+    return json.loads((folder / "model.json").read_text())
 
 
 def split_of(folder):
@@ -137,6 +156,7 @@ def split_of(folder):
 @pytest.mark.parametrize("changes, effect", EFFECTS, ids=lambda value: "-".join(value) if isinstance(value, dict) else "")
 def test_each_parameter_has_its_effect(finished, flawed, tmp_path, changes, effect):
     folder = tmp_path / "run"
+    changes = {name: str(value).replace("<folder>", str(folder)) for name, value in changes.items()}
     assert runner.main(arguments(folder, flawed, **changes)) == 0
     assert effect(results(folder), results(finished) | {"folder": finished}, folder)
 
@@ -263,6 +283,11 @@ def test_demo_images(monkeypatch, tmp_path):
     (["-p", "TRAIN", "1"], "TRAIN = 1 is of type int: it takes bool"),
     (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not legal"),
     (["-p", "ARCHITECTURE", "resnet500"], "did you mean 'resnet50'"),
+    (["-p", "SEARCH_SPACE", "{'lr': [0.1, 0.01]}"], "range lr = \\[0.1, 0.01\\] is empty"),
+    (["-p", "ARCHITECTURE_OPTIONS", "{'filters': 3}"], "has no option 'filters'"),
+    (["-p", "COMPARE", "[{'STRATEGY': 'all'}]"], "STRATEGY = 'all' is not legal"),
+    (["-p", "STUDY_STORAGE", "sqlite:///a.db"], "SQLite breaks"),
+    (["-p", "SEARCH_TRIALS", "0", "--search"], "nothing to search"),
     (["--only", "07"], "no such notebook; legal are 01"),
 ])
 def test_wrong_parameters_stop_before_anything_runs(tmp_path, capsys, words, message):
@@ -273,6 +298,17 @@ def test_wrong_parameters_stop_before_anything_runs(tmp_path, capsys, words, mes
 def test_unknown_profile(capsys):
     assert runner.main(["dmeo"]) == 2
     assert "did you mean 'demo'" in capsys.readouterr().err
+
+
+def test_a_process_that_helps_with_the_search(flawed, tmp_path, capsys):
+    """--search works on the very study that notebook 01 then finds finished."""
+    folder = tmp_path / "run"
+    assert runner.main([*arguments(folder, flawed, SEARCH_TRIALS=3), "--search"]) == 0
+    assert "all 3 trials have ended" in capsys.readouterr().out and not (folder / "01_results.json").exists()
+    study = (folder / "study.log").read_bytes()
+    assert runner.main(arguments(folder, flawed, SEARCH_TRIALS=3, FINAL_SEEDS=0)) == 0
+    assert (folder / "study.log").read_bytes() == study and results(folder)["search"]["trials"] == 3
+    assert len(pd.read_csv(folder / "trials.csv")) == 3
 
 
 def test_values_from_the_command_line():
@@ -299,7 +335,7 @@ def test_plain_papermill_works(flawed, tmp_path):
     command = [sys.executable, "-m", "papermill", str(BOOKS[0]), str(tmp_path / "out.ipynb"), "-f", str(runner.PROFILES / "demo.yaml"),
                "-p", "RUN", str(tmp_path / "run"), "-p", "DATASET", str(flawed)]
     for name, value in (TINY | {"EPOCHS": "1", "SEARCH_TRIALS": "0", "INTERACTIVE": "False"}).items():
-        command += ["-p", name, value] if name != "RANKED_CLASSES" else []  # papermill's -p takes no lists
+        command += ["-p", name, value] if value[0] not in "[{" else []  # papermill's -p takes no lists
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert not re.search("unknown parameter: (?!IMAGENET_VAL|CIFAR10)", done.stderr)  # those two are of 02 and 03

@@ -1,0 +1,81 @@
+"""What keeping the features saves when only the head learns, as ratios in one run, and that it changes no result.
+
+Three things are timed on the same images, turn by turn: one pass over them (train at the precision of training, and
+validation in float32, as the first step of the training does), the whole training of the head for some epochs on kept
+features with that pass, and the same training without keeping features. Then the two trainings' validation accuracies.
+
+    python benchmarks/kept_features.py --images 600 --epochs 10 --rounds 3
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import demo_scenes
+import experiments
+import helpers
+import image_data
+import run as runner
+
+
+def one_pass(experiment: experiments.Experiment) -> None:
+    """Run the network once over the images of train and validation."""
+    helpers.predict(experiment.model, experiment.loader("train", learning=False), precision=experiment.precision)
+    helpers.predict(experiment.model, experiment.loader("val"))
+
+
+def without_keeping(experiment: experiments.Experiment):
+    """The history of the same training with the whole network run over the images in every epoch."""
+    return helpers.fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"], experiment.recipe,
+                       classes=experiment.classes, precision=experiment.precision)[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="efficientnet_lite0")
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--folder", help="a folder of class folders (default: scenes drawn for it)")
+    options = parser.parse_args()
+    book = next(runner.NOTEBOOKS.glob("01_*.ipynb"))
+    settings = runner.notebook_parameters(book) | {
+        "ARCHITECTURE": options.network, "STRATEGY": "head", "AUGMENTATION": "none", "EPOCHS": options.epochs,
+        "IMAGE_SIZE": options.size}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or demo_scenes.write_demo_set(Path(temporary) / "scenes", n_images=options.images)
+        source = image_data.open_dataset(str(folder))
+        table, _ = image_data.image_table(source, cache=Path(temporary) / "cache")
+        table = image_data.split_images(table, settings["SPLIT"], seed=0)
+        parts = {split: table[table["split"] == split].reset_index(drop=True) for split in helpers.SPLITS}
+        def fresh():
+            return experiments.Experiment(settings, parts, source.root, source.classes)
+        ratios = []
+        for number in range(options.rounds + 1):
+            experiment, times = fresh(), {}
+            start = time.perf_counter()
+            one_pass(experiment)
+            times["pass"] = time.perf_counter() - start
+            experiment, start = fresh(), time.perf_counter()
+            kept = experiments.train(experiment, Path(temporary) / f"features-{number}").history
+            times["kept"] = time.perf_counter() - start
+            label = f"round {number}" if number else "warm-up"
+            print(f"{label}: one pass {times['pass']:.1f} s, {options.epochs} epochs on "
+                  f"kept features {times['kept']:.1f} s, ratio {times['kept'] / times['pass']:.3f}", flush=True)
+            ratios += [times["kept"] / times["pass"]] if number else []
+        experiment, start = fresh(), time.perf_counter()
+        history = without_keeping(experiment)
+        savings = (time.perf_counter() - start) / times["kept"]
+    best = [frame["val_mean_class_accuracy"].max() for frame in (kept, history)]
+    print(f"{options.network}, {len(parts['train'])} + {len(parts['val'])} images: {options.epochs} epochs cost "
+          f"{statistics.median(ratios):.3f} passes (smallest {min(ratios):.3f}, largest {max(ratios):.3f}); without keeping "
+          f"features {savings:.1f} times as much")
+    print(f"validation: mean class accuracy {best[0]:.4f} with kept features, {best[1]:.4f} without, a difference of "
+          f"{100 * abs(best[0] - best[1]):.2f} points")
+
+
+if __name__ == "__main__":
+    main()
