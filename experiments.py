@@ -261,8 +261,8 @@ def train_into(run: helpers.Run, settings: Mapping[str, object], parts: Mapping[
 def tracking(settings: Mapping[str, object], folder: Path, name: str = "") -> Iterator[Callable[[dict], None]]:
     """A function that hands each row of a history to the TRACKERS of the settings; they close when the block ends.
 
-    TensorBoard writes to <folder>/tensorboard/; Weights & Biases to <folder>/wandb/, offline unless WANDB_MODE or a
-    stored key says otherwise.
+    TensorBoard writes to <folder>/tensorboard/; Weights & Biases to <folder>/wandb/, offline unless the environment says
+    WANDB_MODE=online (`wandb sync` uploads later).
     """
     name = name or folder.name
     plain = {key: value if isinstance(value, (int, float, str, bool)) else json.dumps(value)
@@ -276,7 +276,7 @@ def tracking(settings: Mapping[str, object], folder: Path, name: str = "") -> It
             logs.append(lambda row: [writer.add_scalar(key, value, row["epoch"]) for key, value in row.items()])
         if "wandb" in settings["TRACKERS"]:
             import wandb
-            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+            mode = os.environ.get("WANDB_MODE", "offline")
             tracked = stack.enter_context(wandb.init(
                 project="inside-an-image-classifier", name=name, dir=folder, config=plain, mode=mode,
                 reinit="create_new", settings=wandb.Settings(console="off", silent=True)))
@@ -345,8 +345,8 @@ def readable_comparison(table: pd.DataFrame) -> pd.DataFrame:
     return shown.rename(columns={"validation": "validation: mean class accuracy", "test": "test: mean class accuracy"})
 
 
-def told_comparison(table: pd.DataFrame) -> list[str]:
-    """Sentences on the comparison, from its numbers: the best on validation, and the quickest against the others."""
+def told_comparison(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Sentences on the comparison, from its numbers: the best on validation, the quickest, and those from scratch."""
     ranked = table.sort_values("val", ascending=False)
     best, quick = ranked.iloc[0], table.loc[table["seconds"].idxmin()]
     lines = [f"Best on validation: **{best['name']}** ({best['val']:.3f}; test {best['test']:.3f}, 95 % interval "
@@ -357,8 +357,12 @@ def told_comparison(table: pd.DataFrame) -> list[str]:
                      f"{best['val'] - quick['val']:.3f} below it on validation.")
     for row in ranked[ranked["name"].str.endswith("from scratch")].to_dict("records"):
         if row["name"] != best["name"]:
+            history = histories[row["name"]]
+            by_then = history.loc[history["seconds"].cumsum() <= quick["seconds"], "val_mean_class_accuracy"].max()
             lines.append(f"**{row['name']}** stays {best['val'] - row['val']:.3f} below the best on validation, with "
-                         f"{row['trainable']:,} weights that learn, in {helpers.duration(row['seconds'])}.")
+                         f"{row['trainable']:,} weights that learn, in {helpers.duration(row['seconds'])}."
+                         + (f" When the quickest was done, with {quick['val']:.3f}, it had reached {by_then:.3f}."
+                            if by_then == by_then and quick["name"] != row["name"] else ""))
     return lines
 
 

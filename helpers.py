@@ -473,6 +473,7 @@ def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, d
             raise
         raise ValueError(f"The ImageNet weights of timm/{name} ({config.hf_hub_id or config.url}) are not on this "
                          f"machine and could not be fetched ({type(error).__name__}). {_weights_remedy(None)}") from None
+    model.get_submodule(find_head(model)).reset_parameters()  # some of timm's heads start with weights too large to learn on
     config = model.pretrained_cfg
     return model, {"mean": list(config["mean"]), "std": list(config["std"]), "interpolation": config["interpolation"]}
 

@@ -31,7 +31,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 import helpers
-from experiments import SEARCHABLE, Experiment, check_network, readable, suited, tracking, train
+from experiments import SEARCHABLE, Experiment, check_network, is_random, readable, suited, tracking, train
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -239,7 +239,7 @@ def open_storage(storage: str, default: Path):
                 if attempt == 4:
                     raise ValueError(f"STUDY_STORAGE = {storage!r} cannot be opened: {str(error).splitlines()[0]}") from None
                 time.sleep(0.5 * (attempt + 1))
-    file = Path(storage).expanduser() if storage else default
+    file = helpers.ROOT / Path(storage).expanduser() if storage else default
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileOpenLock(str(file), grace_period=10)
     if file.exists():
@@ -326,6 +326,8 @@ def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.T
         try:
             with _alive(study, trial._trial_id):
                 state, value = _ended(trial, objective)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            continue  # another process took this one for dead, and was faster
         except BaseException:
             storage.set_trial_state_values(trial._trial_id, state=waits)
             raise
@@ -441,6 +443,10 @@ def search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], ro
     n_trials = min(settings["SEARCH_TRIALS"], len(grid) or settings["SEARCH_TRIALS"])
     if 0 < len(grid) < settings["SEARCH_TRIALS"]:
         print(f"the grid has {len(grid)} combinations: {len(grid)} trials instead of {settings['SEARCH_TRIALS']}")
+    for architecture in values_of(space["architecture"]) if "architecture" in space else ():
+        tried = changed(settings, {"architecture": architecture})
+        if not is_random(tried):  # weights that cannot be had stop here, not in the middle
+            helpers.build_network(architecture, len(classes))
     parts = {"train": subset(parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"]), "val": parts["val"]}
     fixed = {name: value for name, value in settings.items()
              if name not in helpers.NOT_OF_TRAINING and name.lower() not in space}
@@ -452,14 +458,15 @@ def search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], ro
 
     def objective(trial: optuna.Trial) -> float:
         drawn = suggest(trial, space, settings["ARCHITECTURE"])
-        return score(changed(settings, drawn), parts, root, classes, folder, trial, n_trials)
+        name = f"trial {trial.number} of 0 to {n_trials - 1}"
+        return score(changed(settings, drawn), parts, root, classes, folder, trial, name)
 
     run_trials(study, n_trials, objective)
     return Search(study, space, dict(settings), n_trials)
 
 
 def score(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str],
-          folder: Path, trial: optuna.Trial, n_trials: int) -> float:
+          folder: Path, trial: optuna.Trial, name: str) -> float:
     """Train with the budget of the search; the best mean class accuracy on validation, reported epoch by epoch."""
     settings = {**settings, **({"EPOCHS": settings["SEARCH_EPOCHS"]} if settings["SEARCH_EPOCHS"] else {})}
     start, best = time.perf_counter(), -math.inf
@@ -469,23 +476,23 @@ def score(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], roo
         best = max(best, row["val_mean_class_accuracy"])
         trial.report(best, row["epoch"])
         if trial.should_prune():
-            _print_trial(trial, n_trials, f"pruned after epoch {row['epoch']} at {best:.3f}", start)
+            _print_trial(trial, name, f"pruned after epoch {row['epoch']} at {best:.3f}", start)
             raise optuna.TrialPruned
     try:
-        with tracking(settings, folder, f"trial-{trial.number}") as track:
+        with tracking(settings, folder, re.sub(r"[^\w-]+", "-", name)) as track:
             train(Experiment(settings, parts, root, classes), folder / "features",
                   after_epoch=lambda row: (track(row), report(row)))
     except ValueError as error:
-        _print_trial(trial, n_trials, f"failed: {error}", start)
+        _print_trial(trial, name, f"failed: {error}", start)
         raise
-    _print_trial(trial, n_trials, f"{best:.3f}", start)
+    _print_trial(trial, name, f"{best:.3f}", start)
     return best
 
 
-def _print_trial(trial: optuna.Trial, n_trials: int, text: str, start: float) -> None:
+def _print_trial(trial: optuna.Trial, name: str, text: str, start: float) -> None:
     options = ", ".join(f"{name} {readable(value)}" for name, value in trial.params.items())
     seconds = helpers.duration(time.perf_counter() - start)
-    print(f"trial {trial.number} (the last is {n_trials - 1}): {text} ({seconds}; {options})", flush=True)
+    print(f"{name}: {text} ({seconds}; {options})", flush=True)
 
 
 def trial_table(study: optuna.Study, space: Mapping[str, object], n_trials: int) -> pd.DataFrame:
@@ -516,7 +523,8 @@ def noise_band(found: Search, parts: Mapping[str, pd.DataFrame], root: Path, cla
     def objective(trial: optuna.Trial) -> float:
         drawn = {name: trial.suggest_categorical(name, entry.choices) for name, entry in space.items()}
         tried = found.settings_of(by_number[drawn["trial"]]) | {"SEED": drawn["seed"]}
-        return score(tried, parts, root, classes, folder, trial, len(two) * len(seeds))
+        name = f"noise band, {trial.number + 1} of {len(two) * len(seeds)}"
+        return score(tried, parts, root, classes, folder, trial, name)
 
     run_trials(study, len(two) * len(seeds), objective)
     table = trial_table(study, space, len(two) * len(seeds))
@@ -583,7 +591,7 @@ def correlation(values: pd.Series, scores: pd.Series) -> tuple[float, str]:
 
 # ---------------------------------------------------------------------------------------- plots
 
-STATES = {"COMPLETE": ("o", "#0072b2"), "PRUNED": ("X", "#999999"), "FAIL": ("s", "#d55e00")}
+STATES = {"COMPLETE": ("o", "#0072b2"), "PRUNED": ("X", "#888888"), "FAIL": ("s", "#d55e00")}
 
 
 def plot_trials(trials: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
@@ -594,7 +602,7 @@ def plot_trials(trials: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes
         if len(part):
             label = f"{state.lower()} ({len(part)})"
             ax.plot(part["number"], part["score"], marker, color=color, markersize=7, label=label, alpha=0.85)
-    best = trials["score"].where(trials["state"] == "COMPLETE").cummax()
+    best = trials["score"].where(trials["state"] == "COMPLETE").cummax().ffill()
     ax.step(trials["number"], best, where="post", color="black", linewidth=1.2, label="best so far")
     ax.set(xlabel="trial", ylabel="mean class accuracy on validation")
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -662,7 +670,7 @@ def plot_importances(table: pd.DataFrame) -> plt.Figure:
                         va="center", fontsize=9)
     largest = table["importance"].max() if table["importance"].notna().any() else 1
     axes[0].set(xlabel="importance (share of the variance, fANOVA)", xlim=(0, 1.2 * largest))
-    axes[1].set(xlabel="correlation with the score", xlim=(-1.05, 1.55))
+    axes[1].set(xlabel="correlation with the score", xlim=(-1.05, 2.05))
     axes[1].set_xticks([-1, -0.5, 0, 0.5, 1])
     axes[0].invert_yaxis()
     return fig

@@ -202,11 +202,13 @@ def test_what_is_told_of_a_comparison():
     table = pd.DataFrame({"name": ["convnet5, from scratch", "net, head, pretrained", "net, full, pretrained"], "trainable": [9000, 10, 20000],
                           "epochs": 3, "seconds": [300.0, 30.0, 600.0], "val": [0.6, 0.9, 0.95], "test": [0.61, 0.91, 0.94],
                           "test_low": 0.5, "test_high": 0.99})
-    lines = experiments.told_comparison(table)
+    histories = {name: pd.DataFrame({"epoch": [1, 2, 3], "seconds": [10.0, 15.0, 275.0], "val_mean_class_accuracy": [0.3, 0.25, 0.6]}) for name in table["name"]}
+    lines = experiments.told_comparison(table, histories)
     assert lines[0].startswith("Best on validation: **net, full, pretrained** (0.950; test 0.940")
     assert "Quickest: **net, head, pretrained**, in 30 s: 5% of the best one's time, and 0.050 below" in lines[1]
     assert "**convnet5, from scratch** stays 0.350 below" in lines[2] and "9,000 weights" in lines[2]
-    assert len(experiments.told_comparison(table.assign(seconds=[300.0, 800.0, 200.0], val=[0.6, 0.9, 0.95]))) == 2
+    assert lines[2].endswith("When the quickest was done, with 0.900, it had reached 0.300.")
+    assert len(experiments.told_comparison(table.assign(seconds=[300.0, 800.0, 200.0]), histories)) == 2
 
 
 # ---------------------------------------------------------------------------------------- trackers
@@ -228,7 +230,7 @@ def test_tensorboard_gets_settings_and_curves(images, tmp_path):
 
 def test_wandb_offline(images, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_MODE", raising=False)  # offline is the default
     table = pd.concat(images[0].values(), ignore_index=True)
     run = helpers.Run(str(tmp_path / "run"))
     experiments.train_into(run, settings(TRACKERS=["wandb"]), *images, table=table, features=tmp_path)

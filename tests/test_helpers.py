@@ -147,6 +147,14 @@ def test_packaged_weights_are_imagenet_weights():
     assert scores.argmax() == 985 or scores.max() > 0.3  # 985: daisy; the sample shows a dahlia, which ImageNet lacks
 
 
+@pytest.mark.parametrize("architecture", ["efficientnet_lite0", "timm/test_resnet", "resnet18"])
+def test_new_heads_start_small(architecture):
+    """A new head must not shout: its weights are within ±1/√features, torch's own, whatever the library drew."""
+    model, _ = helpers.build_network(architecture, 6, weights="random")
+    head = model.get_submodule(helpers.find_head(model))
+    assert head.weight.abs().max() <= head.in_features ** -0.5
+
+
 def test_weights_that_cannot_be_had(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     def refuse(*args, **kwargs):

@@ -343,3 +343,14 @@ def test_a_last_batch_of_one_is_dropped_in_training_only():
     dataset = helpers.TensorImages(torch.zeros(9, 3), [0] * 9)
     assert [len(batch[1]) for batch in helpers.make_loader(dataset, batch_size=4, shuffle=True)] == [4, 4]
     assert [len(batch[1]) for batch in helpers.make_loader(dataset, batch_size=4)] == [4, 4, 1]
+
+
+def test_the_profile_for_train_and_val_folders_holds_out_a_fifth_of_each_class(make_folder):
+    import run as runner
+    profile = runner.read_profile("inaturalist")
+    root = make_folder({"train/birds": 50, "train/fungi": 30, "val/birds": 10, "val/fungi": 6})
+    table, _ = image_data.image_table(image_data.open_dataset(str(root)), cache=root.parent / "cache")
+    counts = image_data.split_images(table, profile["SPLIT"], seed=0).groupby(["label", "split"]).size().to_dict()
+    assert counts == {("birds", "train"): 40, ("birds", "val"): 10, ("birds", "test"): 10,
+                      ("fungi", "train"): 24, ("fungi", "val"): 6, ("fungi", "test"): 6}
+    assert profile["SAMPLE_GRID"] == [10, 3]

@@ -5,8 +5,11 @@ import math
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -191,12 +194,31 @@ def test_kills_change_nothing(tmp_path):
     assert len(open_study(tmp_path / "killed").trials) == 24
 
 
+@pytest.fixture
+def database():
+    """The URL of a PostgreSQL server of its own, on a socket in a temporary folder; skipped where it is not installed."""
+    pytest.importorskip("psycopg")
+    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
+        pytest.skip("PostgreSQL (initdb, pg_ctl) is not installed")
+    user = {"user": "postgres"} if os.getuid() == 0 else {}  # it refuses to run as root
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        if user:
+            shutil.chown(folder, "postgres")
+        def run(*command):
+            subprocess.run([*command], check=True, capture_output=True, cwd=folder, **user)
+        run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "tester")
+        run("pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", f"-k {folder} -c listen_addresses=''", "start")
+        try:
+            yield f"postgresql+psycopg://tester@/postgres?host={folder}"
+        finally:
+            run("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
+
+
 @needs_fork
-@pytest.mark.parametrize("storage", ["file", pytest.param("database", marks=pytest.mark.skipif(
-    "TEST_STUDY_STORAGE" not in os.environ, reason="TEST_STUDY_STORAGE names no database"))])
-def test_processes_share_a_study(tmp_path, storage):
+@pytest.mark.parametrize("storage", ["file", "database"])
+def test_processes_share_a_study(tmp_path, storage, request):
     """Three processes, one of them killed half-way: each trial is done once, by at least two of them."""
-    file = tmp_path / "shared" if storage == "file" else os.environ["TEST_STUDY_STORAGE"]
+    file = tmp_path / "shared" if storage == "file" else request.getfixturevalue("database")
     processes = [fork(file, 24, 0.02) for _ in range(3)]
     time.sleep(0.6)
     os.kill(processes[0].pid, signal.SIGKILL)
@@ -333,6 +355,17 @@ def test_noise_band(found, images):
     assert "Over 2 new seeds" in model_search.told_noise(band)
 
 
+def test_weights_that_cannot_be_had_stop_the_search_before_a_trial(images, tmp_path, monkeypatch):
+    def unreachable(*arguments, **options):
+        raise ValueError("the weights are not on this machine")
+    monkeypatch.setattr(helpers, "require_reachable", unreachable)
+    monkeypatch.setattr(helpers.torch.hub, "get_dir", lambda: str(tmp_path))
+    chosen = settings({"architecture": ["convnet5", "resnet18"]}, WEIGHTS="imagenet")
+    with pytest.raises(ValueError, match="not on this machine"):
+        model_search.search(chosen, *images, folder=tmp_path)
+    assert not (tmp_path / "study.log").exists()
+
+
 def test_what_is_told_of_seeds():
     def band(best, other, score=0.5):
         rows = [("best", 1, number, value, score) for number, value in enumerate(best)] + [("runner-up", 2, number, value, 0.4) for number, value in enumerate(other)]
@@ -385,6 +418,12 @@ def test_correlation():
     assert model_search.correlation(pd.Series(["a", "a", "b", "b"]), scores)[0] == pytest.approx(math.sqrt(4 / 5))
     assert model_search.correlation(pd.Series([True, True, False, False]), scores)[1] == "ratio η"
     assert math.isnan(model_search.correlation(pd.Series([1, 1, 1, 1]), scores)[0])
+
+
+def test_the_best_so_far_goes_on_behind_pruned_trials():
+    trials = pd.DataFrame({"number": range(5), "state": ["FAIL", "COMPLETE", "PRUNED", "COMPLETE", "PRUNED"], "score": [math.nan, 0.5, 0.9, 0.4, 0.2]})
+    line = model_search.plot_trials(trials).lines[-1]
+    assert np.isnan(line.get_ydata()[0]) and line.get_ydata()[1:].tolist() == [0.5] * 4
 
 
 def test_too_few_trials_have_no_importance():
