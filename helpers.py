@@ -657,7 +657,7 @@ def load_network(run: Run) -> tuple[nn.Module, dict]:
                          "TRAIN = True first.")
     description = read_json(run.path("model.json"))
     model, _ = build_network(description["architecture"], len(description["classes"]), weights="random",
-                             image_size=description["image_size"], options=description.get("options"),
+                             image_size=description.get("image_size", 224), options=description.get("options"),
                              head=description.get("head", "linear"))
     model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))
     return model.eval(), description

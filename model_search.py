@@ -31,7 +31,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 import helpers
-from experiments import SEARCHABLE, Experiment, check_network, is_random, readable, suited, tracking, train
+from experiments import COMPARABLE, SEARCHABLE, Experiment, check_network, is_random, readable, suited, tracking, train
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -448,8 +448,7 @@ def search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], ro
         if not is_random(tried):  # weights that cannot be had stop here, not in the middle
             helpers.build_network(architecture, len(classes))
     parts = {"train": subset(parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"]), "val": parts["val"]}
-    fixed = {name: value for name, value in settings.items()
-             if name not in helpers.NOT_OF_TRAINING and name.lower() not in space}
+    fixed = {name: settings[name] for name in COMPARABLE if name.lower() not in space}  # all that bears on a score
     images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
     stamp = "search " + helpers.fingerprint(fixed, settings["SEARCH_SPACE"], settings["SEARCH_SAMPLER"],
                                             settings["SEARCH_EPOCHS"], images)

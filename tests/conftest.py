@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 import demo_scenes
+import helpers
+import image_data
 
 os.environ.setdefault("MPLBACKEND", "agg")
 torch.set_num_threads(min(2, os.cpu_count() or 1))
@@ -31,3 +33,13 @@ def make_folder(tmp_path):
                 Image.fromarray(pixels).save(tmp_path / name / label / f"{number}.png")
         return tmp_path / name
     return make
+
+
+@pytest.fixture(scope="session")
+def images(scenes, tmp_path_factory):
+    """The drawn scenes after the split: ({part: table}, root, classes), as experiments and searches take them."""
+    source = image_data.open_dataset(str(scenes))
+    table, _ = image_data.image_table(source, cache=tmp_path_factory.mktemp("cache"))
+    table = image_data.split_images(table, [0.6, 0.2, 0.2], seed=0)
+    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in helpers.SPLITS}
+    return parts, source.root, source.classes

@@ -11,7 +11,6 @@ from torch import nn
 
 import experiments
 import helpers
-import image_data
 import run as runner
 
 BOOK = sorted(runner.NOTEBOOKS.glob("*.ipynb"))[0]
@@ -21,15 +20,6 @@ TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 3
 
 def settings(**changes):
     return runner.notebook_parameters(BOOK) | TINY | changes
-
-
-@pytest.fixture(scope="module")
-def images(scenes, tmp_path_factory):
-    source = image_data.open_dataset(str(scenes))
-    table, _ = image_data.image_table(source, cache=tmp_path_factory.mktemp("cache"))
-    table = image_data.split_images(table, [0.6, 0.2, 0.2], seed=0)
-    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in helpers.SPLITS}
-    return parts, source.root, source.classes
 
 
 # ---------------------------------------------------------------------------------------- settings

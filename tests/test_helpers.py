@@ -203,8 +203,10 @@ def test_batch_norm_keeps_its_statistics_while_it_learns():
     assert all(torch.equal(before[name], after[name]) for name in after if "running" in name)
     assert not torch.equal(before["bn1.weight"], after["bn1.weight"])
     settings = {name.upper(): value for name, value in vars(helpers.Recipe(batch_norm="auto")).items()}
+    settings |= {"ARCHITECTURE": "resnet18"}
     assert helpers.Recipe.of(settings | {"WEIGHTS": "imagenet"}).batch_norm == "frozen"
     assert helpers.Recipe.of(settings | {"WEIGHTS": "random"}).batch_norm == "update"
+    assert helpers.Recipe.of(settings | {"WEIGHTS": "imagenet", "ARCHITECTURE": "convnet5"}).batch_norm == "update"
 
 
 def test_costs_at_known_answers():

@@ -21,7 +21,6 @@ from optuna.trial import TrialState
 
 import experiments
 import helpers
-import image_data
 import model_search
 import run as runner
 
@@ -291,15 +290,6 @@ def test_the_first_trial_has_the_settings_as_they_are(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------- a search on images
-
-@pytest.fixture(scope="module")
-def images(scenes, tmp_path_factory):
-    source = image_data.open_dataset(str(scenes))
-    table, _ = image_data.image_table(source, cache=tmp_path_factory.mktemp("cache"))
-    table = image_data.split_images(table, [0.6, 0.2, 0.2], seed=0)
-    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in helpers.SPLITS}
-    return parts, source.root, source.classes
-
 
 SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": ["head", "full"], "architecture": ["timm/test_resnet", "convnet5"],
             "dropout": [0.0, 0.4], "filters": [4, 8, 12]}
