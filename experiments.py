@@ -31,7 +31,7 @@ SEARCHABLE = ("IMAGE_SIZE", "AUGMENTATION", "BATCH_SIZE", "ARCHITECTURE", "WEIGH
               "EPOCHS", "OPTIMIZER", "LEARNING_RATE", "BACKBONE_FACTOR", "WEIGHT_DECAY", "SCHEDULE", "WARMUP",
               "LABEL_SMOOTHING", "CLASS_WEIGHTS", "BATCH_NORM", "PATIENCE", "PRECISION")
 COMPARABLE = (*SEARCHABLE, "ARCHITECTURE_OPTIONS", "SEED")
-TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
+TRACKERS = ("tensorboard", "wandb")  # also the names of their packages
 
 
 def check_settings(values: Mapping[str, object]) -> dict[str, object]:
@@ -44,8 +44,8 @@ def check_settings(values: Mapping[str, object]) -> dict[str, object]:
     for tracker in settings["TRACKERS"]:
         if tracker not in TRACKERS:
             raise ValueError(f"TRACKERS names {tracker!r}: {helpers.nearest(tracker, TRACKERS)}")
-        if importlib.util.find_spec(TRACKERS[tracker]) is None:
-            raise ValueError(f"TRACKERS names {tracker!r}, whose package is not installed: pip install {TRACKERS[tracker]}, "
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(f"TRACKERS names {tracker!r}, whose package is not installed: pip install {tracker}, "
                              "or take it out.")
     for row in settings["COMPARE"]:
         if not isinstance(row, dict):

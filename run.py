@@ -93,7 +93,6 @@ def help_search(settings: Mapping[str, object]) -> None:
 
     The images, the split and with them the study are those that notebook 01 makes of the same settings.
     """
-    settings = experiments.check_settings(settings)
     source = image_data.open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
     table, _ = image_data.image_table(source, bad_images=settings["BAD_IMAGES"])
     table = image_data.split_images(table, settings["SPLIT"], seed=settings["SEED"])
