@@ -177,18 +177,24 @@ def test_tpe_finds_more_than_chance(tmp_path):
 
 @needs_fork
 def test_kills_change_nothing(tmp_path):
-    """SIGKILL at random moments, until the search ends: each trial once, none stuck, the outcome of a search without kills."""
+    """SIGKILL at six random points of its way: each trial once, none stuck, the outcome of a search without kills."""
     work(tmp_path / "calm")
-    kills, rng = 0, random.Random(3)
-    while True:
-        process = fork(tmp_path / "killed", 24, 0.02)
-        process.join(rng.uniform(0.1, 0.7) if kills < 6 else 60)
-        if process.exitcode is not None:
-            break
+    killed, rng = tmp_path / "killed", random.Random(3)
+
+    def lines(path):
+        return len(path.read_bytes().splitlines()) if path.exists() else 0
+    for _ in range(6):  # by lines written, not by time: a fast machine is killed as often as a slow one
+        until = lines(killed) + rng.randrange(lines(tmp_path / "calm") // 7)
+        process = fork(killed, 24, 0.02)
+        while lines(killed) < until and process.is_alive():
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.04))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        kills += 1
-    assert kills >= 5 and process.exitcode == 0
+        assert process.exitcode == -signal.SIGKILL
+    process = fork(killed, 24)
+    process.join(60)
+    assert process.exitcode == 0
     pd.testing.assert_frame_equal(outcome(tmp_path / "calm"), outcome(tmp_path / "killed"))
     assert len(open_study(tmp_path / "killed").trials) == 24
 
@@ -219,12 +225,13 @@ def test_processes_share_a_study(tmp_path, storage, request):
     """Three processes, one of them killed half-way: each trial is done once, by at least two of them."""
     file = tmp_path / "shared" if storage == "file" else request.getfixturevalue("database")
     processes = [fork(file, 24, 0.02) for _ in range(3)]
-    time.sleep(0.6)
+    study = open_study(file)
+    while sum(trial.state in model_search.FINISHED for trial in study.trials) < 6:
+        time.sleep(0.01)
     os.kill(processes[0].pid, signal.SIGKILL)
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes[1:]] == [0, 0]
-    study = open_study(file)
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL, 0, 0]
     done = [trial for trial in study.trials if trial.number < 24]
     assert len(done) == 24 and all(trial.state in model_search.FINISHED for trial in done)
     assert len({tuple(trial.params.values()) for trial in done}) == 24  # no two draw the same

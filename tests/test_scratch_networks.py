@@ -32,7 +32,7 @@ def test_formula_at_a_known_answer():
     assert scratch_networks.convnet5_costs(3, 32, **options) == {"parameters": parameters, "macs": macs}
 
 
-@pytest.mark.parametrize("name, image_size, channels", itertools.product(scratch_networks.NETWORKS, (8, 33), (1, 3)))
+@pytest.mark.parametrize("name, image_size, channels", list(itertools.product(scratch_networks.NETWORKS, (8, 33), (1, 3))))
 def test_any_size_and_one_or_three_channels(name, image_size, channels):
     model = build(name, 4, image_size, in_channels=channels).eval()
     assert model(torch.rand(2, channels, image_size, image_size)).shape == (2, 4)
