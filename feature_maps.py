@@ -1,4 +1,4 @@
-"""What the feature maps of a network look like: hooks, statistics in one pass, spectra, views of the inside, plots.
+"""What the feature maps of a network look like: hooks, statistics in one pass, spectra, plots.
 
 Notebooks 02 and 03 share this module. A *feature map* is the output of one module; a *pooled feature* its mean over
 positions (tokens, for transformers), one vector of C channels an image; a *non-positive* value is one that is <= 0.
@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -72,7 +71,7 @@ def module_table(model: nn.Module, image_size: int | tuple[int, int], *, in_chan
         tensors = _tensors(output)
         shapes.setdefault(name, tuple(tensors[0].shape[1:]) if tensors else ())
 
-    like = _first_parameter(model)
+    like = first_parameter(model)
     image = torch.zeros(1, in_channels, *size, dtype=like.dtype, device=like.device)
     with evaluating(model), torch.no_grad(), capture(model, list(modules), note) as calls:
         model(image)
@@ -88,11 +87,11 @@ def choose_layers(model: nn.Module, layers: Sequence[str] | None = None, n: int 
     there are fewer than `n`, among the attention blocks (transformers), else among convolutions and linear layers.
     Fewer names come back if the network has fewer. ValueError: unknown name (with near ones), one given twice, n < 1.
     """
-    names = _all_modules(model)
+    names = all_modules(model)
     if layers is not None:
         chosen = [layers] if isinstance(layers, str) else list(layers)
         for name in chosen:
-            _check_layer(name, names)
+            check_layer(name, names)
         twice = [name for name, times in Counter(chosen).items() if times > 1]
         if twice or not chosen:
             raise ValueError(f"layers is {chosen}; it must hold at least one name and each name once.")
@@ -123,18 +122,21 @@ def _candidates(model: nn.Module, n: int) -> list[str]:
     return blocks or [name for name in main if isinstance(modules[name], nn.Conv2d | nn.Linear)]
 
 
-def _all_modules(model: nn.Module) -> dict[str, nn.Module]:
+def all_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """name -> module, all names of a module that has several."""
     return {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
 
 
-def _check_layer(name: str, names: Mapping[str, nn.Module]) -> None:
+def check_layer(name: str, names: Mapping[str, nn.Module]) -> None:
+    """ValueError, with the nearest names, unless `name` is one of `names`."""
     if name not in names:
         near = difflib.get_close_matches(str(name), list(names), n=5, cutoff=0.4) or list(names)[:5]
         raise ValueError(f"The network has no module named {name!r}; legal are the names of named_modules(), "
                          f"the nearest ones {', '.join(near)}.")
 
 
-def _first_parameter(model: nn.Module) -> Tensor:
+def first_parameter(model: nn.Module) -> Tensor:
+    """The first weight of a network, for its device and type; a number on the CPU where it has none."""
     return next(model.parameters(), torch.zeros(()))
 
 
@@ -166,7 +168,7 @@ def capture(model: nn.Module, layers: Sequence[str],
     Yields a Counter name -> calls so far. All hooks are removed on leaving, also after an exception, and nothing else
     is put on the network. ValueError: unknown name. Source: torch.nn.Module.register_forward_hook.
     """
-    names, calls, handles = _all_modules(model), Counter(), []
+    names, calls, handles = all_modules(model), Counter(), []
 
     def hook(name: str, module: nn.Module, inputs: object, output: object) -> None:
         calls[name] += 1
@@ -174,7 +176,7 @@ def capture(model: nn.Module, layers: Sequence[str],
 
     try:
         for name in layers:
-            _check_layer(name, names)
+            check_layer(name, names)
             handles.append(names[name].register_forward_hook(partial(hook, name)))
         yield calls
     finally:
@@ -192,7 +194,7 @@ def _tensors(output: object) -> list[Tensor]:
     return [tensor for value in values for tensor in _tensors(value)]
 
 
-def _only_tensor(name: str, output: object) -> Tensor:
+def only_tensor(name: str, output: object) -> Tensor:
     """The one tensor of an output such as x or (x, None); ValueError if there are several or none."""
     tensors = _tensors(output)
     if len(tensors) != 1 or not tensors[0].is_floating_point():
@@ -202,20 +204,25 @@ def _only_tensor(name: str, output: object) -> Tensor:
     return tensors[0]
 
 
+def gives_channels_last(module: nn.Module) -> bool:
+    """Whether a module's four axes are (N,H,W,C) instead of (N,C,H,W)."""
+    swin = type(module).__name__.startswith(("Swin", "PatchMerging"))
+    return swin or (isinstance(module, nn.Linear | nn.LayerNorm) and "2d" not in type(module).__name__.lower())
+
+
 def _positions(name: str, module: nn.Module, output: object) -> tuple[Tensor, int]:
     """A feature map as (N,P,C) with 1 or (N,C,P) with 2: a view where memory allows, and the axis of positions P.
 
     (N,C,H,W) has H*W positions, (N,T,C) has T, (N,C) one. Linear, LayerNorm and Swin modules give (N,H,W,C).
     """
-    x = _only_tensor(name, output).detach()
+    x = only_tensor(name, output).detach()
     if x.ndim == 2:
         return x.unsqueeze(1), 1
     if x.ndim == 3:
         return x, 1
     if x.ndim != 4:
         raise ValueError(f"Module {name!r} returns shape {tuple(x.shape)}; legal are (N,C,H,W), (N,T,C) and (N,C).")
-    swin = type(module).__name__.startswith(("Swin", "PatchMerging"))
-    if swin or (isinstance(module, nn.Linear | nn.LayerNorm) and "2d" not in type(module).__name__.lower()):
+    if gives_channels_last(module):
         return x.flatten(1, 2), 1
     if x.is_contiguous(memory_format=torch.channels_last):
         return x.permute(0, 2, 3, 1).flatten(1, 2), 1
@@ -271,10 +278,10 @@ def hook_audit(model: nn.Module, batch: Tensor, layers: Sequence[str]) -> dict:
         called[modules[id(module)]] += 1
 
     def keep(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        x = _only_tensor(name, output)
+        x = only_tensor(name, output)
         kept[name].append((x, x._version, any(t.data_ptr() == x.data_ptr() for t in _tensors(inputs))))
 
-    called, by_name = Counter(), _all_modules(model)
+    called, by_name = Counter(), all_modules(model)
     try:
         for module in model.modules():
             handles.append(module.register_forward_pre_hook(lambda module, inputs: running.append(module)))
@@ -327,7 +334,7 @@ class _SeeActivations(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", "").rstrip("_")
-        label = name if name in _ACTIVATIONS else "clamp(min=0)" if _ceiling(func, args, kwargs or {}) else None
+        label = name if name in _ACTIVATIONS else "clamp(min=0)" if rectifier_ceiling(func, args, kwargs or {}) else None
         address = args[0].data_ptr() if label and args and isinstance(args[0], Tensor) else None
         result = func(*args, **(kwargs or {}))
         if address is not None:
@@ -335,7 +342,7 @@ class _SeeActivations(TorchFunctionMode):
         return result
 
 
-def _ceiling(func: Callable, args: tuple, kwargs: Mapping) -> float | None:
+def rectifier_ceiling(func: Callable, args: tuple, kwargs: Mapping) -> float | None:
     """Upper bound of a function that is a rectifier for these arguments (relu: inf, relu6: 6), else None."""
     name, limits = getattr(func, "__name__", "").rstrip("_"), [a for a in args[1:] if not isinstance(a, bool)]
     if name in ("relu", "relu6"):
@@ -575,8 +582,8 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
     keep_features the pooled features (4 bytes a channel and image) stay; without, memory does not grow with the images.
     ValueError: unknown layer, a layer never called, called differently from batch to batch, no images.
     """
-    names, modules = choose_layers(model, layers), _all_modules(model)
-    like = _first_parameter(model)
+    names, modules = choose_layers(model, layers), all_modules(model)
+    like = first_parameter(model)
     maps: dict[str, list] = {name: [] for name in names}
     result: dict[str, LayerStatistics] = {}
 
@@ -1049,164 +1056,6 @@ def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
 
 
-# ---------------------------------------------------------------------------------------------- looking inside
-
-
-def is_convolutional(model: nn.Module) -> bool:
-    """Whether a network has a convolution, whose filters and maps can be shown."""
-    return any(isinstance(module, nn.Conv2d) for module in model.modules())
-
-
-def first_filters(model: nn.Module) -> np.ndarray:
-    """The kernels of the first convolution for display: (K,h,w,3) or (K,h,w,1), each stretched to 0 … 1.
-
-    ValueError: no convolution, or one that reads neither 1 nor 3 channels.
-    """
-    convolution = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    if convolution is None or convolution.weight.shape[1] not in (1, 3):
-        read = "there is none" if convolution is None else f"it reads {convolution.weight.shape[1]} channels"
-        raise ValueError(f"The first convolution of {type(model).__name__} cannot be shown: {read}; legal are 1 and 3.")
-    kernels = convolution.weight.detach().float().cpu().permute(0, 2, 3, 1).numpy()
-    low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
-    return (kernels - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
-
-
-class _GuidedReLU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, ceiling: float) -> Tensor:
-        ctx.save_for_backward((x > 0) & (x < ceiling))
-        return x.clamp(0, ceiling)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return gradient.clamp(min=0) * ctx.saved_tensors[0], None
-
-
-class _GuideRectifiers(TorchFunctionMode):
-    """Every rectifier that runs, from a module or a function, in place or not, passes back positive gradients only."""
-
-    seen = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        ceiling = _ceiling(func, args, kwargs)
-        x = args[0] if args else None
-        if ceiling is None or not isinstance(x, Tensor) or not x.requires_grad:
-            return func(*args, **kwargs)
-        self.seen += 1
-        guided = _GuidedReLU.apply(x, ceiling)
-        in_place = func.__name__.endswith("_") or kwargs.get("inplace") or any(a is True for a in args[1:])
-        return x.copy_(guided) if in_place else guided
-
-
-def guided_backpropagation(model: nn.Module, image: Tensor, target: int | None = None) -> Tensor:
-    """Gradient of the score of class `target` (None: the predicted one) at `image` (C,H,W), guided; same shape.
-
-    At each ReLU or ReLU6 only positive gradients pass, and only where the unit was active. The functions are caught
-    while the network runs, so modules, functional and in-place calls are all met and the network is not touched.
-    ValueError: no rectifier in the network, target out of range. Source: Springenberg et al., Striving for simplicity:
-    the all convolutional net (2015), section 3.4.
-    """
-    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-        x = _one_image(model, image).requires_grad_()
-        with _GuideRectifiers() as guide:
-            score = _score(model(x), target)
-        if not guide.seen:
-            raise ValueError(f"{type(model).__name__} ran 0 ReLU or ReLU6; guided backpropagation needs at least 1.")
-        return torch.autograd.grad(score, x)[0][0]
-
-
-def class_activation_map(model: nn.Module, image: Tensor, target: int | None = None,
-                         layer: str | None = None) -> np.ndarray:
-    """Where the network looks for class `target` (None: the predicted one): Grad-CAM, (H,W) of the image, >= 0.
-
-    `layer` gives (1,C,h,w); None: the last convolution. Its map as it left the layer is used, also where an in-place
-    activation follows. Not scaled: 0 is no evidence. ValueError: unknown layer, other shape, target out of range.
-    Source: Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-based localization (2017).
-    """
-    names = _all_modules(model)
-    layer = layer or next((name for name in reversed(_candidates(model, 1)) if isinstance(names[name], nn.Conv2d)), "")
-    _check_layer(layer, names)
-    kept: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
-        kept.append(_only_tensor(layer, output))
-        return kept[-1].clone()  # what follows may overwrite the clone
-
-    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-        handle = names[layer].register_forward_hook(keep)
-        try:
-            x = _one_image(model, image).requires_grad_()
-            score = _score(model(x), target)
-        finally:
-            handle.remove()
-        if not kept or kept[-1].ndim != 4:
-            shape = tuple(kept[-1].shape) if kept else "none"
-            raise ValueError(f"Module {layer!r} gives shape {shape}; a class activation map needs (1,C,H,W).")
-        gradient = torch.autograd.grad(score, kept[-1])[0]
-        cam = F.relu((gradient.mean((2, 3), keepdim=True) * kept[-1]).sum(1, keepdim=True))
-        cam = F.interpolate(cam.detach().float(), size=x.shape[-2:], mode="bilinear", align_corners=False)
-    return cam[0, 0].cpu().numpy()
-
-
-def _one_image(model: nn.Module, image: Tensor) -> Tensor:
-    if image.ndim == 4 and len(image) == 1:
-        image = image[0]
-    if image.ndim != 3:
-        raise ValueError(f"The image has shape {tuple(image.shape)}; legal is (C,H,W), or (1,C,H,W).")
-    like = _first_parameter(model)
-    return image.detach().to(like.device, like.dtype).clone()[None]
-
-
-def _score(logits: object, target: int | None) -> Tensor:
-    row = _only_tensor("the network", logits)[0]
-    target = int(row.argmax()) if target is None else target
-    if not 0 <= target < len(row):
-        raise ValueError(f"target is {target}; legal is 0 to {len(row) - 1}.")
-    return row[target]
-
-
-def look_inside(scenario: Scenario, path: Path, size: int) -> dict:
-    """One image as the network of a scenario sees it: picture (H,W,3), cam, gradient (None without a ReLU), predicted."""
-    image = image_data.make_transform(scenario.preprocessing, size)(image_data.load_image(path))
-    with torch.inference_mode():
-        predicted = int(scenario.model(_one_image(scenario.model, image)).argmax())
-    try:
-        gradient = guided_backpropagation(scenario.model, image)
-    except ValueError:  # transformers and others have no rectifier
-        gradient = None
-    mean, std = (torch.tensor(scenario.preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
-    picture = (image * std + mean).clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0).numpy()
-    cam = class_activation_map(scenario.model, image)
-    return {"picture": picture, "cam": cam, "gradient": gradient, "predicted": predicted}
-
-
-def browse_spectra(spectra: Mapping[str, Mapping[str, Spectrum]]):
-    """An ipywidgets panel: choose a layer and the axes, and see the eigenvalues of all scenarios."""
-    import ipywidgets as widgets
-    from IPython.display import display
-
-    def show(layer, log):
-        ax = plot_eigenvalues({name: by_layer[layer] for name, by_layer in spectra.items()}, log=log, relative=True)
-        ax.legend(frameon=False, fontsize=8)
-        display(ax.figure)
-        plt.close(ax.figure)
-    return widgets.interactive(show, layer=widgets.Dropdown(options=list(next(iter(spectra.values())))),
-                               log=widgets.Checkbox(value=True, description="log-log"))
-
-
-def browse_views(scenario: Scenario, images: Images, size: int):
-    """An ipywidgets panel: choose an image and see its class activation map and guided gradient."""
-    import ipywidgets as widgets
-    from IPython.display import display
-
-    def show(path):
-        figure = plot_views([look_inside(scenario, images.root / path, size)], [path], None)
-        display(figure)
-        plt.close(figure)
-    return widgets.interactive(show, path=widgets.Dropdown(options=list(images.table["path"]), description="image"))
-
-
 # ---------------------------------------------------------------------------------------------- plots
 
 
@@ -1360,53 +1209,4 @@ def plot_class_heatmap(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
                 cbar_kws={"label": "share of values ≤ 0", "format": PercentFormatter(1, decimals=0)})
     ax.set(xlabel="class of the image", ylabel="layer")
     ax.tick_params(axis="y", rotation=0)
-    return ax
-
-
-def plot_first_filters(filters: np.ndarray, *, columns: int = 16) -> Figure:
-    """The kernels of first_filters (K,h,w,1 or 3) as a grid of small pictures."""
-    columns = min(columns, len(filters))
-    rows = -(-len(filters) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(0.6 * columns, 0.6 * rows), squeeze=False,
-                                gridspec_kw={"wspace": 0.08, "hspace": 0.08})
-    for ax in axes.flat:
-        ax.axis("off")
-    for kernel, ax in zip(filters, axes.flat, strict=False):
-        ax.imshow(kernel.squeeze(-1) if kernel.shape[-1] == 1 else kernel, cmap="gray", vmin=0, vmax=1)
-    return figure
-
-
-def plot_class_activation(picture: np.ndarray, cam: np.ndarray, *, ax: Axes | None = None) -> Axes:
-    """A picture (H,W,3), 0 … 1, under its class activation map (H,W), scaled to its own maximum."""
-    ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
-    ax.imshow(picture)
-    ax.imshow(cam / (cam.max() or 1), cmap="inferno", alpha=0.55, vmin=0, vmax=1)
-    ax.set(xlabel="x in pixels", ylabel="y in pixels")
-    return ax
-
-
-def plot_views(views: Sequence[dict], names: Sequence[str], classes: Sequence[str] | None) -> Figure:
-    """A column an image: the picture, its class activation map, its guided gradient; from `look_inside`."""
-    figure, axes = plt.subplots(3, len(views), figsize=(1.95 * max(len(views), 2), 6.1), layout="constrained", squeeze=False)
-    for view, name, column in zip(views, names, axes.T, strict=True):
-        column[0].imshow(view["picture"])
-        predicted = f"\npredicted: {classes[view['predicted']]}" if classes else ""
-        column[0].set_title(f"{name}{predicted}", fontsize=9)
-        plot_class_activation(view["picture"], view["cam"], ax=column[1])
-        if view["gradient"] is not None:
-            plot_guided_gradient(view["gradient"], ax=column[2])
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
-    for ax, name in zip(axes[:, 0], ("image", "class activation", "guided gradient"), strict=True):
-        ax.set_ylabel(name, fontsize=9)
-    return figure
-
-
-def plot_guided_gradient(gradient: Tensor, *, ax: Axes | None = None) -> Axes:
-    """A guided gradient (C,H,W) around mid-grey, its 99.5th percentile of absolute values at black or white."""
-    ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
-    values = gradient.detach().float().cpu().permute(1, 2, 0).numpy()
-    shown = (0.5 + 0.5 * values / (np.quantile(np.abs(values), 0.995) or 1)).clip(0, 1)
-    ax.imshow(shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
-    ax.set(xlabel="x in pixels", ylabel="y in pixels")
     return ax

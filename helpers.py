@@ -89,6 +89,8 @@ RULES = {
     "FINAL_SEEDS": (int, 0, 100),
     "N_IMAGES": (int, 2, 100_000),
     "MAP_SIZE": (int, 32, 1024),
+    "RANDOMISED_IMAGES": (int, 0, 10_000),
+    "OCCLUDED_IMAGES": (int, 0, 10_000),
     "TOP_K": (int, 1, 100_000),
     "RESAMPLES": (int, 10, 10_000),
     "OVERLAP_DIRECTIONS": (int, 1, 1000),
@@ -148,7 +150,8 @@ def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
     return checked
 
 
-KINDS = {"RUN": str, "DATASET": str, "RANKED_CLASSES": list, "LAYERS": list, "IMAGENET_VAL": str, "CIFAR10": str,
+KINDS = {"RUN": str, "DATASET": str, "RANKED_CLASSES": list, "LAYERS": list, "NEURON_LAYER": str,
+         "NEURONS": list, "IMAGENET_VAL": str, "CIFAR10": str,
          "ARCHITECTURE_OPTIONS": dict, "SEARCH_SPACE": dict, "STUDY_STORAGE": str, "COMPARE": list, "TRACKERS": list}
 NOT_OF_TRAINING = ("RUN", "DATASET", "DEMO_IMAGES", "BAD_IMAGES", "RANKED_CLASSES", "SAMPLE_GRID", "TRAIN", "INTERACTIVE",
                    "SEARCH_TRIALS", "SEARCH_SPACE", "SEARCH_SAMPLER", "SEARCH_EPOCHS", "SEARCH_IMAGES", "STUDY_STORAGE",

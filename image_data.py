@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torchvision
-from IPython.display import display
 from PIL import Image as PILImage
 from PIL import ImageOps
 from torch.utils.data import Dataset
@@ -565,17 +564,3 @@ def image_marks(table: pd.DataFrame) -> dict[str, str]:
     """{path: sign}: "‡ " for a suspected label error (same pixels, other label), "† " for another duplicate."""
     found = duplicate_table(table)
     return {row["path"]: "‡ " if row["conflicting"] else "† " for row in found.to_dict("records")}
-
-
-def browse_predictions(predictions: pd.DataFrame, root: Path, classes: Sequence[str], *, n: int = 10):
-    """An ipywidgets panel: choose the class and the end of the ranking, and step through its images."""
-    import ipywidgets as widgets
-    def show(name, end, start):
-        rows = predictions.sort_values(f"prob_{name}", ascending=end == "lowest").iloc[start:start + n]
-        fig = show_predictions(rows, root, columns=5, score_of=name)
-        display(fig)
-        plt.close(fig)
-    last = max(0, len(predictions) - n)
-    return widgets.interactive(show, name=widgets.Dropdown(options=list(classes), description="class"),
-                               end=widgets.ToggleButtons(options=["highest", "lowest"], description="score"),
-                               start=widgets.IntSlider(min=0, max=last, step=n, description="from rank"))

@@ -1,6 +1,5 @@
-"""feature_maps.py at known answers: brute force over stored maps, NumPy's covariance, closed forms, captum."""
+"""feature_maps.py at known answers: brute force over stored maps, NumPy's covariance, closed forms."""
 
-import copy
 import json
 import warnings
 
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+import explanations
 import feature_maps as fm
 
 matplotlib.use("Agg")
@@ -126,9 +126,13 @@ def test_nothing_is_left_on_the_network(make):
     fm.module_table(model, 64)
     fm.hook_audit(model, images(2), layers)
     fm.collect_statistics(model, [(images(2), torch.tensor([0, 1]))], layers)
-    fm.class_activation_map(model, images(1)[0], 0, layers[0])
+    explanations.class_activation_maps(model, images(2), 0)
+    explanations.class_activation_maps(model, images(1)[0], 0, layer=layers[0])
+    explanations.feature_maps_of(model, images(1)[0], layers[0])
+    explanations.strongest_units(model, [images(2)], layers[0])
+    explanations.input_gradient(model, images(2), 0)
     if make is not Counting:
-        fm.guided_backpropagation(model, images(1)[0], 0)
+        explanations.guided_backpropagation(model, images(1)[0], 0)
     assert_same(before, footprint(model))
     assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
 
@@ -209,7 +213,7 @@ def test_outputs_that_are_not_one_tensor():
         fm.collect_statistics(nn.Sequential(Tuples(lambda x: x[..., None])), [x], ["0"])
     google = torchvision.models.googlenet(init_weights=False, aux_logits=True).train()
     with torch.no_grad(), pytest.raises(ValueError, match="GoogLeNetOutputs"):
-        fm._only_tensor("whole", google(images(2)))
+        fm.only_tensor("whole", google(images(2)))
 
 
 def test_audit_sees_modules_functions_and_in_place():
@@ -647,126 +651,6 @@ def test_linear_cka():
         fm.linear_cka(a, b[1:])
 
 
-# ---------------------------------------------------------------------------------------------- looking inside
-
-
-def test_first_filters():
-    filters = fm.first_filters(resnet18())
-    assert filters.shape == (64, 7, 7, 3)
-    assert (filters.min((1, 2, 3)) == 0).all() and np.allclose(filters.max((1, 2, 3)), 1)
-    convolution = nn.Conv2d(1, 2, 2)
-    with torch.no_grad():
-        convolution.weight[:] = torch.tensor([[[[0.0, 1], [2, 4]]], [[[5.0, 5], [5, 5]]]])
-    expected = [[[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]]
-    assert fm.first_filters(convolution).squeeze(-1).tolist() == expected
-    for model, words in ((nn.Linear(2, 2), "there is none"), (nn.Conv2d(4, 2, 1), "it reads 4 channels")):
-        with pytest.raises(ValueError, match=words):
-            fm.first_filters(model)
-
-
-class Rectified(nn.Module):
-    """One small network, its rectifiers written as `call`; biases so that each kind of unit occurs."""
-
-    def __init__(self, call):
-        super().__init__()
-        torch.manual_seed(4)
-        self.conv1, self.conv2, self.head = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3), nn.Linear(5, 4)
-        self.call = call
-
-    def forward(self, x):
-        return self.head(self.call(self.conv2(self.call(self.conv1(x) * 4))).mean((2, 3)))
-
-
-class Statement(nn.Module):
-    """Ignores what the in-place function returns, as some code does."""
-
-    def forward(self, x):
-        F.relu(x, inplace=True)
-        return x
-
-
-def guided_by_hand(model, image, target, ceiling=float("inf")):
-    """Guided backpropagation written out for Rectified: the definition, layer by layer."""
-    first = model.conv1(image[None]) * 4
-    second = model.conv2(first.clamp(0, ceiling))
-    gradient = model.head.weight[target].reshape(1, -1, 1, 1) / second[0, 0].numel() * torch.ones_like(second)
-    gradient = gradient.clamp(min=0) * ((second > 0) & (second < ceiling))
-    gradient = F.conv_transpose2d(gradient, model.conv2.weight).clamp(min=0) * ((first > 0) & (first < ceiling))
-    return F.conv_transpose2d(gradient * 4, model.conv1.weight)[0].detach()
-
-
-@pytest.mark.parametrize("call, ceiling", [
-    (nn.ReLU(), None), (nn.ReLU(inplace=True), None), (F.relu, None), (torch.relu, None), (lambda x: x.relu_(), None),
-    (Statement(), None), (nn.ReLU6(), 6), (nn.ReLU6(inplace=True), 6), (F.relu6, 6), (lambda x: x.clamp(0, 6), 6),
-    (lambda x: F.hardtanh(x, min_val=0.0, max_val=2.0), 2), (lambda x: torch.clamp_min(x, 0), None)])
-def test_guided_backpropagation_is_its_definition(call, ceiling):
-    model, image = Rectified(call), images(1, 12)[0]
-    ours = fm.guided_backpropagation(model, image, 2)
-    expected = guided_by_hand(model, image, 2, ceiling or float("inf"))
-    assert ours.shape == image.shape and expected.abs().max() > 0
-    torch.testing.assert_close(ours, expected)
-
-
-def test_guided_backpropagation_equals_captum():
-    from captum.attr import GuidedBackprop
-
-    model, image = resnet18().eval(), images(1)[0]
-    reference = copy.deepcopy(model)
-    for module in reference.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = GuidedBackprop(reference).attribute(image[None], target=5)[0]
-    ours = fm.guided_backpropagation(model, image, 5)
-    torch.testing.assert_close(ours, expected.detach(), rtol=1e-4, atol=1e-7)
-
-
-def test_looking_inside_refuses():
-    with pytest.raises(ValueError, match="ran 0 ReLU"):
-        fm.guided_backpropagation(Rectified(F.gelu), images(1, 12)[0], 0)
-    with pytest.raises(ValueError, match="target is 4; legal is 0 to 3"):
-        fm.guided_backpropagation(Rectified(F.relu), images(1, 12)[0], 4)
-    with pytest.raises(ValueError, match="target is -1"):
-        fm.class_activation_map(Rectified(F.relu), images(1, 12)[0], -1)
-    with pytest.raises(ValueError, match=r"needs \(1,C,H,W\)"):
-        fm.class_activation_map(Rectified(F.relu), images(1, 12)[0], 0, "head")
-    with pytest.raises(ValueError, match="conv1"):
-        fm.class_activation_map(Rectified(F.relu), images(1, 12)[0], 0, "conv3")
-    with pytest.raises(ValueError, match=r"shape \(2, 3, 12, 12\)"):
-        fm.class_activation_map(Rectified(F.relu), images(2, 12), 0)
-
-
-@pytest.mark.parametrize("layer", ["conv2", "conv1"])
-def test_class_activation_map_is_its_definition_also_before_an_in_place_relu(layer):
-    image = images(1, 12)[0]
-    plain, in_place = Rectified(nn.ReLU()), Rectified(nn.ReLU(inplace=True))
-    in_place.conv1.register_forward_hook(lambda m, i, o: None)  # a hook of the user's stays
-    ours = fm.class_activation_map(in_place, image, 1, layer)
-    assert ours.shape == (12, 12) and ours.min() >= 0 and len(in_place.conv1._forward_hooks) == 1
-    x, module = image[None], getattr(plain, layer)
-    kept = []
-    handle = module.register_forward_hook(lambda m, i, o: kept.append(o))
-    score = plain(x)[0, 1]
-    handle.remove()
-    gradient = torch.autograd.grad(score, kept[0])[0]
-    small = torch.einsum("kij,k->ij", kept[0][0], gradient[0].mean((1, 2))).clamp(min=0)
-    expected = F.interpolate(small[None, None], size=(12, 12), mode="bilinear")[0, 0].detach().numpy()
-    assert expected.max() > 0
-    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
-
-
-def test_class_activation_map_equals_captum():
-    from captum.attr import LayerGradCam
-
-    model, image = resnet18().eval(), images(1, 96)[0]
-    expected = LayerGradCam(model, model.layer3).attribute(image[None], target=3, relu_attributions=True)
-    expected = F.interpolate(expected, size=(96, 96), mode="bilinear")[0, 0].detach().numpy()
-    np.testing.assert_allclose(fm.class_activation_map(model, image, 3, "layer3"), expected, rtol=1e-3, atol=1e-6)
-    lite = network("efficientnet_lite0")
-    assert fm.class_activation_map(lite, image).shape == (96, 96)  # predicted class, last convolution
-
-
 # ---------------------------------------------------------------------------------------------- plots
 
 
@@ -824,12 +708,3 @@ def test_plots_of_shares():
     assert [t.get_text() for t in legend.get_texts()] == [fm.SCENARIO_LABELS[s] for s in scenarios]
     ax = fm.plot_class_heatmap(pd.DataFrame([[0.25, 0.5]], index=["first"], columns=["sea", "street"]))
     assert [text.get_text() for text in ax.texts] == ["25.0%", "50.0%"]
-
-
-def test_plots_of_pictures():
-    assert len(fm.plot_first_filters(fm.first_filters(nn.Conv2d(3, 20, 3))).axes) == 32
-    picture = rng().random((12, 10, 3))
-    ax = fm.plot_class_activation(picture, np.zeros((12, 10)))
-    assert len(ax.images) == 2
-    shown = fm.plot_guided_gradient(torch.zeros(3, 4, 4)).images[0].get_array()
-    assert (np.asarray(shown) == 0.5).all()

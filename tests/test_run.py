@@ -170,6 +170,7 @@ def test_every_parameter_is_tried():
 # ---------------------------------------------------------------------------------------- notebooks 02 and 03
 
 INSIDE = {"N_IMAGES": 14, "MAP_SIZE": 64, "TOP_K": 9, "RESAMPLES": 20, "OVERLAP_DIRECTIONS": 3, "RESOLUTION_CONTROL": "false",
+          "NEURON_LAYER": "", "NEURONS": "[3, 1]", "RANDOMISED_IMAGES": 3, "OCCLUDED_IMAGES": 5,
           "LAYERS": "['stem.conv1', 'stages.1.0.conv1_1x1']", "IMAGENET_VAL": "photo_patches", "CIFAR10": "digits"}
 
 
@@ -207,6 +208,38 @@ def test_02_and_03_hold_their_contracts(looked):
                 wanted = np.linalg.eigvalsh(covariance)[::-1][:len(values)]
                 assert np.allclose(values, wanted.clip(min=0), rtol=1e-6, atol=1e-9 * wanted[0])
                 assert np.isclose(entry["trace"], np.trace(covariance)) and entry["eigenvalues"] == values[:10].tolist()
+
+
+def test_explanations_hold_their_contract(looked):
+    folder, layers = looked
+    found = json.loads((folder / "02_results.json").read_text())["explanations"]
+    assert found["class_activation_map"]["method"] == "Grad-CAM"  # at 32 pixels the last map has one position only
+    assert found["occlusion"]["images"] == 5
+    checked = found["randomisation"]
+    assert [name.split(" (")[0] for name in checked] == ["class activation map", "guided backpropagation", "gradient"]
+    assert all(entry["down_to"]["nothing"] == 1 and len(entry["down_to"]) > 3 and entry["images"] == 3 for entry in checked.values())
+    table = pd.read_csv(folder / "tables" / "occlusion.csv")
+    assert len(table) == 5 and found["occlusion"]["drop"]["hottest tenth"]["mean"] == pytest.approx(table["hottest tenth"].mean())
+    predictions = pd.read_csv(folder / "predictions_test.csv").set_index("path")
+    assert np.allclose(predictions.loc[table["path"], "confidence"], table["confidence"], atol=1e-4)  # those of notebook 01
+    names = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert {"first_layer_filters", "first_layer_maps", "guided_backprop", "class_activation_maps", "class_activation_maps_wrong",
+            "randomised_maps", "randomisation", "occlusion"} <= names
+    page = (folder / "report.html").read_text()
+    assert "2 channels of" in page and "NEURONS" in page
+
+
+def test_explanations_that_are_not_asked_for(looked, flawed, tmp_path, capfd):
+    folder = tmp_path / "copy"
+    shutil.copytree(looked[0], folder)
+    less = INSIDE | {"LAYERS": str(looked[1]), "RANDOMISED_IMAGES": 0, "OCCLUDED_IMAGES": 0, "NEURON_LAYER": looked[1][0], "NEURONS": "[]"}
+    assert runner.main(inside(folder, flawed, "02", **less)) == 0
+    found = json.loads((folder / "02_results.json").read_text())["explanations"]
+    assert found["randomisation"] is None and found["occlusion"] is None and found["class_activation_map"]
+    assert f"channels of {looked[1][0]}, a row each" in (folder / "report.html").read_text()
+    for changes, words in (({"NEURON_LAYER": "conv9"}, "no module named 'conv9'"), ({"NEURONS": "[99999]"}, "no channel 99999")):
+        assert runner.main(inside(folder, flawed, "02", **less | changes)) == 1
+        assert words in capfd.readouterr().err
 
 
 def test_the_report_holds_all_three(looked):

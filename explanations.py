@@ -1,0 +1,971 @@
+"""What a network looks at: filters, guided backpropagation, class activation maps, and checks of these explanations.
+
+An *explanation* is a map over an image that says where the evidence for a score, or for one unit of a layer, lies. Each
+comes with two checks: does it change when the weights are drawn anew (`randomisation_check`), and does hiding what it
+points at lower the score (`occlusion_check`)?
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+import helpers
+import image_data
+from feature_maps import (
+    Images,
+    Scenario,
+    all_modules,
+    capture,
+    check_layer,
+    evaluating,
+    first_parameter,
+    gives_channels_last,
+    only_tensor,
+    rectifier_ceiling,
+)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A network and the images that its explanations are of, at the size (pixels a side) at which it reads them."""
+
+    model: nn.Module
+    preprocessing: Mapping
+    size: int
+    root: Path
+
+    @property
+    def transform(self) -> Callable:
+        """PIL image -> (C,size,size), as the network reads it."""
+        return image_data.make_transform(self.preprocessing, self.size)
+
+    def load(self, paths: Sequence[str]) -> Tensor:
+        """The images (N,C,H,W) as the network reads them."""
+        return torch.stack([self.transform(image_data.load_image(self.root / path)) for path in paths])
+
+    def pictures(self, images: Tensor) -> np.ndarray:
+        """Images (N,C,H,W) for display again: (N,H,W,3), 0 … 1."""
+        mean, std = (torch.tensor(self.preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
+        return (images * std + mean).clamp(0, 1).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def open_inspection(run: helpers.Run, scenario: Scenario, own: Images,
+                    map_size: int) -> tuple[Inspection, pd.DataFrame | None]:
+    """The network of a scenario with the own images, and its predictions of all test images (see helpers.prediction_table).
+
+    For the fine-tuned network the size is that at which notebook 01 has trained and tested it, and the predictions are
+    notebook 01's, so that the confidences are the same. For another network: `map_size`, and no predictions.
+    """
+    if scenario.name != "finetuned_own":
+        return Inspection(scenario.model, scenario.preprocessing, map_size, own.root), None
+    description = helpers.read_json(run.path("model.json"))
+    found = Inspection(scenario.model, scenario.preprocessing, description["image_size"], own.root)
+    table = image_data.read_split(run.path("split.csv"))
+    table, classes = table[table["split"] == "test"].reset_index(drop=True), description["classes"]
+    loader = helpers.make_loader(image_data.ImageDataset(table, own.root, classes, found.transform), batch_size=32)
+    return found, helpers.saved_predictions(run, "test", scenario.model, loader, table, classes)
+
+
+# ---------------------------------------------------------------------------------------------- filters and maps
+
+
+def first_convolution(model: nn.Module) -> str | None:
+    """The name of the first convolution, "" where the network is one, None where there is none."""
+    return next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
+
+
+def first_filters(model: nn.Module) -> np.ndarray:
+    """The kernels of the first convolution for display: (K,h,w,3) or (K,h,w,1), each stretched to 0 … 1.
+
+    ValueError: no convolution, or one that reads neither 1 nor 3 channels.
+    """
+    name = first_convolution(model)
+    weight = None if name is None else model.get_submodule(name).weight
+    if weight is None or weight.shape[1] not in (1, 3):
+        read = "there is none" if weight is None else f"it reads {weight.shape[1]} channels"
+        raise ValueError(f"The first convolution of {type(model).__name__} cannot be shown: {read}; legal are 1 and 3.")
+    kernels = weight.detach().float().cpu().permute(0, 2, 3, 1).numpy()
+    low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
+    return (kernels - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+
+
+def feature_maps_of(model: nn.Module, image: Tensor, layer: str) -> np.ndarray:
+    """The feature maps (K,h,w) that module `layer` gives for `image` (C,H,W), of its last call; tokens laid out as a grid.
+
+    ValueError: unknown layer, or one whose output has no positions.
+    """
+    kept, modules = [], all_modules(model)
+
+    def keep(name: str, output: object) -> None:
+        kept.append(_as_map(name, modules[name], output, needed=True).detach().clone())
+
+    with evaluating(model), torch.no_grad(), capture(model, [layer], keep):
+        model(_batch(model, image))
+    return kept[-1][0].float().cpu().numpy()
+
+
+def _as_map(name: str, module: nn.Module, output: object, *, needed: bool = False) -> Tensor | None:
+    """An output as (N,C,h,w): also (N,h,w,C), and tokens (N,T,C) on a square grid after at most 8 others; else None."""
+    x = only_tensor(name, output)
+    if x.ndim == 4:
+        return x.permute(0, 3, 1, 2) if gives_channels_last(module) else x
+    side = math.isqrt(x.shape[1]) if x.ndim == 3 else 0
+    if side > 1 and x.shape[1] - side**2 <= 8:
+        return x[:, x.shape[1] - side**2:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    if needed:
+        raise ValueError(f"Module {name!r} gives shape {tuple(x.shape)}; legal is one with positions: (N,C,H,W), or tokens "
+                         "(N,T,C) on a square grid.")
+    return None
+
+
+def _batch(model: nn.Module, images: Tensor) -> Tensor:
+    """A copy of images (N,C,H,W), or of one (C,H,W), on the network's device and of its type."""
+    if images.ndim not in (3, 4):
+        raise ValueError(f"The images have shape {tuple(images.shape)}; legal are (N,C,H,W), and (C,H,W) for one.")
+    like = first_parameter(model)
+    images = images.detach() if images.ndim == 4 else images.detach()[None]
+    return images.to(like.device, like.dtype, copy=True, memory_format=torch.channels_last)  # much faster on processors
+
+
+def _choose_targets(logits: Tensor, targets: int | Sequence[int] | Tensor | None) -> Tensor:
+    """The class of each image (N,): those given (one for all, or one each), or the predicted ones."""
+    if targets is None:
+        return logits.argmax(1)
+    chosen = torch.as_tensor(targets, device=logits.device).expand(len(logits)).long()
+    wrong = next((int(target) for target in chosen if not 0 <= target < logits.shape[1]), None)
+    if wrong is not None:
+        raise ValueError(f"target is {wrong}; legal is 0 to {logits.shape[1] - 1}.")
+    return chosen
+
+
+# ---------------------------------------------------------------------------------------------- guided backpropagation
+
+# Activations that are met when they run, as a module or as a function. Gates (sigmoid, softmax) are passed as they are.
+ACTIVATIONS = set("relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish softplus threshold".split())
+
+
+class NotGuidable(ValueError):
+    """A network for which guided backpropagation is not defined."""
+
+
+class _GuideActivations(TorchFunctionMode):
+    """Every activation that runs, from a module or a function, in place or not, is guided; see torch.overrides."""
+
+    seen = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name, kwargs = getattr(func, "__name__", "").rstrip("_"), dict(kwargs or {})
+        args = args or ((kwargs.pop("input"),) if "input" in kwargs else ())
+        x, rectifier = args[0] if args else None, rectifier_ceiling(func, args, kwargs) is not None
+        if not isinstance(x, Tensor) or not (rectifier or name in ACTIVATIONS):
+            return func(*args, **kwargs)
+        self.seen += 1
+        if not x.requires_grad:
+            return func(*args, **kwargs)
+        if rectifier and name in ("relu", "relu6", "hardtanh"):
+            result = func(*args, **kwargs)
+        else:  # its slope is not 0 wherever its input is not positive
+            result = func(torch.where(x > 0, x, x.detach()), *args[1:], **kwargs)
+            in_place = func.__name__.endswith("_") or kwargs.get("inplace") or any(a is True for a in args[1:])
+            result = x.copy_(result) if in_place else result
+        result.register_hook(lambda gradient: gradient.clamp(min=0))
+        return result
+
+
+def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Tensor | None = None, *,
+                           layer: str | None = None, units: Sequence[int] | Tensor | None = None) -> Tensor:
+    """Guided gradients at images (N,C,H,W), or at one (C,H,W); same shape.
+
+    Of the score of class `targets` (one for all, one each, None: the predicted ones), or of one unit of the output of
+    module `layer` for each image: `units` (N,), its index in the flattened output. At each activation only positive
+    gradients pass, and only where its input is positive: Springenberg et al., Striving for simplicity: the all
+    convolutional net (2015), section 3.4, for ReLU. Where an activation is smooth (SiLU, GELU, …) the gradient is
+    further multiplied by its slope, which is our extension: the paper knows rectifiers only. ReLU6 also stops what lies
+    above 6. The functions are caught while the network runs, so that modules, functional, reused and in-place ones are all
+    met and nothing is put on the network. An activation written out in arithmetic outside of a module of its own is not met.
+    NotGuidable: no activation, or a module that looks like one but is not met. ValueError: target or unit out of range.
+    """
+    guide, before, unmet, handles = _GuideActivations(), [], [], []
+
+    def enter(module: nn.Module, inputs: tuple) -> None:
+        before.append(guide.seen)
+
+    def leave(module: nn.Module, inputs: tuple, output: object) -> None:
+        if before.pop() == guide.seen:
+            unmet.append(type(module).__name__)
+
+    try:
+        for module in model.modules():
+            if not list(module.children()) and re.search("elu|silu|swish|mish", type(module).__name__, re.IGNORECASE):
+                handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        gradient = _gradient(model, images, targets, layer, units, guide)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if unmet or not guide.seen:
+        what = f"computes {sorted(set(unmet))[0]} in a way that cannot be guided" if unmet else \
+            f"ran none of the activations that can be guided ({', '.join(sorted(ACTIVATIONS))})"
+        raise NotGuidable(f"{type(model).__name__} {what}: guided backpropagation is not defined for it; "
+                          "class_activation_maps and input_gradient are.")
+    return gradient
+
+
+def input_gradient(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Tensor | None = None) -> Tensor:
+    """The gradient itself of the scores of class `targets` at images (N,C,H,W), or at one (C,H,W); same shape.
+
+    Source: Simonyan et al., Deep inside convolutional networks (2014).
+    """
+    return _gradient(model, images, targets, None, None, nullcontext())
+
+
+def _gradient(model: nn.Module, images: Tensor, targets, layer: str | None, units, mode) -> Tensor:
+    picked: list[Tensor] = []
+
+    def pick(name: str, output: object) -> None:
+        flat = only_tensor(name, output).flatten(1)
+        rows = torch.as_tensor(units, device=flat.device).expand(len(flat)).long()
+        if not ((rows >= 0) & (rows < flat.shape[1])).all():
+            raise ValueError(f"units are {rows.tolist()}; legal is 0 to {flat.shape[1] - 1} in layer {name!r}.")
+        picked.append(flat.gather(1, rows[:, None]))
+
+    if (layer is None) != (units is None):
+        raise ValueError("layer and units must be given together: units are indices in the flattened output of the layer.")
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        x = _batch(model, images).requires_grad_()
+        with mode, capture(model, [layer] if layer else [], pick):
+            logits = only_tensor("the network", model(x))
+            value = picked[-1] if layer else logits.gather(1, _choose_targets(logits, targets)[:, None])
+        gradient, = torch.autograd.grad(value.sum(), x)
+    return gradient if images.ndim == 4 else gradient[0]
+
+
+# ---------------------------------------------------------------------------------------------- strongest units
+
+
+def strongest_units(model: nn.Module, loader, layer: str | None = None) -> tuple[str, np.ndarray, np.ndarray]:
+    """The layer (None: the last convolution), and for each image and channel its strongest value and where it stands.
+
+    `loader` yields (images, labels) or images. Values (N,C) and indices (N,C) in the flattened output of an image, as
+    `guided_backpropagation` takes them. ValueError: unknown layer, one without channels, no images.
+    """
+    modules = all_modules(model)
+    layer = layer or last_convolution(model)
+    check_layer(layer, modules)
+    values, indices = [], []
+
+    def strongest(name: str, output: object) -> None:
+        x = only_tensor(name, output).detach()
+        where = torch.arange(x[0].numel(), device=x.device).view(x.shape[1:])
+        last = x.ndim < 4 or gives_channels_last(modules[name])  # (N,C), (N,T,C) and (N,H,W,C): channels come last
+        x, where = (x.movedim(-1, 1), where.movedim(-1, 0)) if last else (x, where)
+        value, at = x.flatten(2).max(2) if x.ndim > 2 else (x, torch.zeros_like(x, dtype=torch.long))
+        values.append(value.float().cpu())
+        indices.append(where.flatten(1).expand(len(x), -1, -1).gather(2, at[..., None])[..., 0].cpu()
+                       if x.ndim > 2 else where.expand(len(x), -1).cpu())
+
+    with evaluating(model), torch.inference_mode(), capture(model, [layer], strongest):
+        for batch in loader:
+            model(_batch(model, batch[0] if isinstance(batch, tuple | list) else batch))
+    if not values:
+        raise ValueError(f"There are no images, or module {layer!r} is never called: no unit can be found.")
+    return layer, torch.cat(values).numpy(), torch.cat(indices).numpy()
+
+
+def choose_neurons(values: np.ndarray, n: int = 10, channels: Sequence[int] = ()) -> pd.DataFrame:
+    """n channels and for each the image that excites it most; `values` (N,C) of `strongest_units`.
+
+    The channels given; or those whose strongest value stands out most among the images, in standard deviations from
+    their mean, each with an image that none before it has, where there are as many. Columns channel, image, value,
+    stands_out. ValueError: no such channel.
+    """
+    spread = values.std(0)
+    stands_out = np.divide(values.max(0) - values.mean(0), spread, out=np.zeros_like(spread), where=spread > 0)
+    wrong = next((channel for channel in channels if not 0 <= channel < values.shape[1]), None)
+    if wrong is not None:
+        raise ValueError(f"There is no channel {wrong}; legal is 0 to {values.shape[1] - 1}.")
+    table = pd.DataFrame({"channel": np.arange(values.shape[1]), "image": values.argmax(0), "value": values.max(0),
+                          "stands_out": stands_out})
+    if len(channels):
+        return table.iloc[list(channels)].reset_index(drop=True)
+    table = table.sort_values("stands_out", ascending=False, kind="stable")
+    again = table.duplicated("image")
+    return pd.concat([table[~again], table[again]]).head(n).reset_index(drop=True)
+
+
+def last_convolution(model: nn.Module) -> str:
+    """The name of the last convolution, a head apart. ValueError: there is none."""
+    head = helpers.find_head(model)
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d) and name and name != head]
+    names = [name for name in names if not re.search(r"downsample|shortcut|aux", name.lower())] or names
+    if not names:
+        raise ValueError(f"{type(model).__name__} has no convolution: name a layer.")
+    return names[-1]
+
+
+# ---------------------------------------------------------------------------------------------- class activation maps
+
+
+@dataclass(frozen=True)
+class ActivationMaps:
+    """Class activation maps of N images: `maps` (N,h,w), signed, at the resolution of `layer`; by `method`.
+
+    `targets` (N,): the class that each map is of; `logits` (N,classes).
+    """
+
+    maps: np.ndarray
+    layer: str
+    method: str
+    targets: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Softmax score (N,) of the class that each map is of."""
+        scores = torch.from_numpy(self.logits).double().softmax(1).numpy()
+        return scores[np.arange(len(scores)), self.targets]
+
+    def enlarged(self, size: int | tuple[int, int]) -> np.ndarray:
+        """The maps (N,H,W) at the size of the image, bilinear, signed."""
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        return F.interpolate(torch.from_numpy(self.maps)[:, None], size=size, mode="bilinear")[:, 0].numpy()
+
+    def heat(self, size: int | tuple[int, int]) -> np.ndarray:
+        """What is shown: `enlarged`, evidence against the class cut off, (N,H,W) >= 0."""
+        return self.enlarged(size).clip(min=0)
+
+
+def class_activation_maps(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Tensor | None = None, *,
+                          layer: str | None = None) -> ActivationMaps:
+    """Where images (N,C,H,W), or one (C,H,W), hold evidence for class `targets` (None: the predicted ones).
+
+    With layer None: where the network ends in global average pooling and one linear layer, the exact map
+    Σ_c w_kc A_c (method "CAM"; Zhou et al., Learning deep features for discriminative localization, 2016), whose mean plus
+    the bias is the logit: that is checked on these images, not taken from the name of the network. Elsewhere, and where
+    `layer` is named, Grad-CAM, Σ_c α_c A_c with α_c the mean gradient of the logit over the positions of channel c
+    (Selvaraju et al. 2017), before its ReLU; by default of what global average pooling reads, or of the last map with
+    positions that the logits depend on. The map is taken as it left its module, also where something overwrites it later.
+    ValueError: unknown layer, one without positions, a target out of range.
+    """
+    if layer is not None:
+        return grad_cam(model, images, targets, layer)
+    with evaluating(model), torch.inference_mode(False), torch.no_grad():
+        ending = _Ending(model)
+        logits = ending.run(_batch(model, images))
+        chosen = _choose_targets(logits, targets)
+        if ending.exact(logits):
+            maps = torch.einsum("nchw,nc->nhw", ending.map, ending.head.weight[chosen])
+            return _activation_maps(maps, ending.name, "CAM", chosen, logits)
+    return grad_cam(model, images, targets, None if ending.map is not None else _last_map(model, images))
+
+
+def _activation_maps(maps: Tensor, layer: str, method: str, targets: Tensor, logits: Tensor) -> ActivationMaps:
+    arrays = [tensor.detach().float().cpu().numpy() for tensor in (maps, logits)]
+    return ActivationMaps(arrays[0], layer, method, targets.cpu().numpy(), arrays[1])
+
+
+class _Ending(TorchFunctionMode):
+    """How a network ends: `source`, the last map that was averaged over its positions, `name` the module that gave it.
+
+    None where nothing was. Whoever averages is met: a module, F.adaptive_avg_pool2d, or x.mean((2, 3)).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.source, self.order, self.pooled, self.name, self.read = model, None, (0, 1, 2, 3), None, "", None
+        self.head_name = helpers.find_head(model)
+        self.head = model.get_submodule(self.head_name)
+        self._left: list[tuple[str, nn.Module, tuple | None]] = []  # the modules that have run, where their output lies
+
+    def run(self, x: Tensor) -> Tensor:
+        """The logits of images."""
+        handles = [module.register_forward_hook(self._leave) for module in self.model.modules()]
+        self._names = {id(module): name for name, module in self.model.named_modules()}
+        try:
+            with self:
+                return only_tensor("the network", self.model(x))
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _leave(self, module: nn.Module, inputs: tuple, output: object) -> None:
+        state = (output.data_ptr(), output._version) if isinstance(output, Tensor) else None
+        self._left.append((self._names[id(module)], module, state))
+        if module is self.head:
+            self.read, self.gave = inputs[0], output
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        x = args[0] if args else None
+        if not isinstance(x, Tensor) or not isinstance(result, Tensor) or x.ndim != 4 or not x.is_floating_point():
+            return result
+        for order in ((0, 1, 2, 3), (0, 3, 1, 2)):  # (N,C,H,W) or (N,H,W,C)
+            n, c, h, w = (layout := x.permute(order)).shape
+            fits = h * w > 1 and result.ndim >= 2 and len(result) == n and result.numel() == n * c
+            if fits and _close(result.flatten(1), layout.mean((2, 3))):
+                self.source, self.order, self.pooled, self.name = x, order, result.flatten(1), self._giver(x)
+                break
+        return result
+
+    @property
+    def map(self) -> Tensor | None:
+        """What was averaged, as (N,C,h,w)."""
+        return None if self.source is None else self.source.permute(self.order)
+
+    def _giver(self, x: Tensor) -> str:
+        """The outermost module, containers apart, whose output x still is."""
+        run = list(itertools.takewhile(lambda left: left[2] == (x.data_ptr(), x._version), reversed(self._left)))
+        blocks = [name for name, module, _ in run if type(module) is not nn.Sequential]
+        return next(iter([*blocks, *(name for name, *_ in run)]), "the input of global average pooling")
+
+    def exact(self, logits: Tensor) -> bool:
+        """Whether the logits are one linear layer of the averages, so that a class activation map adds up to its logit."""
+        return (self.map is not None and isinstance(self.head, nn.Linear) and self.read is not None
+                and self.read.shape == self.pooled.shape and _close(self.read, self.pooled)
+                and self.gave.shape == logits.shape and _close(self.gave, logits))
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool((a - b).abs().max() <= 1e-4 * b.abs().max() + 1e-12)
+
+
+def grad_cam(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Tensor | None = None,
+             layer: str | None = None) -> ActivationMaps:
+    """Grad-CAM at module `layer`, None: at what global average pooling reads; see class_activation_maps."""
+    modules, kept = all_modules(model), []
+    if layer is not None:
+        check_layer(layer, modules)
+
+    def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
+        kept.append(only_tensor(layer, output))
+        return kept[-1].clone()  # what follows may overwrite the clone
+
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        x = _batch(model, images).requires_grad_()
+        ending = _Ending(model)
+        handles = [] if layer is None else [modules[layer].register_forward_hook(keep)]
+        try:
+            logits = ending.run(x) if layer is None else only_tensor("the network", model(x))
+        finally:
+            for handle in handles:
+                handle.remove()
+        if layer is not None and not kept:
+            raise ValueError(f"Module {layer!r} was never called: a class activation map needs its output.")
+        chosen = _choose_targets(logits, targets)
+        score = logits.gather(1, chosen[:, None]).sum()
+        source = ending.source if layer is None else kept[-1]
+        gradient, = torch.autograd.grad(score, source, allow_unused=True)
+        gradient = torch.zeros_like(source) if gradient is None else gradient
+        source, gradient = (x.permute(ending.order) if layer is None else _as_map(layer, modules[layer], x, needed=True)
+                            for x in (source, gradient))
+        maps = (gradient.mean((2, 3), keepdim=True) * source).sum(1)
+    return _activation_maps(maps, layer or ending.name, "Grad-CAM", chosen, logits)
+
+
+def _last_map(model: nn.Module, images: Tensor) -> str:
+    """The last convolution or normalisation with positions that the logits depend on; the default of Grad-CAM."""
+    found: list[tuple[str, Tensor, Tensor]] = []
+    names = {id(module): name for name, module in model.named_modules()}
+
+    def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
+        grid = _as_map(names[id(module)], module, output)
+        if grid is not None and grid[0, 0].numel() > 1:
+            found.append((names[id(module)], output))
+            return output.clone()
+        return output
+
+    head = helpers.find_head(model)
+    handles = [module.register_forward_hook(keep) for name, module in model.named_modules()
+               if name != head and isinstance(module, nn.Conv2d | nn.LayerNorm)]
+    try:
+        with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+            logits = model(_batch(model, images)[:1].requires_grad_())
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, output in reversed(found):
+        gradient, = torch.autograd.grad(logits.sum(), output, retain_graph=True, allow_unused=True)
+        if gradient is not None and _as_map(name, model.get_submodule(name), gradient).abs().max() > 0:
+            return name
+    raise ValueError(f"{type(model).__name__} gives no map with positions: it has no class activation map.")
+
+
+# ---------------------------------------------------------------------------------------------- checks of explanations
+
+
+def explainers(model: nn.Module, images: Tensor) -> dict[str, Callable[[nn.Module, Tensor, Tensor], np.ndarray]]:
+    """The methods that a network allows: name -> f(network, images, targets) giving maps (N,h,w).
+
+    The class activation map as class_activation_maps chooses it; guided backpropagation and the plain gradient as sums of
+    absolute values over the channels of the image.
+    """
+    found: dict[str, Callable] = {}
+    try:
+        cam = class_activation_maps(model, images[:1])
+        layer = cam.layer if cam.layer in all_modules(model) and cam.method != "CAM" else None
+        found[f"class activation map ({cam.method})"] = lambda net, x, t: class_activation_maps(net, x, t, layer=layer).maps
+    except ValueError as error:
+        print(f"Left out: {error}")
+    for name, method in (("guided backpropagation", guided_backpropagation), ("gradient", input_gradient)):
+        try:
+            method(model, images[:1])
+        except NotGuidable as error:
+            print(f"Left out: {error}")
+            continue
+        found[name] = lambda net, x, t, method=method: method(net, x, t).abs().sum(1).float().cpu().numpy()
+    return found
+
+
+def weight_units(model: nn.Module) -> list[str]:
+    """The parts of a network that own weights, from the head down: its children, those with several such parts opened."""
+    head = helpers.find_head(model)
+
+    def weighty(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
+        return [(prefix + name, child) for name, child in module.named_children()
+                if next(child.parameters(), None) is not None and not name.lower().startswith("aux")]
+
+    units = []
+    for name, child in weighty(model, ""):
+        opened = isinstance(child, nn.Sequential | nn.ModuleList) or head.startswith(f"{name}.")
+        inside = weighty(child, f"{name}.") if opened else []
+        units += [inner for inner, _ in inside] if len(inside) > 1 else [name]
+    below = [name for name in units if name != head and not head.startswith(f"{name}.")]
+    return [head, *reversed(below)]
+
+
+def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps: int):
+    """Cascade: yields (lowest unit drawn anew, network), first ("nothing", the network as it is), at last all weights.
+
+    Each step takes weights and buffers of further `units`, from the head down, from `fresh`, a network of the same
+    architecture as it is initialised before any training: at first the head alone, then groups, `n_steps` in all.
+    """
+    network = copy.deepcopy(model)
+    yield "nothing", network
+    groups = np.array_split(np.array(units[1:], dtype=object), max(1, min(n_steps, len(units)) - 1))
+    for number, group in enumerate([units[:1], *groups], start=1):
+        for name in group:
+            network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
+        if number > len(groups):
+            network.load_state_dict(fresh.state_dict())  # also weights outside of these units, such as a class token
+        yield group[-1], network
+
+
+@dataclass(frozen=True)
+class Randomisation:
+    """What `randomisation_check` found: `table`, `controls`, and `pictures` {down to: {method: map (h,w)}} of one image."""
+
+    table: pd.DataFrame
+    controls: pd.DataFrame
+    pictures: dict[str, dict[str, np.ndarray]]
+
+
+def randomisation_check(model: nn.Module, fresh: nn.Module, images: Tensor, *, n_steps: int = 6,
+                        batch_size: int = 16) -> Randomisation:
+    """Does an explanation change when the weights are drawn anew, layer by layer from the top down?
+
+    For each of the images (N,C,H,W), of the class predicted by the trained network: Spearman's rank correlation between a
+    method's map and the same method's on the network of each step of `randomise`. `table`: step, down_to, method, image,
+    correlation (NaN where a map is constant). `controls`: method, control, image, correlation; the control "another image"
+    is the map of the next image on the trained network, "edges" the strength of the edges in the image itself.
+    Source: Adebayo et al., Sanity checks for saliency maps (2018).
+    """
+    methods, rows, controls, pictures = explainers(model, images), [], [], {}
+    with evaluating(model), torch.no_grad():
+        targets = torch.cat([model(_batch(model, part)).argmax(1) for part in images.split(batch_size)])
+    trained: dict[str, np.ndarray] = {}
+    for step, (down_to, network) in enumerate(randomise(model, fresh, weight_units(model), n_steps)):
+        for method, explain in methods.items():
+            maps = np.concatenate([explain(network, part, target) for part, target in
+                                   zip(images.split(batch_size), targets.split(batch_size), strict=True)])
+            trained.setdefault(method, maps)
+            pictures.setdefault(down_to, {})[method] = maps[0]
+            rows += [(step, down_to, method, image, rank_correlation(a, b))
+                     for image, (a, b) in enumerate(zip(trained[method], maps, strict=True))]
+    edges = edge_strength(images)
+    for method, maps in trained.items():
+        size = maps.shape[1:]
+        small = F.interpolate(torch.from_numpy(edges)[:, None], size=size, mode="area")[:, 0].numpy()
+        for control, others in (("another image", np.roll(maps, 1, axis=0)), ("edges", small)):
+            controls += [(method, control, image, rank_correlation(a, b))
+                         for image, (a, b) in enumerate(zip(maps, others, strict=True))]
+    return Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "image", "correlation"]),
+                         pd.DataFrame(controls, columns=["method", "control", "image", "correlation"]), pictures)
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of two maps of the same shape; NaN where one is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.nan
+    return float(spearmanr(a, b, axis=None).statistic)
+
+
+def edge_strength(images: Tensor) -> np.ndarray:
+    """How steeply the brightness of images (N,C,H,W) changes at each pixel, (N,H,W): no network is asked."""
+    gray = images.float().mean(1).cpu().numpy()
+    return np.hypot(*np.gradient(gray, axis=(1, 2)))
+
+
+def hottest(maps: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """Masks (N,H,W) of the `share` of pixels where maps (N,H,W) are highest: round(share·H·W) of them in each."""
+    flat = maps.reshape(len(maps), -1)
+    order = np.argsort(-flat, axis=1, kind="stable")[:, :round(share * flat.shape[1])]
+    masks = np.zeros(flat.shape, dtype=bool)
+    np.put_along_axis(masks, order, True, axis=1)
+    return masks.reshape(maps.shape)
+
+
+HIDINGS = ("hottest tenth", "random tenth", "hottest tenth of another image")
+
+
+def hidings(maps: np.ndarray, *, share: float = 0.1, seed: int = 0) -> dict[str, np.ndarray]:
+    """Masks (N,H,W) to hide, each of the same area: see `occlusion_check`."""
+    masks, rng = hottest(maps, share), np.random.default_rng(seed)
+    shifts = zip(masks, rng.integers(0, masks.shape[1:], (len(masks), 2)), strict=True)
+    moved = np.stack([np.roll(mask, shift, axis=(0, 1)) for mask, shift in shifts])
+    return dict(zip(HIDINGS, (masks, moved, np.roll(masks, 1, axis=0)), strict=True))
+
+
+def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, seed: int = 0,
+                    batch_size: int = 32) -> pd.DataFrame:
+    """Does hiding what the class activation map points at lower the confidence more than hiding something else?
+
+    For images (N,C,H,W) and the predicted class: the confidence, and the drop (points of probability, negative where it
+    rises) when a part is set to 0, the mean colour of the preprocessing: the pixels of the hottest `share` of the map; the
+    same shape moved to a random place, around the edges; and the hottest part of the map of the previous image, which
+    knows where things usually are, but not this image. Columns image, confidence, then one of HIDINGS each.
+    Source of the idea: Petsiuk et al., RISE (2018), deletion; here one share, and against moved shapes.
+    """
+    found = [class_activation_maps(model, part) for part in images.split(batch_size)]
+    maps = np.concatenate([part.enlarged(images.shape[-2:]) for part in found])
+    targets = torch.from_numpy(np.concatenate([part.targets for part in found]))
+    table = pd.DataFrame({"image": range(len(images)), "confidence": np.concatenate([part.confidence for part in found])})
+    for name, masks in hidings(maps, share=share, seed=seed).items():
+        hidden = images * torch.from_numpy(~masks)[:, None]
+        table[name] = table["confidence"] - confidences(model, hidden, targets, batch_size=batch_size)
+    return table
+
+
+@torch.no_grad()
+def confidences(model: nn.Module, images: Tensor, targets: Tensor, *, batch_size: int = 32) -> np.ndarray:
+    """Softmax score (N,) of class `targets` (N,) for images (N,C,H,W)."""
+    with evaluating(model):
+        logits = torch.cat([model(_batch(model, part)).double().cpu() for part in images.split(batch_size)])
+    return logits.softmax(1).gather(1, targets.cpu()[:, None])[:, 0].numpy()
+
+
+def mean_interval(values: np.ndarray, *, level: float = 0.95, n_resamples: int = 2000,
+                  seed: int = 0) -> tuple[float, float, float]:
+    """Mean of the values that are numbers, and the ends of its bootstrap interval; NaN where there are none."""
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return (math.nan,) * 3
+    draws = np.random.default_rng(seed).choice(values, (n_resamples, len(values))).mean(1)
+    return (float(values.mean()), *np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist())
+
+
+def told_randomisation(found: Randomisation, *, bar: float = 0.5) -> list[str]:
+    """A sentence a method: at which step the mean rank correlation falls below `bar`, or that it does not change."""
+    lines, steps = [], list(dict.fromkeys(found.table["down_to"]))[1:]
+    for method, rows in found.table.groupby("method", sort=False):
+        means = rows.groupby("step")["correlation"].mean().iloc[1:]
+        first = next((step for step, mean in zip(steps, means, strict=True) if not mean >= bar), None)
+        head, whole = (f"{means.iloc[index]:.3f}" for index in (0, -1))
+        other = found.controls.query("method == @method and control == 'another image'")["correlation"].mean()
+        if means.isna().any():
+            lines.append(f"**{method}**: unknown, since maps are constant where weights are random.")
+        elif first is None:
+            lines.append(f"**{method} does not change**: with all weights drawn anew the rank correlation is {whole}. "
+                         "It shows the image, not what the network has learnt.")
+        elif first == steps[0]:
+            lines.append(f"**{method}** changes as soon as the classifier is drawn anew (rank correlation {head}; all "
+                         f"weights {whole}; the map of another image {other:.3f}): it depends on what was "
+                         "learnt about the classes.")
+        else:
+            lines.append(f"**{method} does not change** when the classifier is drawn anew (rank correlation {head}): it "
+                         f"does not say why the network chose this class. Below {bar} it falls only where the weights "
+                         f"down to {first} are drawn anew too (all weights: {whole}).")
+    return lines
+
+
+def told_occlusion(table: pd.DataFrame) -> list[str]:
+    """The mean drops of an occlusion check with intervals, in points, and what the paired differences show."""
+    words = {name: "{:.1f} points ({:.1f} to {:.1f})".format(*(100 * value for value in mean_interval(table[name])))
+             for name in HIDINGS}
+    lines = [f"Hiding the **{HIDINGS[0]}** lowers the confidence by {words[HIDINGS[0]]}, a {HIDINGS[1]} of the same shape "
+             f"by {words[HIDINGS[1]]}, the {HIDINGS[2]} by {words[HIDINGS[2]]}: means over {len(table)} images."]
+    for name in HIDINGS[1:]:
+        mean, low, high = (100 * value for value in mean_interval(table[HIDINGS[0]] - table[name]))
+        verdict = "the map points at what the score depends on" if low > 0 else \
+            "the map points away from what the score depends on" if high < 0 else "no difference is shown on these images"
+        lines.append(f"Against the {name} the difference, image by image, is {mean:.1f} points ({low:.1f} to {high:.1f}): "
+                     f"{verdict}.")
+    return lines
+
+
+def results(cam: ActivationMaps | None, checked: Randomisation | None, occluded: pd.DataFrame | None) -> dict:
+    """What JSON can hold of the explanations; None where something was left out."""
+    found: dict[str, object] = {"class_activation_map": cam and {"method": cam.method, "layer": cam.layer},
+                                "randomisation": None, "occlusion": None}
+    if checked is not None:
+        steps = checked.table.groupby(["method", "down_to"], sort=False)["correlation"].mean()
+        controls = checked.controls.groupby(["method", "control"], sort=False)["correlation"].mean()
+        found["randomisation"] = {method: {"images": int(checked.table["image"].nunique()),
+                                           "down_to": steps[method].to_dict(), "baselines": controls[method].to_dict()}
+                                  for method in checked.table["method"].unique()}
+    if occluded is not None:
+        drops = {name: dict(zip(("mean", "low", "high"), mean_interval(occluded[name]), strict=True)) for name in HIDINGS}
+        found["occlusion"] = {"images": len(occluded), "drop": drops}
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- what is shown
+
+
+@dataclass(frozen=True)
+class View:
+    """One image with its class activation map, for plot_class_activation_maps.
+
+    `picture` (H,W,3); `map` (h,w) signed; `heat` (H,W) >= 0; `title`; `scale`: the value that is shown hottest.
+    """
+
+    picture: np.ndarray
+    map: np.ndarray
+    heat: np.ndarray
+    title: str
+    scale: float
+
+
+def pick_examples(predictions: pd.DataFrame, classes: Sequence[str], *, right: bool, per_class: int = 2,
+                  seed: int = 0) -> pd.DataFrame:
+    """Rows of a prediction table, at most `per_class` of each class: right ones drawn, wrong ones the most confident."""
+    hit = predictions["label"] == predictions["predicted"]
+    rows = predictions[hit].sample(frac=1, random_state=seed) if right else \
+        predictions[~hit].sort_values("confidence", ascending=False, kind="stable")
+    order = {name: index for index, name in enumerate(classes)}
+    return rows.groupby("label").head(per_class).sort_values("label", key=lambda label: label.map(order),
+                                                             kind="stable").reset_index(drop=True)
+
+
+def view_examples(inspection: Inspection, examples: pd.DataFrame,
+                  classes: Sequence[str]) -> tuple[list[View], ActivationMaps]:
+    """A View of the predicted class of each example, right ones; of the predicted and then of the true class, wrong ones.
+
+    The two views of a wrong prediction have one scale, so that they can be compared.
+    """
+    doubled = examples.loc[examples.index.repeat(1 + (examples["label"] != examples["predicted"]))].reset_index(drop=True)
+    again = doubled.duplicated("path")
+    shown = doubled["predicted"].where(~again, doubled["label"])
+    images = inspection.load(doubled["path"])
+    found = class_activation_maps(inspection.model, images, [list(classes).index(name) for name in shown])
+    heats, pictures = found.heat(inspection.size), inspection.pictures(images)
+    scales = pd.Series(heats.max(axis=(1, 2))).groupby(doubled["path"]).transform("max")
+    right = doubled["label"] == doubled["predicted"]
+    told = np.where(right, "right: ", np.where(again, "true class: ", "predicted: "))
+    views = [View(picture, cam, heat, f"{word}{name} {score:.3f}", scale) for picture, cam, heat, word, name, score, scale
+             in zip(pictures, found.maps, heats, told, shown, found.confidence, scales, strict=True)]
+    return views, found
+
+
+def guided_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *, n: int = 10,
+                   channels: Sequence[int] = (), batch_size: int = 32) -> tuple[str, pd.DataFrame, Tensor]:
+    """The neurons of a layer (None: the last convolution), the images of `table` that excite them most, guided gradients.
+
+    Returns the layer; a row a neuron: channel, path, label, value, stands_out (see `choose_neurons`), next (paths of the
+    three images that come after); and the guided gradient (n,C,H,W) of each neuron at its image.
+    """
+    images = image_data.ImageDataset(table.assign(label=""), inspection.root, [""], inspection.transform)
+    layer, values, units = strongest_units(inspection.model, helpers.make_loader(images, batch_size=batch_size), layer)
+    chosen = choose_neurons(values, n, channels)
+    rows, columns = chosen["image"].to_numpy(), chosen["channel"].to_numpy()
+    paths = table["path"].to_numpy()
+    after = [paths[np.argsort(-values[:, column], kind="stable")[1:4]].tolist() for column in columns]
+    chosen = chosen.assign(path=paths[rows], label=table["label"].to_numpy()[rows], next=after).drop(columns="image")
+    gradients = guided_backpropagation(inspection.model, inspection.load(chosen["path"]), layer=layer,
+                                       units=units[rows, columns])
+    return layer, chosen, gradients
+
+
+# ---------------------------------------------------------------------------------------------- plots
+
+METHOD_COLORS = {"class activation map": "#D55E00", "guided backpropagation": "#0072B2", "gradient": "#7F7F7F"}
+
+
+def _bare(ax: Axes) -> Axes:
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def plot_filters(filters: np.ndarray, *, columns: int = 8, figure: Figure | None = None) -> Figure:
+    """The kernels of first_filters (K,h,w,1 or 3), or maps (K,h,w), as a grid of small pictures, numbered.
+
+    Maps are blue where negative, red where positive, white at 0, each at its own largest absolute value.
+    """
+    columns, signed = min(columns, len(filters)), filters.ndim == 3
+    rows = -(-len(filters) // columns)
+    figure = figure or plt.figure(figsize=(0.8 * columns, 0.8 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
+    for index, ax in enumerate(axes.flat):
+        _bare(ax)
+        if index < len(filters):
+            limit = np.abs(filters[index]).max() or 1
+            style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if signed else {"cmap": "gray", "vmin": 0, "vmax": 1}
+            ax.imshow(filters[index], **style)
+    return figure
+
+
+def plot_first_layer(picture: np.ndarray, filters: np.ndarray, maps: np.ndarray, *, columns: int = 8) -> Figure:
+    """A picture (H,W,3), the filters of the first layer, and the maps (K,h,w) that they make of it, in the same places."""
+    columns = min(columns, len(maps))
+    rows, cell, top = -(-len(maps) // columns), 0.47, 0.3
+    height, side = rows * cell, columns * cell
+    first = min(2.2, max(height, 1.5))
+    figure = plt.figure(figsize=(first + 2 * side + 0.5, max(height, first) + top))
+    parts = figure.subfigures(1, 3, width_ratios=[first, side, side], wspace=0.03)
+    _bare(parts[0].subplots()).imshow(picture)
+    for part, values in zip(parts[1:], (filters, maps), strict=True):
+        plot_filters(values, columns=columns, figure=part)
+    share = height / figure.get_figheight()
+    for part, name in zip(parts, ("image", "filters", "maps: red > 0, blue < 0"), strict=True):
+        above = 1 - top / figure.get_figheight()
+        part.subplots_adjust(0.01, above - (share if part is not parts[0] else above), 0.99, above)
+        part.suptitle(name, fontsize=10, x=0.02, ha="left", y=0.995)
+    return figure
+
+
+def plot_neurons(pictures: np.ndarray, gradients: Tensor, captions: Sequence[str], others: np.ndarray) -> Figure:
+    """A row a neuron: pictures (n,H,W,3), guided gradients (n,C,H,W), and the next images (n,m,H,W,3)."""
+    n, m = others.shape[:2]
+    size = (1.62 * (2 + m) + 0.9, 1.62 * n + 0.2)
+    figure, axes = plt.subplots(n, 2 + m, figsize=size, layout="constrained", squeeze=False)
+    figure.get_layout_engine().set(wspace=0.015, hspace=0.015)
+    for row, picture, gradient, caption, rest in zip(axes, pictures, gradients, captions, others, strict=True):
+        plot_guided_gradient(gradient, ax=row[1])
+        for ax, image in zip((row[0], *row[2:]), (picture, *rest), strict=True):
+            ax.imshow(image)
+        for ax in row:
+            _bare(ax).set(xlabel="", ylabel="")
+        row[0].set_ylabel(caption, fontsize=9, rotation=0, ha="right", va="center", labelpad=8)
+    titles = ("excites it most", "guided gradient", *(f"image of rank {rank + 2}" for rank in range(m)))
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize=9)
+    return figure
+
+
+def plot_guided_gradient(gradient: Tensor, *, ax: Axes | None = None) -> Axes:
+    """A guided gradient (C,H,W) around mid-grey, its 99th percentile of absolute values at black or white."""
+    ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
+    values = gradient.detach().float().cpu().permute(1, 2, 0).numpy()
+    shown = (0.5 + 0.5 * values / (np.quantile(np.abs(values), 0.99) or 1)).clip(0, 1)
+    ax.imshow(shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
+    ax.set(xlabel="x in pixels", ylabel="y in pixels")
+    return ax
+
+
+def plot_class_activation(picture: np.ndarray, heat: np.ndarray, *, scale: float | None = None,
+                          ax: Axes | None = None) -> Axes:
+    """A picture (H,W,3), 0 … 1, in grey, and over it heat (H,W) >= 0, the more opaque the hotter; hottest at `scale`."""
+    ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
+    shown = (heat / (scale or heat.max() or 1)).clip(0, 1)
+    ax.imshow(picture.mean(2), cmap="gray", vmin=0, vmax=1)
+    ax.imshow(shown, cmap="inferno", alpha=0.15 + 0.6 * shown, vmin=0, vmax=1)
+    ax.set(xlabel="x in pixels", ylabel="y in pixels")
+    return ax
+
+
+def plot_class_activation_maps(views: Sequence[View], *, columns: int = 2) -> Figure:
+    """`columns` views a row, each as image, map at its own resolution, and overlay, with its title above."""
+    rows = -(-len(views) // columns)
+    figure = plt.figure(figsize=(5.2 * columns, 1.95 * rows))
+    parts = np.ravel(figure.subfigures(rows, columns, squeeze=False))
+    for view, part in zip(views, parts, strict=False):
+        axes = part.subplots(1, 3, gridspec_kw={"wspace": 0.03})
+        axes[0].imshow(view.picture)
+        axes[1].imshow(view.map.clip(min=0), cmap="inferno", vmin=0, vmax=view.scale or 1)
+        plot_class_activation(view.picture, view.heat, scale=view.scale, ax=axes[2])
+        for ax in axes:
+            _bare(ax).set(xlabel="", ylabel="")
+        part.subplots_adjust(0.01, 0.02, 0.99, 0.86)
+        axes[0].set_title(view.title, fontsize=9, loc="left", pad=3)
+    return figure
+
+
+def plot_randomisation(found: Randomisation, *, ax: Axes | None = None) -> Axes:
+    """Mean rank correlation by step with 95 % intervals over images, a line a method; dotted: of another image."""
+    ax = ax or plt.subplots(figsize=(8, 4), layout="constrained")[1]
+    labels = list(dict.fromkeys(found.table["down_to"]))
+    for method, rows in found.table.groupby("method", sort=False):
+        color = next(color for name, color in METHOD_COLORS.items() if str(method).startswith(name))
+        mean, low, high = np.array([mean_interval(group) for _, group in rows.groupby("step")["correlation"]]).T
+        ax.errorbar(range(len(labels)), mean, yerr=[(mean - low).clip(0), (high - mean).clip(0)], marker="o", capsize=2,
+                    color=color, label=method)
+        control = found.controls.query("method == @method and control == 'another image'")["correlation"].mean()
+        ax.axhline(control, color=color, linestyle=":", linewidth=1)
+    ax.plot([], [], color="black", linestyle=":", linewidth=1, label="map of another image, trained network")
+    ax.axhline(0, color="black", linewidth=0.6)
+    ax.set_xticks(range(len(labels)), labels, rotation=20, ha="right")
+    ax.set(xlabel="weights drawn anew, from the classifier down to",
+           ylabel="rank correlation with the\ntrained network's map",
+           ylim=(min(-0.25, ax.get_ylim()[0]), 1.03))
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def plot_randomised(picture: np.ndarray, pictures: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """A row a method, a column a step: the maps of one picture (H,W,3) as more weights are drawn anew."""
+    methods = list(next(iter(pictures.values())))
+    figure, axes = plt.subplots(len(methods), 1 + len(pictures), layout="constrained", squeeze=False,
+                                figsize=(1.32 * (1 + len(pictures)) + 0.3, 1.5 * len(methods) + 0.3))
+    for method, row in zip(methods, axes, strict=True):
+        row[0].imshow(picture)
+        row[0].set_ylabel(textwrap.fill(method, 16), fontsize=9)
+        for ax, maps in zip(row[1:], pictures.values(), strict=True):
+            values = maps[method].clip(min=0)
+            ax.imshow(values, cmap="inferno", vmin=0, vmax=np.quantile(values, 0.995) or 1)
+    for ax in axes.flat:
+        _bare(ax)
+    for ax, title in zip(axes[0], ("image", *pictures), strict=True):
+        ax.set_title(title if title != "nothing" else "trained", fontsize=9)
+    return figure
+
+
+def plot_occlusion(picture: np.ndarray, masks: Mapping[str, np.ndarray], titles: Sequence[str],
+                   table: pd.DataFrame) -> Figure:
+    """Left, a picture (H,W,3) whole and with each mask (H,W) hidden; right, the drops of all images, a dot an image."""
+    figure = plt.figure(figsize=(10.2, 4.2), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.45])
+    whole = {"whole": np.zeros(picture.shape[:2], dtype=bool)}
+    for ax, mask, title in zip(left.subplots(2, 2).flat, [*whole.values(), *masks.values()], titles, strict=True):
+        _bare(ax).imshow(np.where(mask[..., None], 0.5, picture))
+        ax.set_title(title, fontsize=8)
+    ax, rng = right.subplots(), np.random.default_rng(0)
+    for row, name in enumerate(masks):
+        at = row + rng.uniform(-0.22, 0.22, len(table))
+        ax.scatter(100 * table[name], at, s=9, color="#0072B2", alpha=0.45, linewidths=0)
+        mean, low, high = (100 * value for value in mean_interval(table[name]))
+        ax.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="#D55E00", marker="D", capsize=4, linewidth=2)
+    ax.errorbar([], [], xerr=[], color="#D55E00", marker="D", capsize=4, label="mean with its 95 % interval")
+    ax.axvline(0, color="black", linewidth=0.6)
+    ax.set_yticks(range(len(masks)), [textwrap.fill(name, 16) for name in masks])
+    ax.set(xlabel="drop in confidence, points (one dot an image)", ylim=(len(masks) - 0.45, -0.75))
+    ax.legend(frameon=False, fontsize=8, loc="upper right")
+    return figure

@@ -1,0 +1,614 @@
+"""explanations.py at known answers: definitions written out, captum, networks made so that the answer is known; panels.py."""
+
+import copy
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from PIL import Image
+from torch import nn
+
+import explanations as ex
+import feature_maps
+import helpers
+import panels
+import scratch_networks
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def images(n=4, size=64, seed=0, channels=3):
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(make, *arguments, **options):
+    torch.manual_seed(0)
+    model = make(*arguments, **options).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
+    return model
+
+
+def resnet18():
+    return seeded(torchvision.models.resnet18)
+
+
+def hooks_of(model):
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+# ---------------------------------------------------------------------------------------------- filters and maps
+
+def test_first_filters():
+    filters = ex.first_filters(resnet18())
+    assert filters.shape == (64, 7, 7, 3)
+    assert (filters.min((1, 2, 3)) == 0).all() and np.allclose(filters.max((1, 2, 3)), 1)
+    convolution = nn.Conv2d(1, 2, 2)
+    with torch.no_grad():
+        convolution.weight[:] = torch.tensor([[[[0.0, 1], [2, 4]]], [[[5.0, 5], [5, 5]]]])
+    expected = [[[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]]
+    assert ex.first_filters(convolution).squeeze(-1).tolist() == expected
+    for model, words in ((nn.Linear(2, 2), "there is none"), (nn.Conv2d(4, 2, 1), "it reads 4 channels")):
+        with pytest.raises(ValueError, match=words):
+            ex.first_filters(model)
+    assert ex.first_convolution(resnet18()) == "conv1" and ex.first_convolution(nn.Linear(2, 2)) is None
+
+
+def test_maps_of_a_layer():
+    model, image = Rectified(nn.ReLU(inplace=True)), images(1, 12)[0]
+    np.testing.assert_allclose(ex.feature_maps_of(model, image, "conv1"), model.conv1(image[None])[0].detach(), atol=1e-6)
+    with pytest.raises(ValueError, match="legal is one with positions"):
+        ex.feature_maps_of(model, image, "head")
+    vit = seeded(timm.create_model, "vit_tiny_patch16_224", num_classes=3)
+    tokens = vit.norm(vit.blocks(vit._pos_embed(vit.patch_embed(images(1, 224)))))
+    maps = ex.feature_maps_of(vit, images(1, 224)[0], "norm")
+    assert maps.shape == (192, 14, 14)  # after the class token, row by row
+    np.testing.assert_allclose(maps[:, 2, 5], tokens[0, 1 + 2 * 14 + 5].detach(), atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------- guided backpropagation
+
+class Rectified(nn.Module):
+    """One small network, its activations written as `call`; biases so that each kind of unit occurs."""
+
+    def __init__(self, call):
+        super().__init__()
+        torch.manual_seed(4)
+        self.conv1, self.conv2, self.head = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3), nn.Linear(5, 4)
+        self.call = call
+
+    def forward(self, x):
+        return self.head(self.call(self.conv2(self.call(self.conv1(x) * 4))).mean((2, 3)))
+
+
+class Statement(nn.Module):
+    """Ignores what the in-place function returns, as some code does."""
+
+    def forward(self, x):
+        F.relu(x, inplace=True)
+        return x
+
+
+def slope(call, x):
+    x = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(call(x.clone()).sum(), x)[0]
+
+
+def guided_by_hand(model, image, target, plain):
+    """Guided backpropagation written out for Rectified, its activation as a function without side effects: `plain`."""
+    first = model.conv1(image[None]) * 4
+    second = model.conv2(plain(first))
+    gradient = model.head.weight[target].reshape(1, -1, 1, 1) / second[0, 0].numel() * torch.ones_like(second)
+    gradient = gradient.clamp(min=0) * slope(plain, second) * (second > 0)
+    gradient = F.conv_transpose2d(gradient, model.conv2.weight).clamp(min=0) * slope(plain, first) * (first > 0)
+    return F.conv_transpose2d(gradient * 4, model.conv1.weight)[0].detach()
+
+
+@pytest.mark.parametrize("call, plain", [
+    (nn.ReLU(), F.relu), (nn.ReLU(inplace=True), F.relu), (F.relu, F.relu), (torch.relu, F.relu), (lambda x: x.relu_(), F.relu),
+    (Statement(), F.relu), (lambda x: F.relu(input=x), F.relu), (lambda x: torch.clamp_min(x, 0), F.relu), (lambda x: x.clamp_(min=0), F.relu),
+    (nn.ReLU6(), F.relu6), (nn.ReLU6(inplace=True), F.relu6), (F.relu6, F.relu6), (lambda x: x.clamp(0, 6), F.relu6),
+    (lambda x: F.hardtanh(x, min_val=0.0, max_val=2.0), lambda x: F.hardtanh(x, 0, 2)),
+    (nn.SiLU(), F.silu), (nn.SiLU(inplace=True), F.silu), (F.silu, F.silu), (lambda x: F.silu(x, True), F.silu),
+    (nn.GELU(), F.gelu), (F.gelu, F.gelu), (nn.GELU("tanh"), lambda x: F.gelu(x, approximate="tanh")),
+    (nn.Mish(inplace=True), F.mish), (nn.Hardswish(inplace=True), F.hardswish), (nn.LeakyReLU(0.1, inplace=True), lambda x: F.leaky_relu(x, 0.1)),
+    (nn.ELU(), F.elu), (nn.PReLU(), lambda x: F.leaky_relu(x, 0.25)), (nn.Softplus(), F.softplus)])
+def test_guided_backpropagation_is_its_definition(call, plain):
+    model, image = Rectified(call), images(1, 12)[0]
+    ours = ex.guided_backpropagation(model, image, 2)
+    expected = guided_by_hand(model, image, 2, plain)
+    assert ours.shape == image.shape and expected.abs().max() > 0
+    torch.testing.assert_close(ours, expected)
+    plain_gradient = ex.input_gradient(model, image, 2)
+    assert not torch.allclose(ours, plain_gradient) and hooks_of(model) == 0
+
+
+def with_modules(model):
+    """For captum: no ReLU in place, and none used twice (torchvision's blocks use one for two places)."""
+    reference = copy.deepcopy(model)
+    for module in reference.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return reference
+
+
+@pytest.mark.parametrize("make", [torchvision.models.resnet18, torchvision.models.vgg11])
+def test_guided_backpropagation_equals_captum(make):
+    from captum.attr import GuidedBackprop, NeuronGuidedBackprop
+
+    model, batch = seeded(make), images(2)
+    layer = "layer4.0.conv2" if "ResNet" in type(model).__name__ else "features.18"
+    reference = with_modules(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = GuidedBackprop(reference).attribute(batch, target=[5, 7])
+        neuron = NeuronGuidedBackprop(reference, reference.get_submodule(layer)).attribute(batch, (17, 1, 0))
+    ours = ex.guided_backpropagation(model, batch, [5, 7])
+    assert 0 < (ours - expected).abs().max() / expected.abs().max() < 1e-5 or torch.equal(ours, expected)
+    shape = feature_maps.module_table(model, 64).set_index("name")["output_shape"][layer]
+    ours = ex.guided_backpropagation(model, batch, layer=layer, units=[int(np.ravel_multi_index((17, 1, 0), shape))])
+    assert neuron.abs().max() > 0
+    assert (ours - neuron).abs().max() / neuron.abs().max() < 1e-5
+
+
+class QuickGELU(nn.Module):
+    def forward(self, x):
+        return x * torch.sigmoid(1.702 * x)
+
+
+@pytest.mark.parametrize("call, words", [(torch.tanh, "ran none of the activations"), (QuickGELU(), "computes QuickGELU"),
+                                         (torch.jit.trace(F.relu, images(1)), "ran none")])
+def test_networks_that_cannot_be_guided_say_so(call, words):
+    model = Rectified(call)
+    with pytest.raises(ex.NotGuidable, match=words):
+        ex.guided_backpropagation(model, images(1, 12)[0], 0)
+    assert hooks_of(model) == 0 and ex.input_gradient(model, images(1, 12), 0).abs().max() > 0
+    assert list(ex.explainers(model, images(1, 12))) == ["class activation map (CAM)", "gradient"]
+
+
+def test_bad_input():
+    model, image = Rectified(F.relu), images(1, 12)[0]
+    for method in (ex.guided_backpropagation, ex.input_gradient, ex.class_activation_maps):
+        with pytest.raises(ValueError, match="target is 4; legal is 0 to 3"):
+            method(model, image, 4)
+        with pytest.raises(ValueError, match="target is -1"):
+            method(model, image, -1)
+        with pytest.raises(ValueError, match=r"shape \(12, 12\)"):
+            method(model, image[0], 0)
+    for layer, words in (("head", "legal is one with positions"), ("conv3", "conv1")):
+        with pytest.raises(ValueError, match=words):
+            ex.class_activation_maps(model, image, 0, layer=layer)
+    with pytest.raises(ValueError, match="legal is 0 to 499"):
+        ex.guided_backpropagation(model, image, layer="conv1", units=[500])
+    with pytest.raises(ValueError, match="together"):
+        ex.guided_backpropagation(model, image, layer="conv1")
+    with pytest.raises(ValueError, match="has no convolution"):
+        ex.strongest_units(nn.Sequential(nn.Flatten(), nn.Linear(432, 3)), [images(1, 12)])
+
+
+# ---------------------------------------------------------------------------------------------- neurons
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "head", None])
+def test_strongest_units_are_those_of_the_stored_maps(layer):
+    model, batch = Rectified(nn.ReLU(inplace=True)), images(5, 12)
+    name, values, units = ex.strongest_units(model, [(batch[:3], torch.zeros(3)), batch[3:]], layer)
+    assert name == (layer or "conv2")
+    kept = []
+    with feature_maps.capture(model, [name], lambda name, output: kept.append(output.detach().clone())), torch.no_grad():
+        model(batch)
+    stored = kept[0].reshape(5, kept[0].shape[1], -1)
+    np.testing.assert_allclose(values, stored.amax(2), atol=1e-6)
+    np.testing.assert_allclose(kept[0].flatten(1).gather(1, torch.from_numpy(units)), values, atol=1e-6)
+
+
+def test_strongest_units_of_tokens():
+    vit, batch, kept = seeded(timm.create_model, "vit_tiny_patch16_224", num_classes=3), images(2, 224), []
+    _, values, units = ex.strongest_units(vit, [batch], "blocks.3")
+    with feature_maps.capture(vit, ["blocks.3"], lambda name, output: kept.append(output)), torch.no_grad():
+        vit(batch)
+    np.testing.assert_allclose(values, kept[0].amax(1), atol=1e-4)
+    np.testing.assert_allclose(kept[0].flatten(1).gather(1, torch.from_numpy(units)), values, atol=1e-4)
+
+
+def test_the_neurons_that_stand_out():
+    values = np.array([[0.0, 1, 9, 5], [0, 2, 0, 5], [0, 3, 0, 5], [8, 4, 0, 5]])
+    table = ex.choose_neurons(values, 2)
+    assert table["channel"].tolist() == [0, 2] and table["image"].tolist() == [3, 0]  # each has an image of its own
+    assert table["stands_out"].tolist() == pytest.approx([np.sqrt(3)] * 2) and table["value"].tolist() == [8, 9]
+    assert ex.choose_neurons(values, 3)["channel"].tolist() == [0, 2, 1]
+    assert ex.choose_neurons(values, 9)["channel"].tolist() == [0, 2, 1, 3]  # a constant channel comes last
+    assert ex.choose_neurons(values, channels=[3, 1])["channel"].tolist() == [3, 1]
+    with pytest.raises(ValueError, match="no channel 4; legal is 0 to 3"):
+        ex.choose_neurons(values, channels=[4])
+
+
+# ---------------------------------------------------------------------------------------------- class activation maps
+
+@pytest.mark.parametrize("layer", ["conv2", "conv1"])
+def test_grad_cam_is_its_definition_also_before_an_in_place_relu(layer):
+    batch = images(2, 12)
+    plain, in_place = Rectified(nn.ReLU()), Rectified(nn.ReLU(inplace=True))
+    in_place.conv1.register_forward_hook(lambda m, i, o: None)  # a hook of the user's stays
+    ours = ex.class_activation_maps(in_place, batch, [1, 3], layer=layer)
+    assert ours.method == "Grad-CAM" and ours.layer == layer and hooks_of(in_place) == 1
+    kept = []
+    handle = getattr(plain, layer).register_forward_hook(lambda m, i, o: kept.append(o))
+    logits = plain(batch)
+    handle.remove()
+    gradient = torch.autograd.grad(logits[0, 1] + logits[1, 3], kept[0])[0]
+    expected = torch.einsum("nkij,nk->nij", kept[0], gradient.mean((2, 3))).detach()
+    torch.testing.assert_close(torch.from_numpy(ours.maps), expected)
+    enlarged = F.interpolate(expected[:, None], size=(12, 12), mode="bilinear")[:, 0]
+    np.testing.assert_allclose(ours.heat(12), enlarged.clamp(min=0), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(ours.confidence, logits.softmax(1)[[0, 1], [1, 3]].detach(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make, layer", [(torchvision.models.resnet18, "layer3"), (torchvision.models.vgg11, "features.18")])
+def test_grad_cam_equals_captum(make, layer):
+    from captum.attr import LayerGradCam
+
+    model, batch = seeded(make), images(2, 96)
+    expected = LayerGradCam(model, model.get_submodule(layer)).attribute(batch, target=[3, 8])[:, 0].detach().numpy()
+    ours = ex.class_activation_maps(model, batch, [3, 8], layer=layer).maps
+    assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def gap_network():
+    return scratch_networks.ConvNetGAP(4, widths=[6, 8])
+
+
+def lite():
+    return helpers.build_network("efficientnet_lite0", 6, weights="random")[0]
+
+
+@pytest.mark.parametrize("make, layer", [
+    (resnet18, "layer4.1"), (gap_network, None), (lite, "bn2"), (lambda: Rectified(F.relu), "the input of global average pooling"),
+    (lambda: torchvision.models.densenet121(num_classes=5), "the input of global average pooling"),
+    (lambda: torchvision.models.efficientnet_b0(num_classes=5), "features.8"),
+    (lambda: timm.create_model("swin_tiny_patch4_window7_224", num_classes=5), "norm")])
+def test_cam_adds_up_to_the_logit_and_equals_grad_cam_up_to_scale(make, layer):
+    model = seeded(make)
+    batch = images(2, {"SwinTransformer": 224, "ConvNetGAP": 32}.get(type(model).__name__, 96))
+    found = ex.class_activation_maps(model, batch, 1)
+    assert found.method == "CAM" and (layer is None or found.layer == layer) and hooks_of(model) == 0
+    with torch.no_grad():
+        logits = model(batch).numpy()
+    bias = model.get_submodule(helpers.find_head(model)).bias.detach().numpy()[1]
+    np.testing.assert_allclose(found.maps.mean((1, 2)) + bias, logits[:, 1], rtol=1e-3, atol=1e-5)
+    grad_cam = ex.grad_cam(model, batch, 1, None)  # at the same maps; theory: 1/(h·w) of it
+    positions = found.maps[0].size
+    np.testing.assert_allclose(grad_cam.maps * positions, found.maps, rtol=1e-3, atol=1e-5 * np.abs(found.maps).max())
+    assert positions > 1 and (grad_cam.method, grad_cam.layer) == ("Grad-CAM", found.layer)
+
+
+@pytest.mark.parametrize("name, layer, side", [
+    ("vgg11", "features.18", 6), ("mobilenet_v3_small", "features.12", 3), ("squeezenet1_0", "classifier.2", 5),
+    ("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", 14)])
+def test_grad_cam_elsewhere(name, layer, side):
+    options = {"num_layers": 2, "hidden_dim": 24, "mlp_dim": 24, "num_heads": 2, "patch_size": 16, "image_size": 224}
+    model = seeded(torchvision.models.VisionTransformer, **options) if name == "vit_b_16" else seeded(torchvision.models.get_model, name)
+    found = ex.class_activation_maps(model, images(2, 224 if name == "vit_b_16" else 96))
+    assert (found.method, found.layer) == ("Grad-CAM", layer.replace("_11.", "_1."))
+    assert found.maps.shape == (2, side, side) and np.ptp(found.maps) > 0 and hooks_of(model) == 0
+
+
+def test_a_hidden_layer_in_the_head_makes_it_grad_cam():
+    model = resnet18()
+    helpers.deepen_head(model, "mlp:16:0.1")
+    found = ex.class_activation_maps(model.eval(), images(2))
+    assert (found.method, found.layer) == ("Grad-CAM", "layer4.1")
+
+
+def test_explaining_within_inference_mode():
+    with torch.inference_mode():
+        model, batch = Rectified(nn.ReLU(inplace=True)), images(2, 12)
+    model = Rectified(nn.ReLU(inplace=True))
+    with torch.inference_mode():
+        inside = ex.class_activation_maps(model, batch, 0).maps, ex.guided_backpropagation(model, batch, 0).numpy()
+    np.testing.assert_array_equal(inside[0], ex.class_activation_maps(model, batch.clone(), 0).maps)
+    np.testing.assert_array_equal(inside[1], ex.guided_backpropagation(model, batch.clone(), 0))
+
+
+# ---------------------------------------------------------------------------------------------- random weights
+
+@pytest.mark.parametrize("make, first, last", [
+    (torchvision.models.resnet18, ["fc", "layer4.1", "layer4.0"], "conv1"),
+    (torchvision.models.vgg11, ["classifier.6", "classifier.3", "classifier.0", "features.18"], "features.0"),
+    (gap_network, ["output"], None), (lite, ["classifier", "bn2", "conv_head", "blocks.6"], "conv_stem")])
+def test_weights_are_drawn_anew_from_the_top_down(make, first, last):
+    model, fresh = seeded(make), make()
+    units = ex.weight_units(model)
+    assert units[:len(first)] == first and (last is None or units[-1] == last)
+    owned = {name for unit in units for name, _ in model.get_submodule(unit).named_parameters(prefix=unit)}
+    assert owned == {name for name, _ in model.named_parameters()}
+    before, changed = copy.deepcopy(model.state_dict()), []
+    for down_to, network in ex.randomise(model, fresh, units, 4):
+        now = network.state_dict()
+        assert all(torch.equal(now[name], value) or torch.equal(now[name], fresh.state_dict()[name]) for name, value in before.items())
+        changed.append((down_to, {name for name, value in before.items() if not torch.equal(value, now[name])}))
+    assert changed[0] == ("nothing", set()) and changed[1][0] == units[0] and changed[-1][0] == units[-1]
+    assert {name.rpartition(".")[0] for name in changed[1][1]} == {units[0]}
+    assert all(small < large for (_, small), (_, large) in zip(changed, changed[1:], strict=False)) and len(changed) == 1 + min(4, len(units))
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in network.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_rank_correlation():
+    a = np.arange(12.0).reshape(3, 4)
+    assert ex.rank_correlation(a, a**3) == pytest.approx(1) and ex.rank_correlation(a, -a) == pytest.approx(-1)
+    assert ex.rank_correlation(np.array([[1, 2, 3]]), np.array([[1, 3, 2]])) == pytest.approx(0.5)
+    assert np.isnan(ex.rank_correlation(a, np.ones((3, 4)))) and np.isnan(ex.rank_correlation(a, a * np.nan))
+
+
+def test_a_method_that_does_not_change_is_told_so():
+    model, batch = seeded(gap_network), images(6, 32)
+    same = ex.randomisation_check(model, copy.deepcopy(model), batch, n_steps=3, batch_size=4)
+    assert same.table["correlation"].tolist() == pytest.approx([1.0] * len(same.table))
+    assert len(same.table) == 6 * 3 * (1 + min(3, len(ex.weight_units(model)))) and len(same.controls) == 6 * 3 * 2
+    assert all("does not change**: with all weights" in line for line in ex.told_randomisation(same))
+    other = ex.randomisation_check(model, seeded(scratch_networks.ConvNetGAP, 4, widths=[6, 8]), batch)
+    assert (other.table.query("step == 0")["correlation"] > 0.999).all() and list(other.pictures)[0] == "nothing"
+    controls = same.controls.groupby("control")["correlation"].mean()
+    assert (controls.abs() < 0.9).all()
+
+
+def test_verdicts_on_random_weights():
+    def found(**means):
+        rows = [(step, down, name, 0, value) for name, values in means.items()
+                for step, (down, value) in enumerate(zip(("nothing", "head", "low"), (1.0, *values), strict=True))]
+        controls = pd.DataFrame([(name, "another image", 0, 0.1) for name in means], columns=["method", "control", "image", "correlation"])
+        return ex.Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "image", "correlation"]), controls, {})
+    changes, late, never, unknown = ex.told_randomisation(found(a=(0.2, 0.1), b=(0.9, 0.1), c=(0.9, 0.8), d=(0.3, np.nan)))
+    assert changes.startswith("**a** changes as soon as the classifier") and "0.100" in changes
+    assert late.startswith("**b does not change** when the classifier") and "down to low" in late
+    assert never.startswith("**c does not change**: with all weights") and "0.800" in never and "unknown" in unknown
+
+
+# ---------------------------------------------------------------------------------------------- occlusion
+
+def test_the_hottest_tenth():
+    maps = np.random.default_rng(0).random((3, 10, 20))
+    masks = ex.hottest(maps)
+    assert masks.sum((1, 2)).tolist() == [20] * 3
+    assert all(maps[i][masks[i]].min() > maps[i][~masks[i]].max() for i in range(3))
+    assert ex.hottest(np.zeros((1, 10, 10)), 0.25).sum() == 25
+    hidden = ex.hidings(maps, seed=1)
+    assert list(hidden) == list(ex.HIDINGS) and {mask.sum() for masks in hidden.values() for mask in masks} == {20}
+    np.testing.assert_array_equal(hidden[ex.HIDINGS[2]][1], masks[0])
+    assert any((np.roll(masks[0], (y, x), (0, 1)) == hidden[ex.HIDINGS[1]][0]).all() for y in range(10) for x in range(20))
+    assert not np.array_equal(hidden[ex.HIDINGS[1]], ex.hidings(maps, seed=2)[ex.HIDINGS[1]])
+
+
+class Spot(nn.Module):
+    """Its score is the brightness of the brightest part of the image, wherever that is."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 1, 1, bias=False), nn.Linear(1, 2)
+        with torch.no_grad():
+            self.conv.weight.fill_(1)
+            self.head.weight[:] = torch.tensor([[8.0], [-8.0]])
+            self.head.bias[:] = torch.tensor([-2.0, 2.0])
+
+    def forward(self, x):
+        return self.head(F.adaptive_avg_pool2d(self.conv(x), 1).flatten(1))
+
+
+def spots(n=40):
+    """Images (n,1,20,20), 0 but for a square of 6×6 pixels (9 % of the image) at a random place."""
+    rng, batch = np.random.default_rng(0), torch.zeros(n, 1, 20, 20)
+    for image, (y, x) in zip(batch, rng.integers(0, 14, (n, 2)), strict=True):
+        image[0, y:y + 6, x:x + 6] = 5
+    return batch
+
+
+def test_hiding_what_counts_costs_more_than_hiding_something_else():
+    table = ex.occlusion_check(Spot(), spots(), batch_size=16)
+    assert (table["hottest tenth"] > 0.4).all() and table["random tenth"].mean() < 0.3  # nearly nothing is left of the spot
+    assert (table["hottest tenth"] >= table["hottest tenth of another image"] - 1e-6).all()
+    first, masks = spots()[:1], ex.hidings(ex.class_activation_maps(Spot(), spots()).enlarged(20))
+    for name in ex.HIDINGS:
+        hidden = torch.where(torch.from_numpy(masks[name][0]), torch.zeros(()), first)
+        drop = Spot()(first).softmax(1)[0, 0] - Spot()(hidden).softmax(1)[0, 0]
+        assert table[name].iloc[0] == pytest.approx(drop.item(), abs=1e-5)
+    told = ex.told_occlusion(table)
+    assert "40 images" in told[0] and all("points at what the score depends on" in line for line in told[1:])
+
+
+def test_verdicts_on_occlusion():
+    rng = np.random.default_rng(0).normal(0, 0.01, (3, 50))
+    same = ex.told_occlusion(pd.DataFrame(dict(zip(ex.HIDINGS, 0.1 + rng, strict=True))))
+    assert all("no difference is shown" in line for line in same[1:])
+    less = ex.told_occlusion(pd.DataFrame(dict(zip(ex.HIDINGS, np.array([[0], [0.2], [0.2]]) + rng, strict=True))))
+    assert all("points away" in line for line in less[1:])
+
+
+def test_mean_and_its_interval():
+    values = np.random.default_rng(1).normal(3, 1, 400)
+    mean, low, high = ex.mean_interval(np.append(values, np.nan))
+    assert mean == pytest.approx(values.mean()) and low == pytest.approx(mean - 1.96 / 20, abs=0.02) and low < mean < high
+    assert np.isnan(ex.mean_interval(np.array([np.nan]))).all()
+
+
+# ---------------------------------------------------------------------------------------------- what is shown
+
+CLASSES = ["a", "b"]
+
+
+@pytest.fixture
+def inspected(tmp_path):
+    """An Inspection of six images of two classes, and the network's own predictions of them."""
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    model = seeded(scratch_networks.ConvNetGAP, 2, widths=[6, 8])
+    inspection = ex.Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
+    paths = [f"{index}.png" for index in range(6)]
+    with torch.no_grad():
+        scores = model(inspection.load(paths)).softmax(1).double().numpy()
+    predicted = [CLASSES[index] for index in scores.argmax(1)]
+    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
+    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
+                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
+    return inspection, table
+
+
+def test_images_for_display_are_the_images(inspected):
+    inspection, table = inspected
+    pictures = inspection.pictures(inspection.load(table["path"]))
+    np.testing.assert_allclose(pictures[2] * 255, np.asarray(Image.open(inspection.root / "2.png")), atol=1e-3)
+
+
+def test_examples(inspected):
+    _, table = inspected
+    right = ex.pick_examples(table, CLASSES, right=True, per_class=1)
+    assert (right["label"] == right["predicted"]).all() and right["label"].is_monotonic_increasing and right["label"].is_unique
+    wrong = ex.pick_examples(table, CLASSES, right=False, per_class=1)
+    assert (wrong["label"] != wrong["predicted"]).all()
+    assert wrong["confidence"].max() == table.iloc[4:]["confidence"].max()  # of each class the most confident one
+    draws = {tuple(ex.pick_examples(table, CLASSES, right=True, per_class=1, seed=seed)["path"]) for seed in range(8)}
+    assert len(draws) > 1
+
+
+def test_views_of_examples(inspected):
+    inspection, table = inspected
+    right = ex.pick_examples(table, CLASSES, right=True)
+    views, found = ex.view_examples(inspection, right, CLASSES)
+    np.testing.assert_allclose(found.confidence, right["confidence"], rtol=1e-5)
+    assert len(views) == len(right) and all(view.title.startswith("right: ") for view in views)
+    assert all(view.scale == view.heat.max() for view in views)
+    wrong = table.iloc[4:5].reset_index(drop=True)
+    (first, second), found = ex.view_examples(inspection, wrong, CLASSES)
+    assert first.title.startswith(f"predicted: {wrong['predicted'][0]}") and second.title.startswith(f"true class: {wrong['label'][0]}")
+    assert first.scale == second.scale == max(first.heat.max(), second.heat.max()) and found.confidence.sum() == pytest.approx(1)
+    assert len(ex.plot_class_activation_maps([first, second]).axes or ex.plot_class_activation_maps([first, second]).subfigs) >= 2
+
+
+def test_neurons_with_their_images_and_gradients(inspected):
+    inspection, table = inspected
+    layer, neurons, gradients = ex.guided_neurons(inspection, table, n=3, batch_size=4)
+    assert len(neurons) == 3 and gradients.shape == (3, 3, 32, 32) and layer == ex.last_convolution(inspection.model)
+    _, values, units = ex.strongest_units(inspection.model, [inspection.load(table["path"])], layer)
+    row = neurons.iloc[1]
+    order = np.argsort(-values[:, row["channel"]])
+    assert [row["path"], *row["next"]] == [f"{index}.png" for index in order[:4]]
+    expected = ex.guided_backpropagation(inspection.model, inspection.load([row["path"]]), layer=layer,
+                                         units=[units[order[0], row["channel"]]])
+    torch.testing.assert_close(gradients[1], expected[0])
+    others = np.zeros((3, 2, 8, 8, 3))
+    assert len(ex.plot_neurons(np.zeros((3, 8, 8, 3)), gradients, ["x"] * 3, others).axes) == 12
+
+
+def test_results_are_what_json_can_hold(inspected):
+    inspection, table = inspected
+    batch = inspection.load(table["path"])
+    checked = ex.randomisation_check(inspection.model, copy.deepcopy(inspection.model), batch, n_steps=2)
+    occluded = ex.occlusion_check(inspection.model, batch)
+    found = ex.results(ex.class_activation_maps(inspection.model, batch), checked, occluded)
+    assert found["class_activation_map"]["method"] == "CAM" and found["occlusion"]["images"] == 6
+    assert found["occlusion"]["drop"]["hottest tenth"]["mean"] == pytest.approx(occluded["hottest tenth"].mean())
+    assert found["randomisation"]["gradient"]["down_to"]["output"] == pytest.approx(1)
+    assert ex.results(None, None, None) == {"class_activation_map": None, "randomisation": None, "occlusion": None}
+
+
+# ---------------------------------------------------------------------------------------------- plots and panels
+
+def test_plots_of_pictures(inspected):
+    inspection, table = inspected
+    filters = ex.first_filters(nn.Conv2d(3, 20, 3))
+    assert len(ex.plot_filters(filters).axes) == 24 and len(ex.plot_filters(filters[:3]).axes) == 3
+    shown = ex.plot_filters(np.stack([np.full((2, 2), -3.0), np.eye(2)])).axes[0].images[0]
+    assert shown.get_clim() == (-3, 3)  # signed, around 0
+    first = ex.plot_first_layer(np.zeros((8, 8, 3)), filters, np.zeros((20, 4, 4)))
+    assert sum(len(part.axes) for part in first.subfigs) == 1 + 24 + 24
+    heat = ex.plot_class_activation(np.zeros((12, 10, 3)), np.full((12, 10), 2.0), scale=4).images[1]
+    assert (heat.get_array() == 0.5).all()
+    shown = ex.plot_guided_gradient(torch.zeros(3, 4, 4)).images[0].get_array()
+    assert (np.asarray(shown) == 0.5).all()
+    batch = inspection.load(table["path"])
+    checked = ex.randomisation_check(inspection.model, copy.deepcopy(inspection.model), batch, n_steps=2)
+    ax = ex.plot_randomisation(checked)
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == list(checked.pictures) and len(ex.plot_randomised(np.zeros((8, 8, 3)), checked.pictures).axes) == 3 * (1 + len(labels))
+    masks = {name: np.eye(8, dtype=bool) for name in ex.HIDINGS}
+    figure = ex.plot_occlusion(np.zeros((8, 8, 3)), masks, ["x"] * 4, ex.occlusion_check(inspection.model, batch))
+    assert sum(len(part.axes) for part in figure.subfigs) == 5
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys):
+    """shown(): what a panel has shown since the last call."""
+    pages = []
+    monkeypatch.setattr(panels, "display", lambda page: pages.append(page.data))
+
+    def read():
+        text = capsys.readouterr().out + "".join(pages)
+        pages.clear()
+        return text
+    return read
+
+
+def test_panel_of_predictions(inspected, shown):
+    inspection, table = inspected
+    assert panels.choose_predictions(table, "all classes", "all", "a", panels.ORDERS[0])["prob_a"].is_monotonic_decreasing
+    wrong = panels.choose_predictions(table, "all classes", "wrong", "the predicted class", panels.ORDERS[1])
+    assert set(wrong["path"]) == {"4.png", "5.png"} and wrong["confidence"].is_monotonic_increasing
+    assert set(panels.choose_predictions(table, "a", "right", "b", panels.ORDERS[0])["label"]) <= {"a"}
+    label, outcome, *_, page = panels.browse_predictions(table, inspection.root, CLASSES, n=2).children[0].children
+    assert "6 of 6 images" in shown() and page.max == 3
+    page.value = 3
+    assert "page 3 of 3" in shown()
+    outcome.value = "wrong"
+    assert "2 of 6 images" in shown() and page.max == page.value == 1
+    table = table.assign(label="a", predicted="a")
+    label, outcome, *_ = panels.browse_predictions(table, inspection.root, CLASSES).children[0].children
+    shown()
+    label.value = "b"
+    text = shown()
+    assert "no image of b" in text and "<img" not in text
+
+
+def test_panel_of_views(inspected, shown):
+    inspection, table = inspected
+    layers = [name for name, module in inspection.model.named_modules() if isinstance(module, nn.Conv2d)]
+    path, target, layer = panels.browse_views(inspection, table, layers, CLASSES).children[0].children
+    text = shown()
+    assert "data:image/png" in text and f"maps of {layers[-1]}" in text and layer.options == tuple(layers)
+    layer.value, target.value = layers[0], "b"
+    shown()
+    path.value = "3.png"
+    text = shown()
+    assert f"maps of {layers[0]}" in text and "3.png: CAM and guided gradient of b" in text
+    assert f"score {table['prob_b'][3]:.3f}" in text and "drawn in" in text
+
+
+def test_panel_of_spectra(shown):
+    rng = np.random.default_rng(0)
+    spectra = {name: {layer: feature_maps.spectrum(rng.standard_normal((30, 12))) for layer in ("x", "y")} for name in ("one", "two")}
+    layers, scenarios, scale, k = panels.browse_spectra(spectra).children[0].children
+    assert "log-log, k up to 12: one, two in x, y" in shown()
+    for name in (*panels.SCALES[2:], *panels.SCALES[:2]):
+        scale.value = name
+        text = shown()
+        assert text.count("data:image/png") == 1 and f"{name}, k up to" in text
+    k.value, scenarios.value = 5, ("two",)
+    assert "k up to 5: two in x, y" in shown()
+    figure, _ = panels.draw_spectra(spectra, ["x"], ["two"], "linear", 5)
+    assert len(figure.axes[0].lines[0].get_xdata()) == 5
+    layers.value = ()
+    text = shown()
+    assert "Choose at least one layer" in text and "data:image" not in text

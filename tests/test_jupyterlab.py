@@ -1,0 +1,183 @@
+"""The notebooks in a real JupyterLab in a real browser: restart and run all, then a control of each panel changed.
+
+Skipped, with its reason, where Chromium or its driver is missing; BROWSER_TESTS=required makes that a failure.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
+import run as runner
+
+BOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
+SMALL = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 64, "MAP_SIZE": 64, "EPOCHS": 1,
+         "SEARCH_TRIALS": 0, "BATCH_SIZE": 16, "RANKED_CLASSES": ["sea"], "N_IMAGES": 12, "RESAMPLES": 10, "OCCLUDED_IMAGES": 4,
+         "RANDOMISED_IMAGES": 2}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium, headless, with a profile of its own and without a network but this machine."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        missing = f"{'Chromium' if not chromium else 'chromedriver'} is not installed"
+        (pytest.fail if os.environ.get("BROWSER_TESTS") == "required" else pytest.skip)(missing)
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-quic", "no-first-run",
+                 "disable-background-networking", "disable-component-update", "disable-sync", "window-size=1500,1100",
+                 "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost",
+                 f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(f"--{flag}")
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield found
+    found.quit()
+
+
+class Lab:
+    """A JupyterLab server on a folder of its own that holds the notebooks with small parameters."""
+
+    def __init__(self, folder, dataset):
+        self.folder, self.run, self.token = folder, folder / "run", secrets.token_hex(8)
+        for book in BOOKS:
+            given = {"RUN": str(self.run), "DATASET": str(dataset)} | SMALL
+            known = runner.notebook_parameters(book)
+            notebook = parameterize_notebook(load_notebook_node(str(book)), {k: v for k, v in given.items() if k in known})
+            nbformat.write(notebook, folder / book.name)
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            self.address = f"http://localhost:{free.getsockname()[1]}"
+        own = {f"JUPYTER{name}_DIR": str(folder / "settings" / name) for name in ("_CONFIG", "LAB_SETTINGS", "LAB_WORKSPACES")}
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}",
+                   f"--ServerApp.port={self.address.rpartition(':')[2]}", f"--IdentityProvider.token={self.token}",
+                   "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+        self.log = open(folder / "lab.log", "w")
+        self.server = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT,
+                                       env=os.environ | own | {"JUPYTER_PREFER_ENV_PATH": "1"})
+        wait(lambda: self.ask("api/status"), 60, "JupyterLab did not start")
+
+    def ask(self, what):
+        """An answer of the server's, None while it gives none."""
+        try:
+            with urllib.request.urlopen(f"{self.address}/{what}?token={self.token}", timeout=5) as answer:
+                return json.load(answer)
+        except OSError:
+            return None
+
+    def close(self):
+        self.server.terminate()
+        self.server.wait(20)
+        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def lab(scenes, browser, tmp_path_factory):
+    found = Lab(tmp_path_factory.mktemp("a lab"), scenes)
+    yield found
+    found.close()
+
+
+def wait(condition, seconds, message):
+    """What `condition()` gives as soon as it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{message} within {seconds} s")
+
+
+def click(browser, selector, text):
+    """Click the visible element whose text begins with `text`."""
+    def find():
+        return next((item for item in browser.find_elements("css selector", selector)
+                     if item.is_displayed() and item.text.strip().startswith(text)), None)
+    wait(find, 20, f"{text!r} is not to be seen").click()
+
+
+def change(browser, panel, label, value):
+    """Change one control of a panel: the option `value` of the list that begins with `label`."""
+    from selenium.webdriver.support.ui import Select
+    box = next(box for box in panel.find_elements("css selector", ".widget-dropdown, .widget-select-multiple, .widget-radio")
+               if box.text.strip().startswith(label))
+    if "widget-radio" in box.get_attribute("class"):
+        next(item for item in box.find_elements("css selector", "label") if item.text.strip() == value).click()
+        return
+    select = Select(box.find_element("tag name", "select"))
+    if select.is_multiple:
+        select.deselect_all()
+    select.select_by_visible_text(value)
+
+
+CHANGES = {"01": [("true class", "sea"), ("order", "lowest score first")], "02": [("layer", "layer1.0.conv1"), ("class", "sea")],
+           "03": [("scenarios", "random_own"), ("linear", "share of variance, log-log")]}
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda path: path.stem[:2])
+def test_restart_and_run_all_then_change_a_control(lab, browser, book):
+    browser.get(f"{lab.address}/lab/tree/{book.name}?token={lab.token}&reset")
+    wait(lambda: browser.find_elements("css selector", ".jp-Notebook .jp-Cell"), 60, "the notebook did not open")
+    wait(lambda: any(one["kernel"]["execution_state"] == "idle" for one in lab.ask("api/sessions") or []), 60, "no kernel started")
+    click(browser, ".lm-MenuBar-itemLabel", "Run")
+    click(browser, ".lm-Menu-itemLabel", "Restart Kernel and Run All Cells")
+    click(browser, ".jp-Dialog .jp-mod-accept", "Restart")
+    results = lab.run / f"{book.name[:2]}_results.json"
+    wait(results.exists, 180, f"{book.name} did not reach its last cell")
+
+    panel = wait(lambda: browser.find_elements("css selector", ".jp-OutputArea-output .widget-vbox") or scroll(browser), 30,
+                 "the panel is not to be seen")[0]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'start'})", panel)
+    for label, value in CHANGES[book.name[:2]]:
+        before = wait(lambda: pictures(panel), 20, "the panel shows no picture")
+        change(browser, panel, label, value)
+        after = wait(lambda before=before: [one for one in pictures(panel) if one not in before], 20,
+                     f"the picture did not change with {label} = {value}")
+        assert len(after) == 1
+    picture = panel.find_element("css selector", ".jp-OutputArea img")
+    assert int(picture.get_property("naturalWidth")) > 300 and len(picture.get_attribute("alt")) > 20
+    assert "Error" not in panel.text and "drawn in" in panel.text
+    browser.execute_script("arguments[0].scrollIntoView({block: 'start'})", panel)
+    browser.save_screenshot(str(lab.folder / f"panel_{book.name[:2]}.png"))
+
+    click(browser, ".lm-MenuBar-itemLabel", "File")
+    click(browser, ".lm-Menu-itemLabel", "Save Notebook")
+    saved = wait(lambda: finished(lab.folder / book.name), 20, "the notebook was not saved with all its cells run")
+    outputs = [output for cell in saved.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert any("done in" in output.get("text", "") for output in outputs)
+
+
+def scroll(browser):
+    """Bring the end of the notebook into view: cells far away are not drawn."""
+    browser.execute_script("for (const e of document.querySelectorAll('.jp-WindowedPanel-outer')) e.scrollTop = e.scrollHeight")
+
+
+def pictures(panel):
+    """The addresses of the pictures that a panel shows."""
+    try:
+        return [image.get_attribute("src") for image in panel.find_elements("css selector", ".jp-OutputArea img")]
+    except Exception as error:  # it is being drawn anew
+        if type(error).__name__ != "StaleElementReferenceException":
+            raise
+        return []
+
+
+def finished(path):
+    """The notebook as it is on disk, once every code cell has run."""
+    notebook = nbformat.read(path, as_version=4)
+    ran = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    return notebook if all(ran) else None
