@@ -1111,17 +1111,18 @@ def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None
     return ax
 
 
-def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable = plot_eigenvalues,
-                  **options) -> Figure:
+def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable = plot_eigenvalues, *,
+                  layout: str | None = "constrained", **options) -> Figure:
     """A grid with a panel a layer, all scenarios in each, from scenario -> layer -> Spectrum, and one legend.
 
     `panel`: plot_eigenvalues or plot_cumulative_variance; `options`: its options (`errors` by scenario and layer, too).
+    `layout`: matplotlib's; None is quicker, and leaves the margins to the caller.
     """
     layers = list(dict.fromkeys(layer for by_layer in spectra.values() for layer in by_layer))
     errors = options.pop("errors", None)
     columns = min(3, len(layers) + 1)
     rows = -(-(len(layers) + 1) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.3 * columns, 3.4 * rows), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.3 * columns, 3.4 * rows), layout=layout, squeeze=False)
     for layer, ax in zip(layers, axes.flat, strict=False):
         if errors:
             options["errors"] = {s: by_layer[layer] for s, by_layer in errors.items() if layer in by_layer}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gc
 import html
 import io
 import time
@@ -37,7 +38,14 @@ def make_panel(draw: Callable[..., tuple[Figure | None, str]], controls: Mapping
     With None for the figure the text is printed instead. Says how long the picture took.
     """
     def show(**values):
-        started = time.perf_counter()
+        collecting = gc.isenabled()
+        gc.disable()  # a full collection beside a large network takes half a second: after the answer, not before it
+        try:
+            answer(values, time.perf_counter())
+        finally:
+            gc.enable() if collecting else None
+
+    def answer(values, started):
         figure, text = draw(**values)
         if figure is None:
             print(text)
@@ -172,12 +180,20 @@ def draw_spectra(spectra: Mapping[str, Mapping[str, feature_maps.Spectrum]], lay
     chosen = {name: {layer: dataclasses.replace(spectra[name][layer], top_k=min(k, spectra[name][layer].top_k))
                      for layer in layers if layer in spectra[name]} for name in scenarios}
     text = f"{scale}, k up to {k}: {', '.join(scenarios)} in {', '.join(layers)}"
-    if scale == SCALES[3]:
-        figure = feature_maps.plot_by_layer(chosen, feature_maps.plot_cumulative_variance)
-        for ax in figure.axes[:len(layers)]:
-            ax.set_xlim(0.9, k * 1.05)
-        return figure, text
-    return feature_maps.plot_by_layer(chosen, log="log" in scale, relative="share" in scale), text
+    cumulative = scale == SCALES[3]
+    panel, options = (feature_maps.plot_cumulative_variance, {}) if cumulative else \
+        (feature_maps.plot_eigenvalues, {"log": "log" in scale, "relative": "share" in scale})
+    figure = feature_maps.plot_by_layer(chosen, panel, layout=None, **options)  # the constrained layout takes too long here
+    for ax in figure.axes[:len(layers)] if cumulative else ():
+        ax.set_xlim(0.9, k * 1.05)
+    for ax in figure.axes:
+        ax.yaxis.label.set_visible(ax.get_subplotspec().is_first_col())
+    legend = figure.axes[len(layers)].get_legend()
+    figure.axes[len(layers)].legend(legend.legend_handles, [text.get_text() for text in legend.get_texts()], fontsize=8,
+                                    loc="center left", bbox_to_anchor=(-0.15, 0.5), frameon=False)
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(0.85 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.45 / height, wspace=0.25, hspace=0.42)
+    return figure, text
 
 
 def browse_spectra(spectra: Mapping[str, Mapping[str, feature_maps.Spectrum]]) -> widgets.VBox:
