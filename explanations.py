@@ -644,23 +644,24 @@ def hidings(maps: np.ndarray, *, share: float = 0.1, seed: int = 0) -> dict[str,
 
 
 def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, seed: int = 0,
-                    batch_size: int = 32) -> pd.DataFrame:
+                    batch_size: int = 32) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Does hiding what the class activation map points at lower the confidence more than hiding something else?
 
     For images (N,C,H,W) and the predicted class: the confidence, and the drop (points of probability, negative where it
     rises) when a part is set to 0, the mean colour of the preprocessing: the pixels of the hottest `share` of the map; the
     same shape moved to a random place, around the edges; and the hottest part of the map of the previous image, which
-    knows where things usually are, but not this image. Columns image, confidence, then one of HIDINGS each.
+    knows where things usually are, but not this image. Columns image, confidence, then one of HIDINGS each; and the masks.
     Source of the idea: Petsiuk et al., RISE (2018), deletion; here one share, and against moved shapes.
     """
     found = [class_activation_maps(model, part) for part in images.split(batch_size)]
     maps = np.concatenate([part.enlarged(images.shape[-2:]) for part in found])
     targets = torch.from_numpy(np.concatenate([part.targets for part in found]))
     table = pd.DataFrame({"image": range(len(images)), "confidence": np.concatenate([part.confidence for part in found])})
-    for name, masks in hidings(maps, share=share, seed=seed).items():
-        hidden = images * torch.from_numpy(~masks)[:, None]
-        table[name] = table["confidence"] - confidences(model, hidden, targets, batch_size=batch_size)
-    return table
+    masks = hidings(maps, share=share, seed=seed)
+    for name, hidden in masks.items():
+        left = images * torch.from_numpy(~hidden)[:, None]
+        table[name] = table["confidence"] - confidences(model, left, targets, batch_size=batch_size)
+    return table, masks
 
 
 @torch.no_grad()

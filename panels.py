@@ -51,7 +51,7 @@ def make_panel(draw: Callable[..., tuple[Figure | None, str]], controls: Mapping
             print(text)
             return
         png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=96, facecolor="white")
+        figure.savefig(png, format="png", dpi=96, facecolor="white", pil_kwargs={"compress_level": 1})  # quick
         plt.close(figure)
         data = base64.b64encode(png.getvalue()).decode()
         display(HTML(f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'))  # an Image loses its text here
@@ -120,8 +120,8 @@ def draw_views(inspection: explanations.Inspection, path: str, target: int | Non
         explanations.plot_class_activation(picture, cam.heat(inspection.size)[0], ax=ax)
         ax.set_title(f"{cam.method}, {where}", fontsize=8)
     unit = {"layer": layer, "units": _strongest_unit(model, image, layer)}
-    for ax, title, options in ((axes["class"], f"guided gradient of {name}", {"targets": found.targets.tolist()}),
-                               (axes["unit"], f"… of the strongest unit of {layer}", unit)):
+    for ax, title, options in ((axes["class"], f"guided gradient: {name}", {"targets": found.targets.tolist()}),
+                               (axes["unit"], "… strongest unit of the layer", unit)):
         try:
             explanations.plot_guided_gradient(explanations.guided_backpropagation(model, image, **options)[0], ax=ax)
             ax.set_title(title, fontsize=8)

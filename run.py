@@ -149,6 +149,8 @@ def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
             seconds += training_seconds(experiments.suited(settings, row), train, val)[0] + (val + test) / speed
     if set(numbers) - {"01"}:  # seven scenarios, measured once for 02 and 03
         seconds += 7 * settings["N_IMAGES"] / speed * (settings["MAP_SIZE"] / settings["IMAGE_SIZE"]) ** 2
+    if "02" in numbers:  # explanations: seven networks with a map and two gradients each; four views of what is hidden
+        seconds += (49 * settings["RANDOMISED_IMAGES"] + 5 * settings["OCCLUDED_IMAGES"] + settings["N_IMAGES"]) / speed
     return (f"time: about {helpers.duration(seconds)} for notebooks {', '.join(numbers)} ({images:,} images, "
             f"{settings['EPOCHS']} epochs at {train_speed:.0f} images a second, measured just now); "
             "less where trials are pruned or a finished part is used again")

@@ -417,10 +417,11 @@ def spots(n=40):
 
 
 def test_hiding_what_counts_costs_more_than_hiding_something_else():
-    table = ex.occlusion_check(Spot(), spots(), batch_size=16)
+    table, masks = ex.occlusion_check(Spot(), spots(), batch_size=16)
     assert (table["hottest tenth"] > 0.4).all() and table["random tenth"].mean() < 0.3  # nearly nothing is left of the spot
     assert (table["hottest tenth"] >= table["hottest tenth of another image"] - 1e-6).all()
-    first, masks = spots()[:1], ex.hidings(ex.class_activation_maps(Spot(), spots()).enlarged(20))
+    first, expected = spots()[:1], ex.hidings(ex.class_activation_maps(Spot(), spots()).enlarged(20))
+    assert all((masks[name] == expected[name]).all() for name in ex.HIDINGS)
     for name in ex.HIDINGS:
         hidden = torch.where(torch.from_numpy(masks[name][0]), torch.zeros(()), first)
         drop = Spot()(first).softmax(1)[0, 0] - Spot()(hidden).softmax(1)[0, 0]
@@ -517,7 +518,7 @@ def test_results_are_what_json_can_hold(inspected):
     inspection, table = inspected
     batch = inspection.load(table["path"])
     checked = ex.randomisation_check(inspection.model, copy.deepcopy(inspection.model), batch, n_steps=2)
-    occluded = ex.occlusion_check(inspection.model, batch)
+    occluded, _ = ex.occlusion_check(inspection.model, batch)
     found = ex.results(ex.class_activation_maps(inspection.model, batch), checked, occluded)
     assert found["class_activation_map"]["method"] == "CAM" and found["occlusion"]["images"] == 6
     assert found["occlusion"]["drop"]["hottest tenth"]["mean"] == pytest.approx(occluded["hottest tenth"].mean())
@@ -545,7 +546,7 @@ def test_plots_of_pictures(inspected):
     labels = [label.get_text() for label in ax.get_xticklabels()]
     assert labels == list(checked.pictures) and len(ex.plot_randomised(np.zeros((8, 8, 3)), checked.pictures).axes) == 3 * (1 + len(labels))
     masks = {name: np.eye(8, dtype=bool) for name in ex.HIDINGS}
-    figure = ex.plot_occlusion(np.zeros((8, 8, 3)), masks, ["x"] * 4, ex.occlusion_check(inspection.model, batch))
+    figure = ex.plot_occlusion(np.zeros((8, 8, 3)), masks, ["x"] * 4, ex.occlusion_check(inspection.model, batch)[0])
     assert sum(len(part.axes) for part in figure.subfigs) == 5
 
 
