@@ -250,7 +250,9 @@ def publish(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for figure in sorted((folder / "figures").glob("*.png")):
         if f"{figure.name}" in (helpers.ROOT / "README.md").read_text(encoding="utf-8"):
-            Image.open(figure).convert("RGB").quantize(256).save(target / figure.name, optimize=True)  # a third of the size
+            picture = Image.open(figure).convert("RGB")  # with 256 colours a third of the size
+            picture = picture.quantize(palette=picture.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
+            picture.save(target / figure.name, optimize=True)
 
 
 # ---------------------------------------------------------------------------------------- report
