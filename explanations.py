@@ -8,10 +8,10 @@ points at lower the score (`occlusion_check`)?
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import re
 import textwrap
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import CheckpointError
 
 import helpers
 import image_data
@@ -57,6 +58,11 @@ class Inspection:
     def transform(self) -> Callable:
         """PIL image -> (C,size,size), as the network reads it."""
         return image_data.make_transform(self.preprocessing, self.size)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network reads."""
+        return self.preprocessing.get("channels", 3)
 
     def load(self, paths: Sequence[str]) -> Tensor:
         """The images (N,C,H,W) as the network reads them."""
@@ -120,6 +126,7 @@ def feature_maps_of(model: nn.Module, image: Tensor, layer: str) -> np.ndarray:
 
     with evaluating(model), torch.no_grad(), capture(model, [layer], keep):
         model(_batch(model, image))
+    _check_called(layer, kept)
     return kept[-1][0].float().cpu().numpy()
 
 
@@ -137,6 +144,16 @@ def _as_map(name: str, module: nn.Module, output: object, *, needed: bool = Fals
     return None
 
 
+def _check_called(layer: str, outputs: Sequence) -> None:
+    if not outputs:
+        raise ValueError(f"Module {layer!r} was never called; legal are modules with calls > 0 in the module table.")
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits (N,classes); the network gets a copy, since some work on their input in place."""
+    return only_tensor("the network", model(images.clone()))
+
+
 def _batch(model: nn.Module, images: Tensor) -> Tensor:
     """A copy of images (N,C,H,W), or of one (C,H,W), on the network's device and of its type."""
     if images.ndim not in (3, 4):
@@ -150,11 +167,19 @@ def _choose_targets(logits: Tensor, targets: int | Sequence[int] | Tensor | None
     """The class of each image (N,): those given (one for all, or one each), or the predicted ones."""
     if targets is None:
         return logits.argmax(1)
-    chosen = torch.as_tensor(targets, device=logits.device).expand(len(logits)).long()
+    chosen = _for_each("targets", targets, logits)
     wrong = next((int(target) for target in chosen if not 0 <= target < logits.shape[1]), None)
     if wrong is not None:
         raise ValueError(f"target is {wrong}; legal is 0 to {logits.shape[1] - 1}.")
     return chosen
+
+
+def _for_each(name: str, values: int | Sequence[int] | Tensor, images: Tensor) -> Tensor:
+    """One integer for each image (N,): those given, or the one given for all."""
+    chosen = torch.as_tensor(values, device=images.device).long().flatten()
+    if len(chosen) not in (1, len(images)):
+        raise ValueError(f"{name} holds {len(chosen)} numbers for {len(images)} images; legal is one for all, or one each.")
+    return chosen.expand(len(images))
 
 
 # ---------------------------------------------------------------------------------------------- guided backpropagation
@@ -168,27 +193,52 @@ class NotGuidable(ValueError):
 
 
 class _GuideActivations(TorchFunctionMode):
-    """Every activation that runs, from a module or a function, in place or not, is guided; see torch.overrides."""
+    """Every activation that runs, from a module or a function, in place or not, is guided; see torch.overrides.
 
-    seen = 0
+    `written_out`: whether some x · gate(x) ran instead, such as x · sigmoid(x) or x · relu6(x + 3) / 6.
+    """
+
+    GATES = ("sigmoid", "hardsigmoid", "relu6", "hardtanh", "clamp", "tanh")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.written_out = 0, False
+        self.origins: dict[int, tuple[Tensor, Tensor, bool]] = {}  # tensor, what it was made from by numbers, gated?
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        name, kwargs = getattr(func, "__name__", "").rstrip("_"), dict(kwargs or {})
+        name, kwargs = getattr(func, "__name__", "").strip("_"), dict(kwargs or {})
         args = args or ((kwargs.pop("input"),) if "input" in kwargs else ())
         x, rectifier = args[0] if args else None, rectifier_ceiling(func, args, kwargs) is not None
         if not isinstance(x, Tensor) or not (rectifier or name in ACTIVATIONS):
-            return func(*args, **kwargs)
-        self.seen += 1
-        if not x.requires_grad:
-            return func(*args, **kwargs)
-        if rectifier and name in ("relu", "relu6", "hardtanh"):
             result = func(*args, **kwargs)
-        else:  # its slope is not 0 wherever its input is not positive
-            result = func(torch.where(x > 0, x, x.detach()), *args[1:], **kwargs)
-            in_place = func.__name__.endswith("_") or kwargs.get("inplace") or any(a is True for a in args[1:])
-            result = x.copy_(result) if in_place else result
-        result.register_hook(lambda gradient: gradient.clamp(min=0))
+        else:
+            self.seen += 1
+            result = self.guide(func, name, rectifier, args, kwargs) if x.requires_grad else func(*args, **kwargs)
+        self.follow(name, args, result)
         return result
+
+    def guide(self, func: Callable, name: str, rectifier: bool, args: tuple, kwargs: dict) -> Tensor:
+        """The activation of args[0] with its gradient guided."""
+        x = args[0]
+        in_place = func.__name__.endswith("_") or kwargs.get("inplace") or any(a is True for a in args[1:])
+        exact = rectifier and name in ("relu", "relu6", "hardtanh")  # their slope is 0 wherever the input is not positive
+        source = torch.where(x > 0, x, x.detach()) if not exact else x.clone() if in_place else x
+        result = func(source, *args[1:], **kwargs)
+        if result.requires_grad:
+            result.register_hook(lambda gradient: gradient.clamp(min=0))
+        return x.copy_(result) if in_place else result
+
+    def follow(self, name: str, args: tuple, result: object) -> None:
+        """Notice activations that are written out in arithmetic: products of a tensor and a gate made from it alone."""
+        tensors = [a for a in args[:2] if isinstance(a, Tensor)]
+        if not isinstance(result, Tensor) or not tensors or name not in (*self.GATES, "add", "sub", "mul", "div"):
+            return
+        made = [self.origins[id(a)] if id(a) in self.origins else (a, a, False) for a in tensors]
+        if name == "mul" and len(made) == 2:
+            (_, one, gated), (_, other, also) = made
+            self.written_out |= one is other and gated != also
+        elif len(made) == 1:
+            self.origins[id(result)] = (result, made[0][1], made[0][2] or name in self.GATES)
 
 
 def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Tensor | None = None, *,
@@ -201,8 +251,8 @@ def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequ
     convolutional net (2015), section 3.4, for ReLU. Where an activation is smooth (SiLU, GELU, …) the gradient is
     further multiplied by its slope, which is our extension: the paper knows rectifiers only. ReLU6 also stops what lies
     above 6. The functions are caught while the network runs, so that modules, functional, reused and in-place ones are all
-    met and nothing is put on the network. An activation written out in arithmetic outside of a module of its own is not met.
-    NotGuidable: no activation, or a module that looks like one but is not met. ValueError: target or unit out of range.
+    met and nothing is put on the network. NotGuidable: no activation, one written out in arithmetic (x · sigmoid(x)), a
+    module that looks like one but is not met, or checkpointing. ValueError: target or unit out of range.
     """
     guide, before, unmet, handles = _GuideActivations(), [], [], []
 
@@ -218,11 +268,15 @@ def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequ
             if not list(module.children()) and re.search("elu|silu|swish|mish", type(module).__name__, re.IGNORECASE):
                 handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
         gradient = _gradient(model, images, targets, layer, units, guide)
+    except CheckpointError:
+        raise NotGuidable(f"{type(model).__name__} runs parts of itself again on the way back (checkpointing), where its "
+                          "activations cannot be guided: switch it off.") from None
     finally:
         for handle in handles:
             handle.remove()
-    if unmet or not guide.seen:
+    if unmet or guide.written_out or not guide.seen:
         what = f"computes {sorted(set(unmet))[0]} in a way that cannot be guided" if unmet else \
+            "computes an activation as a product of a tensor and a gate of it" if guide.written_out else \
             f"ran none of the activations that can be guided ({', '.join(sorted(ACTIVATIONS))})"
         raise NotGuidable(f"{type(model).__name__} {what}: guided backpropagation is not defined for it; "
                           "class_activation_maps and input_gradient are.")
@@ -242,7 +296,7 @@ def _gradient(model: nn.Module, images: Tensor, targets, layer: str | None, unit
 
     def pick(name: str, output: object) -> None:
         flat = only_tensor(name, output).flatten(1)
-        rows = torch.as_tensor(units, device=flat.device).expand(len(flat)).long()
+        rows = _for_each("units", units, flat)
         if not ((rows >= 0) & (rows < flat.shape[1])).all():
             raise ValueError(f"units are {rows.tolist()}; legal is 0 to {flat.shape[1] - 1} in layer {name!r}.")
         picked.append(flat.gather(1, rows[:, None]))
@@ -252,7 +306,8 @@ def _gradient(model: nn.Module, images: Tensor, targets, layer: str | None, unit
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         x = _batch(model, images).requires_grad_()
         with mode, capture(model, [layer] if layer else [], pick):
-            logits = only_tensor("the network", model(x))
+            logits = _logits(model, x)
+            _check_called(str(layer), picked if layer else [logits])
             value = picked[-1] if layer else logits.gather(1, _choose_targets(logits, targets)[:, None])
         gradient, = torch.autograd.grad(value.sum(), x)
     return gradient if images.ndim == 4 else gradient[0]
@@ -270,7 +325,7 @@ def strongest_units(model: nn.Module, loader, layer: str | None = None) -> tuple
     modules = all_modules(model)
     layer = layer or last_convolution(model)
     check_layer(layer, modules)
-    values, indices = [], []
+    values, indices, latest = [], [], []
 
     def strongest(name: str, output: object) -> None:
         x = only_tensor(name, output).detach()
@@ -278,15 +333,18 @@ def strongest_units(model: nn.Module, loader, layer: str | None = None) -> tuple
         last = x.ndim < 4 or gives_channels_last(modules[name])  # (N,C), (N,T,C) and (N,H,W,C): channels come last
         x, where = (x.movedim(-1, 1), where.movedim(-1, 0)) if last else (x, where)
         value, at = x.flatten(2).max(2) if x.ndim > 2 else (x, torch.zeros_like(x, dtype=torch.long))
-        values.append(value.float().cpu())
-        indices.append(where.flatten(1).expand(len(x), -1, -1).gather(2, at[..., None])[..., 0].cpu()
-                       if x.ndim > 2 else where.expand(len(x), -1).cpu())
+        index = where.flatten(1).expand(len(x), -1, -1).gather(2, at[..., None])[..., 0] if x.ndim > 2 else \
+            where.expand(len(x), -1)
+        latest[:] = [(value.float().cpu(), index.cpu())]  # of several calls the last one counts
 
     with evaluating(model), torch.inference_mode(), capture(model, [layer], strongest):
         for batch in loader:
             model(_batch(model, batch[0] if isinstance(batch, tuple | list) else batch))
+            _check_called(layer, latest)
+            values.append(latest[0][0])
+            indices.append(latest[0][1])
     if not values:
-        raise ValueError(f"There are no images, or module {layer!r} is never called: no unit can be found.")
+        raise ValueError("There are 0 images; at least 1 is needed.")
     return layer, torch.cat(values).numpy(), torch.cat(indices).numpy()
 
 
@@ -328,7 +386,7 @@ def last_convolution(model: nn.Module) -> str:
 class ActivationMaps:
     """Class activation maps of N images: `maps` (N,h,w), signed, at the resolution of `layer`; by `method`.
 
-    `targets` (N,): the class that each map is of; `logits` (N,classes).
+    `targets` (N,): the class that each map is of; `logits` (N,classes); `bias` (N,) of these classes, for a "CAM".
     """
 
     maps: np.ndarray
@@ -336,6 +394,14 @@ class ActivationMaps:
     method: str
     targets: np.ndarray
     logits: np.ndarray
+    bias: np.ndarray | None = None
+
+    @property
+    def residual(self) -> float:
+        """Of a "CAM": the largest difference between the mean of a map plus the bias and the logit; NaN of others."""
+        if self.bias is None:
+            return math.nan
+        return float(np.abs(self.maps.mean((1, 2)) + self.bias - self.logits[np.arange(len(self.maps)), self.targets]).max())
 
     @property
     def confidence(self) -> np.ndarray:
@@ -371,76 +437,96 @@ def class_activation_maps(model: nn.Module, images: Tensor, targets: int | Seque
         ending = _Ending(model)
         logits = ending.run(_batch(model, images))
         chosen = _choose_targets(logits, targets)
-        if ending.exact(logits):
-            maps = torch.einsum("nchw,nc->nhw", ending.map, ending.head.weight[chosen])
-            return _activation_maps(maps, ending.name, "CAM", chosen, logits)
-    return grad_cam(model, images, targets, None if ending.map is not None else _last_map(model, images))
+        found = ending.exact(logits)
+        if found is not None:
+            (source, head), bias = found, torch.zeros(len(chosen))
+            maps = torch.einsum("nchw,nc->nhw", source, head.weight[chosen])
+            bias = bias if head.bias is None else head.bias[chosen].float().cpu()
+            return _activation_maps(maps, ending.name_of(source), "CAM", chosen, logits, bias.numpy())
+    return grad_cam(model, images, targets, None if ending.source is not None else _last_map(model, images))
 
 
-def _activation_maps(maps: Tensor, layer: str, method: str, targets: Tensor, logits: Tensor) -> ActivationMaps:
+def _activation_maps(maps: Tensor, layer: str, method: str, targets: Tensor, logits: Tensor,
+                     bias: np.ndarray | None = None) -> ActivationMaps:
     arrays = [tensor.detach().float().cpu().numpy() for tensor in (maps, logits)]
-    return ActivationMaps(arrays[0], layer, method, targets.cpu().numpy(), arrays[1])
+    return ActivationMaps(arrays[0], layer, method, targets.cpu().numpy(), arrays[1], bias)
 
 
 class _Ending(TorchFunctionMode):
-    """How a network ends: `source`, the last map that was averaged over its positions, `name` the module that gave it.
+    """How a network ends: the maps that ran last, the linear layers, and `source`, what global average pooling read.
 
-    None where nothing was. Whoever averages is met: a module, F.adaptive_avg_pool2d, or x.mean((2, 3)).
+    Whoever averages is met, a module or a function. `source` is None where nothing was averaged over all its positions, or
+    where a convolution or normalisation with positions came after it (squeeze-and-excitation).
     """
+
+    LAYOUTS = ((0, 1, 2, 3), (0, 3, 1, 2))  # (N,C,H,W) and (N,H,W,C)
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.source, self.order, self.pooled, self.name, self.read = model, None, (0, 1, 2, 3), None, "", None
-        self.head_name = helpers.find_head(model)
-        self.head = model.get_submodule(self.head_name)
-        self._left: list[tuple[str, nn.Module, tuple | None]] = []  # the modules that have run, where their output lies
+        self.model, self.source, self.order = model, None, self.LAYOUTS[0]
+        self.maps: deque[Tensor] = deque(maxlen=16)  # the last tensors with positions
+        self.left: deque[tuple[str, nn.Module, Tensor, int]] = deque(maxlen=32)  # the last modules, and what they gave
+        self.linear: list[tuple[nn.Linear, Tensor, Tensor]] = []
 
     def run(self, x: Tensor) -> Tensor:
         """The logits of images."""
+        self.names = {id(module): name for name, module in self.model.named_modules()}
         handles = [module.register_forward_hook(self._leave) for module in self.model.modules()]
-        self._names = {id(module): name for name, module in self.model.named_modules()}
         try:
             with self:
-                return only_tensor("the network", self.model(x))
+                return _logits(self.model, x)
         finally:
             for handle in handles:
                 handle.remove()
 
     def _leave(self, module: nn.Module, inputs: tuple, output: object) -> None:
-        state = (output.data_ptr(), output._version) if isinstance(output, Tensor) else None
-        self._left.append((self._names[id(module)], module, state))
-        if module is self.head:
-            self.read, self.gave = inputs[0], output
+        if not isinstance(output, Tensor):
+            return
+        self.left.append((self.names[id(module)], module, output, output._version))
+        if isinstance(module, nn.Linear) and output.ndim == 2 and inputs:
+            self.linear.append((module, inputs[0], output))
+        if isinstance(module, nn.Conv2d | nn.LayerNorm | nn.BatchNorm2d) and _has_positions(output):
+            self.source = None
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
+        for x in (*args, *(kwargs or {}).values(), result):
+            if isinstance(x, Tensor) and _has_positions(x) and not any(x is known for known in self.maps):
+                self.maps.append(x)
         x = args[0] if args else None
-        if not isinstance(x, Tensor) or not isinstance(result, Tensor) or x.ndim != 4 or not x.is_floating_point():
-            return result
-        for order in ((0, 1, 2, 3), (0, 3, 1, 2)):  # (N,C,H,W) or (N,H,W,C)
-            n, c, h, w = (layout := x.permute(order)).shape
-            fits = h * w > 1 and result.ndim >= 2 and len(result) == n and result.numel() == n * c
-            if fits and _close(result.flatten(1), layout.mean((2, 3))):
-                self.source, self.order, self.pooled, self.name = x, order, result.flatten(1), self._giver(x)
-                break
+        if isinstance(x, Tensor) and isinstance(result, Tensor) and _has_positions(x) and result.ndim >= 2:
+            order = self.averaged(x, result.flatten(1))
+            if order is not None:
+                self.source, self.order = x, order
         return result
 
-    @property
-    def map(self) -> Tensor | None:
-        """What was averaged, as (N,C,h,w)."""
-        return None if self.source is None else self.source.permute(self.order)
+    def averaged(self, x: Tensor, pooled: Tensor) -> tuple[int, ...] | None:
+        """The layout in which (N,C) `pooled` holds the means of x over its positions, None if it does not."""
+        return next((order for order in self.LAYOUTS if pooled.shape == x.permute(order).shape[:2]
+                     and _close(pooled, x.permute(order).mean((2, 3)))), None)
 
-    def _giver(self, x: Tensor) -> str:
-        """The outermost module, containers apart, whose output x still is."""
-        run = list(itertools.takewhile(lambda left: left[2] == (x.data_ptr(), x._version), reversed(self._left)))
-        blocks = [name for name, module, _ in run if type(module) is not nn.Sequential]
-        return next(iter([*blocks, *(name for name, *_ in run)]), "the input of global average pooling")
+    def exact(self, logits: Tensor) -> tuple[Tensor, nn.Linear] | None:
+        """The averaged map (N,C,h,w) and the linear layer that makes the logits of its averages, where that is so."""
+        for head, read, gave in reversed(self.linear):
+            if gave.shape == logits.shape and _close(gave, logits):
+                for x in reversed(self.maps):
+                    order = self.averaged(x, read)
+                    if order is not None:
+                        self.source, self.order = x, order
+                        return x.permute(order), head
+        return None
 
-    def exact(self, logits: Tensor) -> bool:
-        """Whether the logits are one linear layer of the averages, so that a class activation map adds up to its logit."""
-        return (self.map is not None and isinstance(self.head, nn.Linear) and self.read is not None
-                and self.read.shape == self.pooled.shape and _close(self.read, self.pooled)
-                and self.gave.shape == logits.shape and _close(self.gave, logits))
+    def name_of(self, source: Tensor) -> str:
+        """The outermost module, containers apart, that gave the source, if nothing has overwritten it since."""
+        plain = (nn.Sequential, nn.Identity, nn.Dropout)
+        given = [(name, module) for name, module, output, version in self.left
+                 if output is self.source and version == self.source._version]
+        names = [name for name, module in given if type(module) not in plain] or [name for name, _ in given]
+        return names[-1] if names else "the input of global average pooling"
+
+
+def _has_positions(x: Tensor) -> bool:
+    return x.ndim == 4 and x.is_floating_point() and x.shape[2] * x.shape[3] > 1 and x.numel() > x.shape[0] * x.shape[3]
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
@@ -455,20 +541,24 @@ def grad_cam(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Te
         check_layer(layer, modules)
 
     def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
-        kept.append(only_tensor(layer, output))
-        return kept[-1].clone()  # what follows may overwrite the clone
+        if not isinstance(output, Tensor):
+            raise ValueError(f"Module {layer!r} gives a {type(output).__name__}; legal is a tensor: choose a module inside "
+                             "or around it.")
+        kept.append(output)
+        return output.clone()  # what follows may overwrite the clone
 
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         x = _batch(model, images).requires_grad_()
         ending = _Ending(model)
         handles = [] if layer is None else [modules[layer].register_forward_hook(keep)]
         try:
-            logits = ending.run(x) if layer is None else only_tensor("the network", model(x))
+            logits = ending.run(x) if layer is None else _logits(model, x)
         finally:
             for handle in handles:
                 handle.remove()
-        if layer is not None and not kept:
-            raise ValueError(f"Module {layer!r} was never called: a class activation map needs its output.")
+        _check_called(str(layer), kept if layer is not None else [logits])
+        if layer is None and ending.source is None:
+            raise ValueError(f"{type(model).__name__} does not end in global average pooling: name a layer.")
         chosen = _choose_targets(logits, targets)
         score = logits.gather(1, chosen[:, None]).sum()
         source = ending.source if layer is None else kept[-1]
@@ -477,7 +567,7 @@ def grad_cam(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Te
         source, gradient = (x.permute(ending.order) if layer is None else _as_map(layer, modules[layer], x, needed=True)
                             for x in (source, gradient))
         maps = (gradient.mean((2, 3), keepdim=True) * source).sum(1)
-    return _activation_maps(maps, layer or ending.name, "Grad-CAM", chosen, logits)
+    return _activation_maps(maps, layer or ending.name_of(source), "Grad-CAM", chosen, logits)
 
 
 def _last_map(model: nn.Module, images: Tensor) -> str:
@@ -494,10 +584,10 @@ def _last_map(model: nn.Module, images: Tensor) -> str:
 
     head = helpers.find_head(model)
     handles = [module.register_forward_hook(keep) for name, module in model.named_modules()
-               if name != head and isinstance(module, nn.Conv2d | nn.LayerNorm)]
+               if name != head and isinstance(module, nn.Conv2d | nn.LayerNorm) and "attn" not in name]
     try:
         with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-            logits = model(_batch(model, images)[:1].requires_grad_())
+            logits = _logits(model, _batch(model, images)[:1].requires_grad_())
     finally:
         for handle in handles:
             handle.remove()
@@ -520,8 +610,7 @@ def explainers(model: nn.Module, images: Tensor) -> dict[str, Callable[[nn.Modul
     found: dict[str, Callable] = {}
     try:
         cam = class_activation_maps(model, images[:1])
-        layer = cam.layer if cam.layer in all_modules(model) and cam.method != "CAM" else None
-        found[f"class activation map ({cam.method})"] = lambda net, x, t: class_activation_maps(net, x, t, layer=layer).maps
+        found[f"class activation map ({cam.method})"] = lambda net, x, t: class_activation_maps(net, x, t).maps
     except ValueError as error:
         print(f"Left out: {error}")
     for name, method in (("guided backpropagation", guided_backpropagation), ("gradient", input_gradient)):
@@ -535,20 +624,25 @@ def explainers(model: nn.Module, images: Tensor) -> dict[str, Callable[[nn.Modul
 
 
 def weight_units(model: nn.Module) -> list[str]:
-    """The parts of a network that own weights, from the head down: its children, those with several such parts opened."""
-    head = helpers.find_head(model)
+    """The parts of a network that own weights, from the head down.
 
-    def weighty(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
-        return [(prefix + name, child) for name, child in module.named_children()
-                if next(child.parameters(), None) is not None and not name.lower().startswith("aux")]
+    Its children; of those that are containers, hold the head, or hold half of all weights or more, the parts inside.
+    """
+    head, total = helpers.find_head(model), sum(p.numel() for p in model.parameters())
 
-    units = []
-    for name, child in weighty(model, ""):
-        opened = isinstance(child, nn.Sequential | nn.ModuleList) or head.startswith(f"{name}.")
-        inside = weighty(child, f"{name}.") if opened else []
-        units += [inner for inner, _ in inside] if len(inside) > 1 else [name]
-    below = [name for name in units if name != head and not head.startswith(f"{name}.")]
-    return [head, *reversed(below)]
+    def parts(module: nn.Module, prefix: str, contained: bool = False) -> list[str]:
+        found = []
+        for name, child in module.named_children():
+            weights, name = sum(p.numel() for p in child.parameters()), prefix + name
+            if not weights or name.lower().rpartition(".")[2].startswith("aux"):
+                continue
+            container = isinstance(child, nn.Sequential | nn.ModuleList)
+            opened = 2 * weights >= total or head.startswith(f"{name}.") or (container and not contained)
+            inside = parts(child, f"{name}.", container) if opened and name != head else []
+            found += inside or [name]
+        return found
+
+    return [head, *reversed([name for name in parts(model, "") if name != head])]
 
 
 def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps: int):
@@ -559,7 +653,8 @@ def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps:
     """
     network = copy.deepcopy(model)
     yield "nothing", network
-    groups = np.array_split(np.array(units[1:], dtype=object), max(1, min(n_steps, len(units)) - 1))
+    below = min(n_steps, len(units)) - 1
+    groups = np.array_split(np.array(units[1:], dtype=object), below) if below > 0 else []
     for number, group in enumerate([units[:1], *groups], start=1):
         for name in group:
             network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
@@ -589,7 +684,7 @@ def randomisation_check(model: nn.Module, fresh: nn.Module, images: Tensor, *, n
     """
     methods, rows, controls, pictures = explainers(model, images), [], [], {}
     with evaluating(model), torch.no_grad():
-        targets = torch.cat([model(_batch(model, part)).argmax(1) for part in images.split(batch_size)])
+        targets = torch.cat([_logits(model, _batch(model, part)).argmax(1) for part in images.split(batch_size)])
     trained: dict[str, np.ndarray] = {}
     for step, (down_to, network) in enumerate(randomise(model, fresh, weight_units(model), n_steps)):
         for method, explain in methods.items():
@@ -604,7 +699,8 @@ def randomisation_check(model: nn.Module, fresh: nn.Module, images: Tensor, *, n
         size = maps.shape[1:]
         small = F.interpolate(torch.from_numpy(edges)[:, None], size=size, mode="area")[:, 0].numpy()
         for control, others in (("another image", np.roll(maps, 1, axis=0)), ("edges", small)):
-            controls += [(method, control, image, rank_correlation(a, b))
+            there = control == "edges" or len(maps) > 1
+            controls += [(method, control, image, rank_correlation(a, b) if there else math.nan)
                          for image, (a, b) in enumerate(zip(maps, others, strict=True))]
     return Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "image", "correlation"]),
                          pd.DataFrame(controls, columns=["method", "control", "image", "correlation"]), pictures)
@@ -650,7 +746,8 @@ def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, see
     For images (N,C,H,W) and the predicted class: the confidence, and the drop (points of probability, negative where it
     rises) when a part is set to 0, the mean colour of the preprocessing: the pixels of the hottest `share` of the map; the
     same shape moved to a random place, around the edges; and the hottest part of the map of the previous image, which
-    knows where things usually are, but not this image. Columns image, confidence, then one of HIDINGS each; and the masks.
+    knows where things usually are, but not this image. Columns image, confidence, then one of HIDINGS each (NaN where the
+    map is constant); and the masks.
     Source of the idea: Petsiuk et al., RISE (2018), deletion; here one share, and against moved shapes.
     """
     found = [class_activation_maps(model, part) for part in images.split(batch_size)]
@@ -661,6 +758,9 @@ def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, see
     for name, hidden in masks.items():
         left = images * torch.from_numpy(~hidden)[:, None]
         table[name] = table["confidence"] - confidences(model, left, targets, batch_size=batch_size)
+    table.loc[np.ptp(maps, axis=(1, 2)) == 0, list(HIDINGS)] = math.nan  # a map that points nowhere
+    if len(images) < 2:
+        table[HIDINGS[2]] = math.nan
     return table, masks
 
 
@@ -668,7 +768,7 @@ def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, see
 def confidences(model: nn.Module, images: Tensor, targets: Tensor, *, batch_size: int = 32) -> np.ndarray:
     """Softmax score (N,) of class `targets` (N,) for images (N,C,H,W)."""
     with evaluating(model):
-        logits = torch.cat([model(_batch(model, part)).double().cpu() for part in images.split(batch_size)])
+        logits = torch.cat([_logits(model, _batch(model, part)).double().cpu() for part in images.split(batch_size)])
     return logits.softmax(1).gather(1, targets.cpu()[:, None])[:, 0].numpy()
 
 
@@ -683,40 +783,60 @@ def mean_interval(values: np.ndarray, *, level: float = 0.95, n_resamples: int =
     return (float(values.mean()), *np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist())
 
 
+FEWEST = 10  # images that a verdict takes
+
+
 def told_randomisation(found: Randomisation, *, bar: float = 0.5) -> list[str]:
-    """A sentence a method: at which step the mean rank correlation falls below `bar`, or that it does not change."""
+    """A sentence a method: whether and where its maps change as weights are drawn anew.
+
+    They change at a step where the whole 95 % interval of the mean absolute rank correlation lies below `bar` (a map
+    with its sign turned has not changed), do not where it lies above, and else it is said to be near the bar.
+    """
     lines, steps = [], list(dict.fromkeys(found.table["down_to"]))[1:]
     for method, rows in found.table.groupby("method", sort=False):
-        means = rows.groupby("step")["correlation"].mean().iloc[1:]
-        first = next((step for step, mean in zip(steps, means, strict=True) if not mean >= bar), None)
-        head, whole = (f"{means.iloc[index]:.3f}" for index in (0, -1))
-        other = found.controls.query("method == @method and control == 'another image'")["correlation"].mean()
-        if means.isna().any():
-            lines.append(f"**{method}**: unknown, since maps are constant where weights are random.")
-        elif first is None:
-            lines.append(f"**{method} does not change**: with all weights drawn anew the rank correlation is {whole}. "
-                         "It shows the image, not what the network has learnt.")
-        elif first == steps[0]:
-            lines.append(f"**{method}** changes as soon as the classifier is drawn anew (rank correlation {head}; all "
-                         f"weights {whole}; the map of another image {other:.3f}): it depends on what was "
-                         "learnt about the classes.")
+        by_step = [group.abs() for _, group in rows.groupby("step")["correlation"]][1:]
+        known = min(int(group.notna().sum()) for group in by_step)
+        if known < FEWEST:
+            lines.append(f"**{method}**: no verdict, since only {known} of {rows['image'].nunique()} images have maps that "
+                         f"can be ranked at every step; it takes {FEWEST}.")
+            continue
+        intervals = [mean_interval(group) for group in by_step]
+        head, whole = ("{:.3f}, {:.3f} to {:.3f}".format(*intervals[index]) for index in (0, -1))
+        control = found.controls.query("method == @method and control == 'another image'")["correlation"].abs().mean()
+        below = [high < bar for _, _, high in intervals]
+        first = next((index for index in range(len(below)) if all(below[index:])), None)
+        if first == 0:
+            told = (f"**{method}** changes as soon as the classifier is drawn anew ({head}; all weights: {whole}; the map "
+                    f"of another image: {control:.3f}): it depends on what was learnt about the classes.")
+        elif intervals[0][1] > bar:
+            told = (f"**{method} does not change** when the classifier is drawn anew ({head}): it does not say why the "
+                    f"network chose this class. ")
+            told += f"It stays below {bar} from the step on where the weights down to {steps[first]} are drawn anew " \
+                    f"(all weights: {whole})." if first is not None else \
+                f"Nor does it with all weights ({whole}): it shows " + (
+                    "where things usually are, since maps of different images are as alike." if control >= bar else
+                    "the image, not what the network has learnt.")
         else:
-            lines.append(f"**{method} does not change** when the classifier is drawn anew (rank correlation {head}): it "
-                         f"does not say why the network chose this class. Below {bar} it falls only where the weights "
-                         f"down to {first} are drawn anew too (all weights: {whole}).")
+            told = (f"**{method}** changes in part when the classifier is drawn anew ({head}; all weights: {whole}; the map "
+                    f"of another image: {control:.3f}): not clearly below {bar}.")
+        lines.append(told)
     return lines
 
 
 def told_occlusion(table: pd.DataFrame) -> list[str]:
     """The mean drops of an occlusion check with intervals, in points, and what the paired differences show."""
-    words = {name: "{:.1f} points ({:.1f} to {:.1f})".format(*(100 * value for value in mean_interval(table[name])))
-             for name in HIDINGS}
-    lines = [f"Hiding the **{HIDINGS[0]}** lowers the confidence by {words[HIDINGS[0]]}, a {HIDINGS[1]} of the same shape "
-             f"by {words[HIDINGS[1]]}, the {HIDINGS[2]} by {words[HIDINGS[2]]}: means over {len(table)} images."]
+    table = table.dropna()
+    if len(table) < FEWEST:
+        return [f"No verdict: only {len(table)} images have a map that points somewhere; it takes {FEWEST}."]
+    drops = {name: [100 * value for value in mean_interval(table[name])] for name in HIDINGS}
+    words = {name: "{:.1f} points ({:.1f} to {:.1f})".format(*drop) for name, drop in drops.items()}
+    lines = [f"Hiding the **{HIDINGS[0]}** costs {words[HIDINGS[0]]} of confidence, a {HIDINGS[1]} of the same shape "
+             f"{words[HIDINGS[1]]}, the {HIDINGS[2]} {words[HIDINGS[2]]}: means over {len(table)} images."]
     for name in HIDINGS[1:]:
         mean, low, high = (100 * value for value in mean_interval(table[HIDINGS[0]] - table[name]))
-        verdict = "the map points at what the score depends on" if low > 0 else \
-            "the map points away from what the score depends on" if high < 0 else "no difference is shown on these images"
+        verdict = "the map points at what the score depends on" if low > 0 and drops[HIDINGS[0]][1] > 0 else \
+            "the map points away from what the score depends on" if high < 0 else \
+            "no difference that speaks for the map is shown on these images"
         lines.append(f"Against the {name} the difference, image by image, is {mean:.1f} points ({low:.1f} to {high:.1f}): "
                      f"{verdict}.")
     return lines
@@ -728,9 +848,12 @@ def results(cam: ActivationMaps | None, checked: Randomisation | None, occluded:
                                 "randomisation": None, "occlusion": None}
     if checked is not None:
         steps = checked.table.groupby(["method", "down_to"], sort=False)["correlation"].mean()
+        absolute = checked.table.assign(correlation=checked.table["correlation"].abs()).groupby(
+            ["method", "down_to"], sort=False)["correlation"].mean()
         controls = checked.controls.groupby(["method", "control"], sort=False)["correlation"].mean()
         found["randomisation"] = {method: {"images": int(checked.table["image"].nunique()),
-                                           "down_to": steps[method].to_dict(), "baselines": controls[method].to_dict()}
+                                           "down_to": steps[method].to_dict(),
+                                           "absolute": absolute[method].to_dict(), "baselines": controls[method].to_dict()}
                                   for method in checked.table["method"].unique()}
     if occluded is not None:
         drops = {name: dict(zip(("mean", "low", "high"), mean_interval(occluded[name]), strict=True)) for name in HIDINGS}
@@ -781,7 +904,7 @@ def view_examples(inspection: Inspection, examples: pd.DataFrame,
     scales = pd.Series(heats.max(axis=(1, 2))).groupby(doubled["path"]).transform("max")
     right = doubled["label"] == doubled["predicted"]
     told = np.where(right, "right: ", np.where(again, "true class: ", "predicted: "))
-    views = [View(picture, cam, heat, f"{word}{name} {score:.3f}", scale) for picture, cam, heat, word, name, score, scale
+    views = [View(picture, cam, heat, f"{word}{name}, {score:.3f}", scale) for picture, cam, heat, word, name, score, scale
              in zip(pictures, found.maps, heats, told, shown, found.confidence, scales, strict=True)]
     return views, found
 

@@ -206,6 +206,8 @@ def only_tensor(name: str, output: object) -> Tensor:
 
 def gives_channels_last(module: nn.Module) -> bool:
     """Whether a module's four axes are (N,H,W,C) instead of (N,C,H,W)."""
+    if isinstance(module, nn.Sequential) and len(module):
+        return gives_channels_last(module[-1])
     swin = type(module).__name__.startswith(("Swin", "PatchMerging"))
     return swin or (isinstance(module, nn.Linear | nn.LayerNorm) and "2d" not in type(module).__name__.lower())
 

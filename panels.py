@@ -80,7 +80,6 @@ def browse_predictions(predictions: pd.DataFrame, root: Path, classes: Sequence[
     def draw(label, outcome, score_of, order, page):
         rows = choose_predictions(predictions, label, outcome, score_of, order)
         pages = max(1, -(-len(rows) // n))
-        controls["page"].max = pages
         page = min(page, pages)
         shown = rows.iloc[(page - 1) * n:page * n]
         text = f"{len(rows):,} of {len(predictions):,} images, {order} ({score_of}), page {page} of {pages}"
@@ -94,7 +93,7 @@ def browse_predictions(predictions: pd.DataFrame, root: Path, classes: Sequence[
         "outcome": widgets.ToggleButtons(options=["all", "right", "wrong"], style={"button_width": "70px"}),
         "score_of": widgets.Dropdown(options=["the predicted class", *classes], description="score of", style=WIDE),
         "order": widgets.Dropdown(options=ORDERS, description="order", style=WIDE),
-        "page": widgets.BoundedIntText(value=1, min=1, max=1, description="page", style=WIDE,
+        "page": widgets.BoundedIntText(value=1, min=1, max=max(1, -(-len(predictions) // n)), description="page", style=WIDE,
                                        layout=widgets.Layout(width="120px")),
     }
     return make_panel(draw, controls)
@@ -158,12 +157,14 @@ def browse_views(inspection: explanations.Inspection, predictions: pd.DataFrame,
     ends = {True: "", False: ", wrong"}
     options = [(f"{row.path}: {row.predicted} {row.confidence:.2f}{ends[row.label == row.predicted]}", row.path)
                for row in predictions[["path", "label", "predicted", "confidence"]].itertuples()]
-    names = [name for name, module in inspection.model.named_modules() if isinstance(module, nn.Conv2d)]
-    names = list(dict.fromkeys([*names, *layers]))
+    shapes = feature_maps.module_table(inspection.model, inspection.size, in_channels=inspection.channels)
+    shapes = shapes[[shape is not None and len(shape) == 3 for shape in shapes["output_shape"]]]  # those that give maps
+    names = [name for name, kind in zip(shapes["name"], shapes["type"], strict=True) if kind == "Conv2d" or name in layers]
+    start = [name for name in layers if name in names][-1:] or names[-1:]
     return make_panel(draw, {
         "path": widgets.Dropdown(options=options, description="image", style=WIDE, layout=widgets.Layout(width="420px")),
         "target": widgets.Dropdown(options=["as predicted", *classes], description="class", style=WIDE),
-        "layer": widgets.Dropdown(options=names, value=layers[-1], description="layer", style=WIDE),
+        "layer": widgets.Dropdown(options=names, value=start[0], description="layer", style=WIDE),
     })
 
 

@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 import torchvision
 from PIL import Image
 from torch import nn
@@ -41,6 +42,9 @@ def seeded(make, *arguments, **options):
         for parameter in model.parameters():
             parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
     return model
+
+
+SMALL_VIT = {"num_classes": 3, "num_layers": 2, "hidden_dim": 24, "mlp_dim": 24, "num_heads": 2, "patch_size": 16, "image_size": 224}
 
 
 def resnet18():
@@ -138,7 +142,7 @@ def test_guided_backpropagation_is_its_definition(call, plain):
 
 
 def with_modules(model):
-    """For captum: no ReLU in place, and none used twice (torchvision's blocks use one for two places)."""
+    """For captum: no ReLU in place (that torchvision's blocks use one for two places, it copes with)."""
     reference = copy.deepcopy(model)
     for module in reference.modules():
         if isinstance(module, nn.ReLU):
@@ -165,13 +169,53 @@ def test_guided_backpropagation_equals_captum(make):
     assert (ours - neuron).abs().max() / neuron.abs().max() < 1e-5
 
 
+def test_an_in_place_activation_of_a_part_of_a_map():
+    def apart(x):
+        return torch.cat([F.relu(x[:, :2]), x[:, 2:]], 1)
+
+    def in_place(x):
+        F.relu_(x[:, :2])
+        return x
+    image = images(1, 12)[0]
+    torch.testing.assert_close(ex.guided_backpropagation(Rectified(in_place), image, 2), ex.guided_backpropagation(Rectified(apart), image, 2))
+
+
+def test_an_activation_without_a_gradient_beside_one_that_has_it():
+    def constant(x):
+        with torch.no_grad():
+            shift = F.relu(x).mean()
+        return F.relu(x + 0 * shift)
+    image = images(1, 12)[0]
+    torch.testing.assert_close(ex.guided_backpropagation(Rectified(constant), image, 1), ex.guided_backpropagation(Rectified(F.relu), image, 1))
+
+
+class Gated(nn.Module):
+    """Squeeze and excitation: a gate that is made of more than the tensor it multiplies is no activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Conv2d(5, 5, 1)
+
+    def forward(self, x):
+        x = F.relu(x)
+        return x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
+
+
+def test_gates_are_no_activations():
+    assert ex.guided_backpropagation(Rectified(Gated()), images(1, 12)[0], 1).abs().max() > 0
+
+
 class QuickGELU(nn.Module):
     def forward(self, x):
         return x * torch.sigmoid(1.702 * x)
 
 
-@pytest.mark.parametrize("call, words", [(torch.tanh, "ran none of the activations"), (QuickGELU(), "computes QuickGELU"),
-                                         (torch.jit.trace(F.relu, images(1)), "ran none")])
+@pytest.mark.parametrize("call, words", [
+    (torch.tanh, "ran none of the activations"), (QuickGELU(), "computes QuickGELU"), (torch.jit.trace(F.relu, images(1)), "ran none"),
+    (nn.Sequential(nn.ReLU(), QuickGELU()), "computes QuickGELU"), (lambda x: F.relu(x * torch.sigmoid(x)), "as a product"),
+    (lambda x: x * F.relu6(x + 3) / 6, "as a product"), (timm.layers.activations.HardSwish(), "as a product"),
+    (lambda x: F.relu(x) + x.sigmoid() * x, "as a product"),
+    (lambda x: torch.utils.checkpoint.checkpoint(F.silu, x, use_reentrant=False), "checkpointing")])
 def test_networks_that_cannot_be_guided_say_so(call, words):
     model = Rectified(call)
     with pytest.raises(ex.NotGuidable, match=words):
@@ -196,6 +240,16 @@ def test_bad_input():
         ex.guided_backpropagation(model, image, layer="conv1", units=[500])
     with pytest.raises(ValueError, match="together"):
         ex.guided_backpropagation(model, image, layer="conv1")
+    with pytest.raises(ValueError, match="targets holds 3 numbers for 2 images"):
+        ex.class_activation_maps(model, images(2, 12), [0, 1, 2])
+    model.aside = nn.Conv2d(5, 5, 1)
+    for call in (lambda: ex.guided_backpropagation(model, image, layer="aside", units=[0]), lambda: ex.feature_maps_of(model, image, "aside"),
+                 lambda: ex.strongest_units(model, [image[None]], "aside"), lambda: ex.class_activation_maps(model, image, 0, layer="aside")):
+        with pytest.raises(ValueError, match="'aside' was never called"):
+            call()
+    vit = seeded(torchvision.models.VisionTransformer, **SMALL_VIT)
+    with pytest.raises(ValueError, match="gives a tuple; legal is a tensor"):
+        ex.class_activation_maps(vit, images(2, 224), 0, layer="encoder.layers.encoder_layer_0.self_attention")
     with pytest.raises(ValueError, match="has no convolution"):
         ex.strongest_units(nn.Sequential(nn.Flatten(), nn.Linear(432, 3)), [images(1, 12)])
 
@@ -222,6 +276,16 @@ def test_strongest_units_of_tokens():
         vit(batch)
     np.testing.assert_allclose(values, kept[0].amax(1), atol=1e-4)
     np.testing.assert_allclose(kept[0].flatten(1).gather(1, torch.from_numpy(units)), values, atol=1e-4)
+
+
+def test_of_a_layer_called_twice_the_last_call_counts():
+    model, batch, kept = resnet18(), images(5), []
+    _, values, units = ex.strongest_units(model, [batch[:3], batch[3:]], "layer1.0.relu")
+    with feature_maps.capture(model, ["layer1.0.relu"], lambda name, output: kept.append(output.clone())), torch.no_grad():
+        model(batch)
+    assert len(kept) == 2 and values.shape == (5, 64)
+    np.testing.assert_allclose(values, kept[1].amax((2, 3)), atol=1e-5)
+    np.testing.assert_allclose(kept[1].flatten(1).gather(1, torch.from_numpy(units)), values, atol=1e-5)
 
 
 def test_the_neurons_that_stand_out():
@@ -271,6 +335,70 @@ def gap_network():
     return scratch_networks.ConvNetGAP(4, widths=[6, 8])
 
 
+def averaging(average, after=torch.clone):
+    """Ends in an average, however it is written, and a linear layer; another linear layer, not used, comes last."""
+    model = Rectified(F.relu)
+    model.unused = nn.Linear(5, 4)
+    model.forward = lambda x: after(model.head(average(torch.relu(model.conv2(torch.relu(model.conv1(x)))))))
+    return model
+
+
+AVERAGES = [lambda x: x.mean(3).mean(2), lambda x: x.flatten(2).mean(-1), lambda x: x.view(*x.shape[:2], -1).mean(2),
+            lambda x: x.sum((2, 3)) / (x.shape[2] * x.shape[3]), lambda x: torch.mean(input=x, dim=(2, 3)),
+            lambda x: F.avg_pool2d(x, x.shape[2:]).flatten(1), lambda x: F.adaptive_avg_pool2d(input=x, output_size=1)[..., 0, 0]]
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_however_the_average_is_written(average):
+    model, batch = averaging(average), images(2, 12)
+    found = ex.class_activation_maps(model, batch, 2)
+    assert found.method == "CAM" and found.residual < 1e-5 and found.layer == "the input of global average pooling"
+    with torch.no_grad():
+        maps = torch.relu(model.conv2(torch.relu(model.conv1(batch))))
+    np.testing.assert_allclose(found.maps, torch.einsum("nchw,c->nhw", maps, model.head.weight[2]).detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [averaging(AVERAGES[0], torch.tanh), averaging(lambda x: x.amax((2, 3))), averaging(lambda x: x.mean((2, 3)) ** 2)])
+def test_what_is_no_cam_is_not_called_one(model):
+    assert ex.class_activation_maps(model, images(2, 12), 2).method == "Grad-CAM"
+
+
+class Squeezed(nn.Module):
+    """Averages in its middle (squeeze and excitation), and ends in a maximum."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate, self.last, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, 2), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        x = x * self.gate(x.mean((2, 3), keepdim=True)).sigmoid()
+        return self.head(torch.relu(self.last(x)).amax((2, 3)))
+
+
+def test_squeeze_and_excitation_is_not_the_ending():
+    found = ex.class_activation_maps(seeded(Squeezed), images(2, 16))
+    assert (found.method, found.layer, found.maps.shape) == ("Grad-CAM", "last", (2, 6, 6))
+
+
+def test_maps_of_a_stage_that_gives_channels_last():
+    swin = seeded(timm.create_model, "swin_tiny_patch4_window7_224", num_classes=5)
+    assert ex.class_activation_maps(swin, images(1, 224), layer="layers.2").maps.shape == (1, 14, 14)
+    assert ex.feature_maps_of(seeded(torchvision.models.swin_t), images(1, 96)[0], "features.7").shape == (768, 3, 3)
+    vit = seeded(timm.create_model, "vit_tiny_patch16_224", num_classes=3, qk_norm=True)
+    assert ex.class_activation_maps(vit, images(1, 224)).layer == "blocks.11.norm1"
+
+
+def test_networks_that_change_their_input_or_return_a_dictionary():
+    model, batch = averaging(AVERAGES[0]), images(12, 12)
+    forward = model.forward
+    model.forward = lambda x: {"logits": forward(x.mul_(2))}
+    expected = ex.class_activation_maps(averaging(AVERAGES[0]), batch * 2, 1).maps
+    np.testing.assert_allclose(ex.class_activation_maps(model, batch, 1).maps, expected, rtol=1e-4, atol=1e-6)
+    assert ex.input_gradient(model, batch, 1).shape == ex.guided_backpropagation(model, batch, 1).shape == batch.shape
+    assert ex.occlusion_check(model, batch)[0].notna().all(axis=None)
+
+
 def lite():
     return helpers.build_network("efficientnet_lite0", 6, weights="random")[0]
 
@@ -299,8 +427,7 @@ def test_cam_adds_up_to_the_logit_and_equals_grad_cam_up_to_scale(make, layer):
     ("vgg11", "features.18", 6), ("mobilenet_v3_small", "features.12", 3), ("squeezenet1_0", "classifier.2", 5),
     ("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", 14)])
 def test_grad_cam_elsewhere(name, layer, side):
-    options = {"num_layers": 2, "hidden_dim": 24, "mlp_dim": 24, "num_heads": 2, "patch_size": 16, "image_size": 224}
-    model = seeded(torchvision.models.VisionTransformer, **options) if name == "vit_b_16" else seeded(torchvision.models.get_model, name)
+    model = seeded(torchvision.models.VisionTransformer, **SMALL_VIT) if name == "vit_b_16" else seeded(torchvision.models.get_model, name)
     found = ex.class_activation_maps(model, images(2, 224 if name == "vit_b_16" else 96))
     assert (found.method, found.layer) == ("Grad-CAM", layer.replace("_11.", "_1."))
     assert found.maps.shape == (2, side, side) and np.ptp(found.maps) > 0 and hooks_of(model) == 0
@@ -328,13 +455,15 @@ def test_explaining_within_inference_mode():
 @pytest.mark.parametrize("make, first, last", [
     (torchvision.models.resnet18, ["fc", "layer4.1", "layer4.0"], "conv1"),
     (torchvision.models.vgg11, ["classifier.6", "classifier.3", "classifier.0", "features.18"], "features.0"),
-    (gap_network, ["output"], None), (lite, ["classifier", "bn2", "conv_head", "blocks.6"], "conv_stem")])
+    (gap_network, ["output"], None), (lite, ["classifier", "bn2", "conv_head", "blocks.6"], "conv_stem"),
+    (lambda: nn.DataParallel(torchvision.models.resnet18()), ["module.fc", "module.layer4.1"], "module.conv1"),
+    (lambda: torchvision.models.VisionTransformer(**SMALL_VIT | {"num_layers": 8}), ["heads.head", "encoder.ln", "encoder.layers.encoder_layer_7"], "conv_proj")])
 def test_weights_are_drawn_anew_from_the_top_down(make, first, last):
     model, fresh = seeded(make), make()
     units = ex.weight_units(model)
     assert units[:len(first)] == first and (last is None or units[-1] == last)
     owned = {name for unit in units for name, _ in model.get_submodule(unit).named_parameters(prefix=unit)}
-    assert owned == {name for name, _ in model.named_parameters()}
+    assert {name for name, _ in model.named_parameters()} - owned <= {"class_token", "encoder.pos_embedding"}
     before, changed = copy.deepcopy(model.state_dict()), []
     for down_to, network in ex.randomise(model, fresh, units, 4):
         now = network.state_dict()
@@ -345,6 +474,7 @@ def test_weights_are_drawn_anew_from_the_top_down(make, first, last):
     assert all(small < large for (_, small), (_, large) in zip(changed, changed[1:], strict=False)) and len(changed) == 1 + min(4, len(units))
     assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in network.state_dict().items())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert len(list(ex.randomise(model, fresh, units, 1))) == 2 and ex.weight_units(nn.Sequential(nn.Linear(2, 2))) == ["0"]
 
 
 def test_rank_correlation():
@@ -354,28 +484,66 @@ def test_rank_correlation():
     assert np.isnan(ex.rank_correlation(a, np.ones((3, 4)))) and np.isnan(ex.rank_correlation(a, a * np.nan))
 
 
+def another_gap_network():
+    torch.manual_seed(77)
+    return scratch_networks.ConvNetGAP(4, widths=[6, 8]).eval()
+
+
+def test_the_check_compares_the_network_of_each_step():
+    """Every row worked out again: the class that the trained network predicts, the maps of that step's network."""
+    model, fresh, batch = seeded(gap_network), another_gap_network(), images(12, 32)
+    found = ex.randomisation_check(model, fresh, batch, n_steps=3, batch_size=5)
+    with torch.no_grad():
+        targets = model(batch).argmax(1)
+        assert (fresh(batch).argmax(1) != targets).any()
+    networks = [(name, copy.deepcopy(network)) for name, network in ex.randomise(model, fresh, ex.weight_units(model), 3)]
+    assert [name for name, _ in networks] == list(found.pictures) and len(networks) == 4
+    rows = found.table.set_index(["step", "method", "image"])["correlation"]
+    for step, (_, network) in enumerate(networks):
+        cams = [ex.class_activation_maps(net, batch, targets).maps for net in (model, network)]
+        grads = [ex.input_gradient(net, batch, targets).abs().sum(1).numpy() for net in (model, network)]
+        guided = [ex.guided_backpropagation(net, batch, targets).abs().sum(1).numpy() for net in (model, network)]
+        for method, (a, b) in {"class activation map (CAM)": cams, "gradient": grads, "guided backpropagation": guided}.items():
+            for image in (0, 7, 11):
+                assert rows[step, method, image] == pytest.approx(ex.rank_correlation(a[image], b[image]), abs=1e-3)
+    means = found.table.groupby(["method", "step"])["correlation"].mean()
+    assert (means[:, 0] > 0.999).all() and (means[:, 3].abs() < 0.9).all()
+    cams = ex.class_activation_maps(model, batch, targets).maps
+    controls = found.controls.set_index(["method", "control", "image"])["correlation"]
+    assert controls["class activation map (CAM)", "another image", 3] == pytest.approx(ex.rank_correlation(cams[3], cams[2]), abs=1e-3)
+    assert controls["gradient", "edges", 2] == pytest.approx(
+        ex.rank_correlation(ex.edge_strength(batch)[2], ex.input_gradient(model, batch, targets).abs().sum(1)[2].numpy()), abs=1e-3)
+
+
+def test_edges_of_an_image():
+    image = torch.zeros(1, 3, 6, 6)
+    image[:, :, :, 3:] = 2
+    assert ex.edge_strength(image)[0].tolist() == [[0, 0, 1, 1, 0, 0]] * 6
+
+
 def test_a_method_that_does_not_change_is_told_so():
-    model, batch = seeded(gap_network), images(6, 32)
+    model, batch = seeded(gap_network), images(12, 32)
     same = ex.randomisation_check(model, copy.deepcopy(model), batch, n_steps=3, batch_size=4)
     assert same.table["correlation"].tolist() == pytest.approx([1.0] * len(same.table))
-    assert len(same.table) == 6 * 3 * (1 + min(3, len(ex.weight_units(model)))) and len(same.controls) == 6 * 3 * 2
-    assert all("does not change**: with all weights" in line for line in ex.told_randomisation(same))
-    other = ex.randomisation_check(model, seeded(scratch_networks.ConvNetGAP, 4, widths=[6, 8]), batch)
-    assert (other.table.query("step == 0")["correlation"] > 0.999).all() and list(other.pictures)[0] == "nothing"
-    controls = same.controls.groupby("control")["correlation"].mean()
-    assert (controls.abs() < 0.9).all()
+    assert all("Nor does it with all weights" in line for line in ex.told_randomisation(same))
+    alone = ex.randomisation_check(model, copy.deepcopy(model), batch[:1])
+    assert alone.controls.query("control == 'another image'")["correlation"].isna().all()
+    assert all("no verdict, since only 1 of 1" in line for line in ex.told_randomisation(alone))
 
 
-def test_verdicts_on_random_weights():
-    def found(**means):
-        rows = [(step, down, name, 0, value) for name, values in means.items()
-                for step, (down, value) in enumerate(zip(("nothing", "head", "low"), (1.0, *values), strict=True))]
-        controls = pd.DataFrame([(name, "another image", 0, 0.1) for name in means], columns=["method", "control", "image", "correlation"])
-        return ex.Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "image", "correlation"]), controls, {})
-    changes, late, never, unknown = ex.told_randomisation(found(a=(0.2, 0.1), b=(0.9, 0.1), c=(0.9, 0.8), d=(0.3, np.nan)))
-    assert changes.startswith("**a** changes as soon as the classifier") and "0.100" in changes
-    assert late.startswith("**b does not change** when the classifier") and "down to low" in late
-    assert never.startswith("**c does not change**: with all weights") and "0.800" in never and "unknown" in unknown
+@pytest.mark.parametrize("steps, another, words", [
+    ((0.2, 0.1), 0.1, "changes as soon as the classifier is drawn anew (0.200, 0.2"), ((0.9, 0.1), 0.1, "It stays below 0.5 from the step on where the weights down to low"),
+    ((0.9, 0.8), 0.1, "it shows the image, not what"), ((0.9, 0.8), 0.9, "it shows where things usually are"),
+    ((0.3, 0.9), 0.1, "changes in part"), ((-0.95, -0.9), 0.1, "**m does not change** when the classifier"),
+    ((0.5, 0.1), 0.1, "changes in part"), ((0.2, np.nan), 0.1, "no verdict, since only 0 of 20")])
+def test_verdicts_on_random_weights(steps, another, words):
+    rng = np.random.default_rng(0)
+    rows = [(step, down, "m", image, value + 0.05 * rng.standard_normal())
+            for step, (down, value) in enumerate(zip(("nothing", "head", "low"), (1.0, *steps), strict=True)) for image in range(20)]
+    controls = pd.DataFrame([("m", "another image", 0, another)], columns=["method", "control", "image", "correlation"])
+    found = ex.Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "image", "correlation"]), controls, {})
+    line, = ex.told_randomisation(found)
+    assert words.replace(" (0.200, 0.2", " (0.") in line, line
 
 
 # ---------------------------------------------------------------------------------------------- occlusion
@@ -390,6 +558,9 @@ def test_the_hottest_tenth():
     assert list(hidden) == list(ex.HIDINGS) and {mask.sum() for masks in hidden.values() for mask in masks} == {20}
     np.testing.assert_array_equal(hidden[ex.HIDINGS[2]][1], masks[0])
     assert any((np.roll(masks[0], (y, x), (0, 1)) == hidden[ex.HIDINGS[1]][0]).all() for y in range(10) for x in range(20))
+    places = [[place for place in np.ndindex(10, 20) if (np.roll(mask, place, (0, 1)) == moved).all()][0] for mask, moved in
+              zip(ex.hottest(np.random.default_rng(1).random((30, 10, 20))), ex.hidings(np.random.default_rng(1).random((30, 10, 20)))[ex.HIDINGS[1]], strict=True)]
+    assert len({y for y, _ in places}) > 5 and len({x for _, x in places}) > 10  # moved along both axes
     assert not np.array_equal(hidden[ex.HIDINGS[1]], ex.hidings(maps, seed=2)[ex.HIDINGS[1]])
 
 
@@ -430,12 +601,23 @@ def test_hiding_what_counts_costs_more_than_hiding_something_else():
     assert "40 images" in told[0] and all("points at what the score depends on" in line for line in told[1:])
 
 
-def test_verdicts_on_occlusion():
+@pytest.mark.parametrize("drops, words", [
+    ((0.1, 0.1, 0.1), "no difference that speaks"), ((0, 0.2, 0.2), "points away"), ((0.3, 0.1, 0.1), "points at what"),
+    ((-0.02, -0.06, -0.06), "no difference that speaks")])  # hiding it raises the confidence, if less than elsewhere
+def test_verdicts_on_occlusion(drops, words):
     rng = np.random.default_rng(0).normal(0, 0.01, (3, 50))
-    same = ex.told_occlusion(pd.DataFrame(dict(zip(ex.HIDINGS, 0.1 + rng, strict=True))))
-    assert all("no difference is shown" in line for line in same[1:])
-    less = ex.told_occlusion(pd.DataFrame(dict(zip(ex.HIDINGS, np.array([[0], [0.2], [0.2]]) + rng, strict=True))))
-    assert all("points away" in line for line in less[1:])
+    table = pd.DataFrame(dict(zip(ex.HIDINGS, np.array(drops)[:, None] + rng, strict=True)))
+    assert all(words in line for line in ex.told_occlusion(table)[1:])
+    assert ex.told_occlusion(table.head(9)) == ["No verdict: only 9 images have a map that points somewhere; it takes 10."]
+
+
+def test_a_map_that_points_nowhere_is_left_out():
+    batch = spots(12)
+    batch[3] = 0
+    table, _ = ex.occlusion_check(Spot(), batch)
+    assert table[list(ex.HIDINGS)].isna().any(axis=1).tolist() == [index == 3 for index in range(12)]
+    assert "means over 11 images" in ex.told_occlusion(table)[0]
+    assert ex.occlusion_check(Spot(), batch[:1])[0][ex.HIDINGS[2]].isna().all()
 
 
 def test_mean_and_its_interval():
@@ -570,17 +752,27 @@ def test_panel_of_predictions(inspected, shown):
     assert set(wrong["path"]) == {"4.png", "5.png"} and wrong["confidence"].is_monotonic_increasing
     assert set(panels.choose_predictions(table, "a", "right", "b", panels.ORDERS[0])["label"]) <= {"a"}
     label, outcome, *_, page = panels.browse_predictions(table, inspection.root, CLASSES, n=2).children[0].children
-    assert "6 of 6 images" in shown() and page.max == 3
+    text = shown()
+    assert "6 of 6 images" in text and "page 1 of 3" in text
     page.value = 3
     assert "page 3 of 3" in shown()
     outcome.value = "wrong"
-    assert "2 of 6 images" in shown() and page.max == page.value == 1
+    text = shown()
+    assert "2 of 6 images" in text and "page 1 of 1" in text and text.count("<img") == 1  # drawn once
     table = table.assign(label="a", predicted="a")
     label, outcome, *_ = panels.browse_predictions(table, inspection.root, CLASSES).children[0].children
     shown()
     label.value = "b"
     text = shown()
     assert "no image of b" in text and "<img" not in text
+
+
+def test_the_dotted_line_is_the_map_of_another_image(inspected):
+    inspection, table = inspected
+    checked = ex.randomisation_check(inspection.model, copy.deepcopy(inspection.model), inspection.load(table["path"]))
+    dotted = [line.get_ydata()[0] for line in ex.plot_randomisation(checked).lines if line.get_linestyle() == ":" and len(line.get_ydata())]
+    expected = checked.controls.query("control == 'another image'").groupby("method", sort=False)["correlation"].mean()
+    assert sorted(dotted) == pytest.approx(sorted(expected))
 
 
 def test_panel_of_views(inspected, shown):
@@ -595,6 +787,27 @@ def test_panel_of_views(inspected, shown):
     text = shown()
     assert f"maps of {layers[0]}" in text and "3.png: CAM and guided gradient of b" in text
     assert f"score {table['prob_b'][3]:.3f}" in text and "drawn in" in text
+    _, _, layer = panels.browse_views(inspection, table, [layers[0], "output"], CLASSES).children[0].children  # "output" gives no map
+    assert layer.value == layers[0] and "output" not in layer.options
+
+
+def test_views_are_those_of_the_layer(inspected):
+    inspection, table = inspected
+    figure, _ = panels.draw_views(inspection, "2.png", 1, "blocks.0.conv", CLASSES)
+    image = inspection.load(["2.png"])
+    axes = {ax.get_title().split(",")[0].split(":")[0]: ax for ax in figure.axes}
+    for title, found in (("CAM", ex.class_activation_maps(inspection.model, image, 1)),
+                         ("Grad-CAM", ex.class_activation_maps(inspection.model, image, 1, layer="blocks.0.conv"))):
+        heat = found.heat(32)[0]
+        np.testing.assert_allclose(axes[title].images[1].get_array(), heat / heat.max(), atol=1e-5)
+    maps = ex.feature_maps_of(inspection.model, image[0], "blocks.0.conv")
+    strongest = maps[np.abs(maps).mean((1, 2)).argmax()]
+    shown = np.asarray(axes["blocks.0.conv"].images[0].get_array())
+    np.testing.assert_allclose(shown[1:33, 1:33], strongest / np.abs(strongest).max(), atol=1e-5)
+    unit = int(maps.argmax())
+    guided = ex.guided_backpropagation(inspection.model, image, layer="blocks.0.conv", units=[unit])[0]
+    expected = ex.plot_guided_gradient(guided).images[0].get_array()
+    np.testing.assert_allclose(axes["… strongest unit of the layer"].images[0].get_array(), expected, atol=1e-5)
 
 
 def test_panel_of_spectra(shown):
