@@ -801,13 +801,13 @@ def told_randomisation(found: Randomisation, *, bar: float = 0.5) -> list[str]:
                          f"can be ranked at every step; it takes {FEWEST}.")
             continue
         intervals = [mean_interval(group) for group in by_step]
-        head, whole = ("{:.3f}, {:.3f} to {:.3f}".format(*intervals[index]) for index in (0, -1))
+        head, whole = ("|ρ| {:.3f}, {:.3f} to {:.3f}".format(*intervals[index]) for index in (0, -1))
         control = found.controls.query("method == @method and control == 'another image'")["correlation"].abs().mean()
         below = [high < bar for _, _, high in intervals]
         first = next((index for index in range(len(below)) if all(below[index:])), None)
         if first == 0:
             told = (f"**{method}** changes as soon as the classifier is drawn anew ({head}; all weights: {whole}; the map "
-                    f"of another image: {control:.3f}): it depends on what was learnt about the classes.")
+                    f"of another image: |ρ| {control:.3f}): it depends on what was learnt about the classes.")
         elif intervals[0][1] > bar:
             told = (f"**{method} does not change** when the classifier is drawn anew ({head}): it does not say why the "
                     f"network chose this class. ")
@@ -818,7 +818,7 @@ def told_randomisation(found: Randomisation, *, bar: float = 0.5) -> list[str]:
                     "the image, not what the network has learnt.")
         else:
             told = (f"**{method}** changes in part when the classifier is drawn anew ({head}; all weights: {whole}; the map "
-                    f"of another image: {control:.3f}): not clearly below {bar}.")
+                    f"of another image: |ρ| {control:.3f}): not clearly below {bar}.")
         lines.append(told)
     return lines
 

@@ -532,7 +532,7 @@ def test_a_method_that_does_not_change_is_told_so():
 
 
 @pytest.mark.parametrize("steps, another, words", [
-    ((0.2, 0.1), 0.1, "changes as soon as the classifier is drawn anew (0.200, 0.2"), ((0.9, 0.1), 0.1, "It stays below 0.5 from the step on where the weights down to low"),
+    ((0.2, 0.1), 0.1, "changes as soon as the classifier is drawn anew (|ρ| 0."), ((0.9, 0.1), 0.1, "It stays below 0.5 from the step on where the weights down to low"),
     ((0.9, 0.8), 0.1, "it shows the image, not what"), ((0.9, 0.8), 0.9, "it shows where things usually are"),
     ((0.3, 0.9), 0.1, "changes in part"), ((-0.95, -0.9), 0.1, "**m does not change** when the classifier"),
     ((0.5, 0.1), 0.1, "changes in part"), ((0.2, np.nan), 0.1, "no verdict, since only 0 of 20")])
@@ -543,7 +543,7 @@ def test_verdicts_on_random_weights(steps, another, words):
     controls = pd.DataFrame([("m", "another image", 0, another)], columns=["method", "control", "image", "correlation"])
     found = ex.Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "image", "correlation"]), controls, {})
     line, = ex.told_randomisation(found)
-    assert words.replace(" (0.200, 0.2", " (0.") in line, line
+    assert words in line, line
 
 
 # ---------------------------------------------------------------------------------------------- occlusion
