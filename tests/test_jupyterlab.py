@@ -147,9 +147,10 @@ def test_restart_and_run_all_then_change_a_control(lab, browser, book):
         after = wait(lambda before=before: [one for one in pictures(panel) if one not in before], 20,
                      f"the picture did not change with {label} = {value}")
         assert len(after) == 1
+        wait(lambda: "drawn in" in panel.text, 20, "the panel does not say that it is done")
     picture = panel.find_element("css selector", ".jp-OutputArea img")
     assert int(picture.get_property("naturalWidth")) > 300 and len(picture.get_attribute("alt")) > 20
-    assert "Error" not in panel.text and "drawn in" in panel.text
+    assert "Error" not in panel.text
     browser.execute_script("arguments[0].scrollIntoView({block: 'start'})", panel)
     browser.save_screenshot(str(lab.folder / f"panel_{book.name[:2]}.png"))
 
