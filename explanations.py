@@ -442,7 +442,7 @@ def class_activation_maps(model: nn.Module, images: Tensor, targets: int | Seque
             (source, head), bias = found, torch.zeros(len(chosen))
             maps = torch.einsum("nchw,nc->nhw", source, head.weight[chosen])
             bias = bias if head.bias is None else head.bias[chosen].float().cpu()
-            return _activation_maps(maps, ending.name_of(source), "CAM", chosen, logits, bias.numpy())
+            return _activation_maps(maps, ending.name, "CAM", chosen, logits, bias.numpy())
     return grad_cam(model, images, targets, None if ending.source is not None else _last_map(model, images))
 
 
@@ -516,7 +516,8 @@ class _Ending(TorchFunctionMode):
                         return x.permute(order), head
         return None
 
-    def name_of(self, source: Tensor) -> str:
+    @property
+    def name(self) -> str:
         """The outermost module, containers apart, that gave the source, if nothing has overwritten it since."""
         plain = (nn.Sequential, nn.Identity, nn.Dropout)
         given = [(name, module) for name, module, output, version in self.left
@@ -564,15 +565,15 @@ def grad_cam(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Te
         source = ending.source if layer is None else kept[-1]
         gradient, = torch.autograd.grad(score, source, allow_unused=True)
         gradient = torch.zeros_like(source) if gradient is None else gradient
-        source, gradient = (x.permute(ending.order) if layer is None else _as_map(layer, modules[layer], x, needed=True)
-                            for x in (source, gradient))
+        source, gradient = (tensor.permute(ending.order) if layer is None else
+                            _as_map(layer, modules[layer], tensor, needed=True) for tensor in (source, gradient))
         maps = (gradient.mean((2, 3), keepdim=True) * source).sum(1)
-    return _activation_maps(maps, layer or ending.name_of(source), "Grad-CAM", chosen, logits)
+    return _activation_maps(maps, layer or ending.name, "Grad-CAM", chosen, logits)
 
 
 def _last_map(model: nn.Module, images: Tensor) -> str:
     """The last convolution or normalisation with positions that the logits depend on; the default of Grad-CAM."""
-    found: list[tuple[str, Tensor, Tensor]] = []
+    found: list[tuple[str, Tensor]] = []
     names = {id(module): name for name, module in model.named_modules()}
 
     def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
@@ -610,7 +611,9 @@ def explainers(model: nn.Module, images: Tensor) -> dict[str, Callable[[nn.Modul
     found: dict[str, Callable] = {}
     try:
         cam = class_activation_maps(model, images[:1])
-        found[f"class activation map ({cam.method})"] = lambda net, x, t: class_activation_maps(net, x, t).maps
+        named = cam.method == "Grad-CAM" and cam.layer in all_modules(model)  # then the same layer for all networks
+        layer = cam.layer if named else None
+        found[f"class activation map ({cam.method})"] = lambda net, x, t: class_activation_maps(net, x, t, layer=layer).maps
     except ValueError as error:
         print(f"Left out: {error}")
     for name, method in (("guided backpropagation", guided_backpropagation), ("gradient", input_gradient)):

@@ -515,6 +515,16 @@ def test_the_check_compares_the_network_of_each_step():
         ex.rank_correlation(ex.edge_strength(batch)[2], ex.input_gradient(model, batch, targets).abs().sum(1)[2].numpy()), abs=1e-3)
 
 
+def test_a_fresh_network_whose_head_is_zero():
+    """As torchvision's vision transformers are: no map can be ranked, and that is told."""
+    fresh = torchvision.models.VisionTransformer(**SMALL_VIT)
+    assert not fresh.heads.head.weight.any()
+    found = ex.randomisation_check(seeded(torchvision.models.VisionTransformer, **SMALL_VIT), fresh, images(10, 224), n_steps=2)
+    rows = found.table[found.table["method"].str.startswith("class activation map (Grad-CAM)")]
+    assert rows.query("step == 0")["correlation"].min() > 0.999 and rows.query("step > 0")["correlation"].isna().all()
+    assert all("no verdict, since only 0 of 10" in line for line in ex.told_randomisation(found))
+
+
 def test_edges_of_an_image():
     image = torch.zeros(1, 3, 6, 6)
     image[:, :, :, 3:] = 2
