@@ -29,6 +29,7 @@ bench: .venv/installed
 	$(PY) benchmarks/training_speed.py
 	$(PY) benchmarks/feature_map_statistics.py
 	$(PY) benchmarks/kept_features.py
+	$(PY) benchmarks/coverage.py
 
 figures: .venv/installed
 	$(PY) run.py demo --publish figures
