@@ -111,7 +111,7 @@ def nearest(word: str, legal: Iterable[str]) -> str:
 
 def natural_sort(names: Iterable[str]) -> list[str]:
     """Sorted as a reader would: class 2 before class 10, regardless of case and machine."""
-    return sorted(names, key=lambda name: ([(part.isdigit(), int(part) if part.isdigit() else 0, part.casefold())
+    return sorted(names, key=lambda name: ([(part.isdecimal(), int(part) if part.isdecimal() else 0, part.casefold())
                                             for part in re.split(r"(\d+)", name) if part], name))
 
 

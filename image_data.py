@@ -10,7 +10,8 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +24,8 @@ import torch
 import torchvision
 from PIL import Image as PILImage
 from PIL import ImageOps
+from scipy.optimize import LinearConstraint, milp
+from scipy.sparse.csgraph import connected_components
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
@@ -333,6 +336,14 @@ def duplicate_table(table: pd.DataFrame) -> pd.DataFrame:
     return found[[name for name in columns if name in found]].reset_index(drop=True)
 
 
+def describe_duplicates(duplicates: pd.DataFrame) -> str:
+    """What `duplicate_table` found, and what it cannot find, in two sentences."""
+    groups, conflicting = (rows["group"].nunique() for rows in (duplicates, duplicates[duplicates["conflicting"]]))
+    found = (f"{groups:,} group{'' if groups == 1 else 's'} of images with the same decoded pixels, {conflicting:,} of them "
+             "with several labels.") if groups else "No two images have the same decoded pixels."
+    return f"{found} Copies that were compressed anew (as JPEG), resized or cropped have other pixels and are not found."
+
+
 # ---------------------------------------------------------------------------------------- split
 
 def split_counts(n_images: int, sizes: Sequence[float]) -> list[int]:
@@ -362,60 +373,242 @@ def _apportion(class_sizes: pd.Series, n_images: int) -> pd.Series:
 def split_images(table: pd.DataFrame, sizes: Sequence[float], *, seed: int) -> pd.DataFrame:
     """The image table with a column `split`: "train", "val", "test", or "" for images that are not used.
 
-    Stratified: each class has the same share of each part to within one image. Images with the same pixels go to
-    the same part. A data set's given test images (its val/ where it has no test/) stay the test images, and copies of
-    them elsewhere are not used. The same table, sizes and seed give the same split. Raises ValueError.
+    Stratified: each class has its share of each part, rounded to whole images. Images with the same pixels go to the same
+    part; where that makes the shares impossible they are met as nearly as whole groups allow (see `describe_split`).
+    A data set's given test images (its val/ where it has no test/) stay the test images, and copies of them elsewhere
+    are not used. The same images, sizes and seed give the same split, in whatever order the rows stand. Raises
+    ValueError, also where a class would have no image in one of the parts.
     """
-    table = table.assign(split="")
-    held = "test" if (table["given"] == "test").any() else "val"
-    if (table["given"] != "").any():
-        table.loc[table["given"] == held, "split"] = "test"
-        copies = table["sha256"].isin(table.loc[table["split"] == "test", "sha256"]) & (table["split"] == "")
-        free = table[(table["split"] == "") & ~copies]
-        if (free["given"] == "val").any():
-            table.loc[free.index, "split"] = free["given"]
-            both = free[free["given"] == "train"]["sha256"].isin(free[free["given"] == "val"]["sha256"])
-            table.loc[both[both].index, "split"] = ""
-            return table
-        train, val = sizes[0], sizes[1]
-        if isinstance(val, float):
-            val = max(1, round(len(free) * val / (train + val)))
-        counts = [len(free) - val, val, 0]
-        if min(counts[:2]) < 1:
-            raise ValueError(f"SPLIT = {list(sizes)} leaves no training image beside {val:,} for validation: "
-                             f"{len(free):,} images are there besides the given test images.")
-    else:
-        free, counts = table, split_counts(len(table), sizes)
-    table.loc[free.index, "split"] = _draw_split(free, counts, seed)
+    parts, free, counts = _plan_split(table, sizes)
+    if len(free):
+        parts[free.index] = _draw_split(free, counts, seed)
+    table = table.assign(split=parts)
+    _require_every_class(table)
     return table
 
 
-def _draw_split(free: pd.DataFrame, counts: Sequence[int], seed: int) -> pd.Series:
-    """Deal the rows of `free` to train, val and test by class quotas; duplicates first, as they need room together."""
-    rng = np.random.default_rng(seed)
-    sizes = free["label"].value_counts().loc[natural_sort(free["label"].unique())]
+def _plan_split(table: pd.DataFrame, sizes: Sequence[float]) -> tuple[pd.Series, pd.DataFrame, list[int]]:
+    """(parts that the data set gives or "", the rows to be drawn, how many of these go to train, val and test)."""
+    parts = pd.Series("", index=table.index)
+    if not (table["given"] != "").any():
+        return parts, table, split_counts(len(table), sizes)
+    parts[table["given"] == ("test" if (table["given"] == "test").any() else "val")] = "test"
+    copies = table["sha256"].isin(table.loc[parts == "test", "sha256"]) & (parts == "")
+    free = table[(parts == "") & ~copies]
+    if (free["given"] == "val").any():
+        both = (free["given"] == "train") & free["sha256"].isin(free.loc[free["given"] == "val", "sha256"])
+        parts[free.index] = free["given"].mask(both, "")
+        return parts, free[:0], [0, 0, 0]
+    train, val = sizes[0], sizes[1]
+    if isinstance(val, float):
+        val = max(1, round(len(free) * val / (train + val)))
+    if len(free) - val < 1:
+        raise ValueError(f"SPLIT = {list(sizes)} leaves no training image beside {val:,} for validation: "
+                         f"{len(free):,} images are there besides the given test images.")
+    return parts, free, [len(free) - val, val, 0]
+
+
+def _require_every_class(table: pd.DataFrame) -> None:
+    """Raise ValueError where a class has no image in one of the parts of a split."""
+    counts = pd.crosstab(table["label"], table["split"]).reindex(columns=[*SPLITS, ""], fill_value=0)
+    for label, row in counts.loc[natural_sort(counts.index)].iterrows():
+        if row[list(SPLITS)].min() < 1:
+            copies = f", and {row['']} of its images are not used since their pixels are in a given part" if row[""] else ""
+            raise ValueError(f"The class {label!r} has no image in {row[list(SPLITS)].idxmin()}{copies}: add images to it "
+                             "there, or remove the class.")
+
+
+def _class_quotas(labels: pd.Series, counts: Sequence[int]) -> pd.DataFrame:
+    """How many images of a class (row, natural order) belong to a part (column); parts with the count 0 are left out."""
+    sizes = labels.value_counts().loc[natural_sort(labels.unique())]
     used = _apportion(sizes, sum(counts))
     quota = pd.DataFrame({"val": _apportion(used, counts[1]), "test": _apportion(used, counts[2])})
     quota.insert(0, "train", used - quota["val"] - quota["test"])
-    needed = [split for split, count in zip(SPLITS, counts, strict=True) if count]
-    for label, row in quota[needed].iterrows():
+    quota = quota[[part for part, count in zip(SPLITS, counts, strict=True) if count]]
+    for label, row in quota.iterrows():
         if row.min() < 1:
             raise ValueError(f"The class {label!r} with its {sizes[label]} images would have none in {row.idxmin()}: add "
                              "images to it, remove it, or give that part a larger share in SPLIT.")
-    split = pd.Series("", index=free.index)
-    for _, group in sorted(free.dropna(subset=["group"]).groupby("group"), key=lambda item: (-len(item[1]), item[0])):
-        need = group["label"].value_counts()
-        room = [name for name in needed if (quota.loc[need.index, name] >= need).all()]
+    return quota
+
+
+def _pictures(table: pd.DataFrame) -> dict[str, Counter]:
+    """{sha256: {label: images}} of a table: what has to stay together, in natural order of the first path."""
+    names = natural_sort({name for path in table["path"] for name in path.split("/")})
+    rank = {name: place for place, name in enumerate(names)}
+    rows = sorted(zip(table["path"], table["sha256"], table["label"], strict=True),
+                  key=lambda row: ([rank[name] for name in row[0].split("/")], row))
+    found: dict[str, Counter] = {}
+    for _, content, label in rows:
+        found.setdefault(content, Counter())[label] += 1
+    return found
+
+
+def _draw_split(free: pd.DataFrame, counts: Sequence[int], seed: int) -> pd.Series:
+    """The part of each row of `free`: by class quotas, or as near to them as its duplicates allow; "" for none."""
+    rng, quota, pictures = np.random.default_rng(seed), _class_quotas(free["label"], counts), _pictures(free)
+    different = Counter(label for need in pictures.values() for label in need)
+    for label in quota.index:
+        if different[label] < quota.shape[1]:
+            raise ValueError(f"The class {label!r} has too few different pictures ({different[label]}) for one in each of "
+                             f"{', '.join(quota)}: add images to it, or remove the class.")
+    chosen, excess = _deal_by_quota(pictures, quota, rng), 0
+    for labels in _connected_classes(pictures, list(quota.index)):
+        own = {content: need for content, need in pictures.items() if need.keys() <= set(labels)}
+        if not _part_sizes(own, chosen, quota.loc[labels]).equals(quota.loc[labels]):
+            chosen |= _deal_nearest(own, quota.loc[labels], excess, chosen, rng, whole=sum(counts) == len(free))
+            excess += (_part_sizes(own, chosen, quota.loc[labels]) - quota.loc[labels]).sum()
+    return free["sha256"].map(chosen)
+
+
+def _part_sizes(pictures: Mapping[str, Counter], chosen: Mapping[str, str], like: pd.DataFrame) -> pd.DataFrame:
+    """Images of each class in each part, with the rows and columns of `like`."""
+    found = Counter((label, chosen[content]) for content, need in pictures.items() for label in need.elements())
+    return pd.DataFrame([[found[label, part] for part in like] for label in like.index], like.index, like.columns)
+
+
+def _deal_by_quota(pictures: Mapping[str, Counter], quota: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
+    """{sha256: part}: duplicates at random where all their classes have room, then single images; "" where none has."""
+    chosen, left = dict.fromkeys(pictures, ""), quota.to_dict("index")
+    groups = [item for item in pictures.items() if item[1].total() > 1]
+    for content, need in sorted(groups, key=lambda item: -item[1].total()):
+        room = [part for part in quota if all(left[label][part] >= images for label, images in need.items())]
         if room:
-            weight = quota.loc[need.index, room].sum().to_numpy(dtype=float)
-            chosen = rng.choice(room, p=weight / weight.sum())
-            quota.loc[need.index, chosen] -= need
-            split[group.index] = chosen
-    for label in sizes.index:  # then the single images, shuffled, fill what is left
-        single = rng.permutation(free.index[(free["label"] == label) & free["group"].isna()])
-        dealt = np.repeat(SPLITS, quota.loc[label, list(SPLITS)])[:len(single)]
-        split[single[:len(dealt)]] = dealt
-    return split
+            weight = np.array([sum(left[label][part] for label in need) for part in room], dtype=float)
+            chosen[content] = str(rng.choice(room, p=weight / weight.sum()))
+            for label, images in need.items():
+                left[label][chosen[content]] -= images
+    single: dict[str, list[str]] = {label: [] for label in left}
+    for content, need in pictures.items():
+        if need.total() == 1:
+            single[next(iter(need))].append(content)
+    for label, contents in single.items():
+        dealt = [part for part, room in left[label].items() for _ in range(room)]
+        chosen |= {contents[place]: part for place, part in zip(rng.permutation(len(contents)), dealt, strict=False)}
+    return chosen
+
+
+def _connected_classes(pictures: Mapping[str, Counter], labels: Sequence[str]) -> list[list[str]]:
+    """The classes in sets that share no picture with one another, in natural order."""
+    index = {label: place for place, label in enumerate(labels)}
+    pairs = {(index[first], index[other]) for first, *others in pictures.values() for other in others}
+    links = np.zeros((len(labels), len(labels)), dtype=bool)
+    links[tuple(np.array(sorted(pairs), dtype=int).reshape(-1, 2).T)] = True
+    _, member = connected_components(links, directed=False)
+    return [[label for label in labels if member[index[label]] == number] for number in dict.fromkeys(member)]
+
+
+def _deal_nearest(pictures: Mapping[str, Counter], quota: pd.DataFrame, excess: pd.Series | int, drawn: Mapping[str, str],
+                  rng: np.random.Generator, *, whole: bool) -> dict[str, str]:
+    """{sha256: part} as near to the quotas as whole pictures come, each class in each part; ValueError where none is.
+
+    Pictures with the same images of the same classes are one kind: `_nearest_numbers` says how many of a kind go where,
+    chance says which. `excess`: images of other classes beyond the parts' sizes; `drawn`: a first draw, to stay near;
+    `whole`: all are used, else "" marks those that are not.
+    """
+    kinds: dict[tuple, list[str]] = {}
+    for content, need in pictures.items():
+        kinds.setdefault(tuple(sorted(need.items())), []).append(content)
+    needs = np.array([[dict(kind).get(label, 0) for label in quota.index] for kind in kinds])
+    first = np.array([[sum(drawn[content] == part for content in contents) for part in quota]
+                      for contents in kinds.values()])
+    sizes = np.array([len(contents) for contents in kinds.values()])
+    numbers = _nearest_numbers(needs, sizes, quota.to_numpy(), np.asarray(excess), first, whole=whole)
+    if numbers is None:
+        least = min(quota.index, key=lambda label: sum(label in need for need in pictures.values()))
+        raise ValueError(f"The class {least!r} shares so many pictures with {', '.join(quota.index.drop(least))} that no "
+                         f"split was found with one of each in {', '.join(quota)}: correct the labels of the pictures that "
+                         "stand under several, or add images.")
+    chosen = {}
+    for contents, number in zip(kinds.values(), numbers, strict=True):
+        parts = [*np.repeat(list(quota), number).tolist(), *[""] * (len(contents) - number.sum())]
+        chosen |= {contents[place]: part for place, part in zip(rng.permutation(len(contents)), parts, strict=True)}
+    return chosen
+
+
+def _nearest_numbers(needs: np.ndarray, sizes: np.ndarray, quota: np.ndarray, excess: np.ndarray, first: np.ndarray, *,
+                     whole: bool) -> np.ndarray | None:
+    """How many pictures of each kind go to each part (kinds, parts), each class in each part; None where none is such.
+
+    `needs` (kinds, classes): images of a class in a picture; `sizes` (kinds,): pictures; `quota` (classes, parts). An
+    integer programme (HiGHS) that minimises one after another: images off the quotas of the classes, images off the sizes
+    of the parts, pictures off the `first` draw (kinds, parts). Each search ends after 1,000 nodes, if not solved by then.
+    """
+    each = np.eye(quota.shape[1])
+    rows = [np.kron(needs.T, each), np.kron(needs.sum(1)[None], each), np.eye(first.size)]
+    wanted = np.concatenate([quota.ravel(), quota.sum(0) - excess, first.ravel()])
+    off = np.eye(len(wanted))  # behind the numbers x stand variables for |rows x - wanted|
+    present, used = (np.pad(matrix, ((0, 0), (0, len(off)))) for matrix in (
+        np.kron(needs.T > 0, each), np.kron(np.eye(len(sizes)), np.ones(quota.shape[1]))))
+    limits = [LinearConstraint(np.hstack([np.vstack(rows), -off]), ub=wanted),
+              LinearConstraint(np.hstack([np.vstack(rows), off]), lb=wanted),
+              LinearConstraint(present, lb=1), LinearConstraint(used, sizes if whole else 0, sizes)]
+    goal, numbers = np.repeat([0, 1, 2], [len(part) for part in rows]), None
+    for number in range(3):
+        cost = np.concatenate([np.zeros(first.size), goal == number])
+        found = milp(cost, integrality=np.arange(len(cost)) < first.size, constraints=limits, options={"node_limit": 1000})
+        if found.x is None:
+            break
+        numbers = found.x[:first.size].round().astype(int).reshape(first.shape)
+        limits.append(LinearConstraint(cost[None], ub=found.fun + 1e-6))
+    return numbers
+
+
+def describe_split(table: pd.DataFrame, sizes: Sequence[float]) -> list[str]:
+    """Sentences on the table that `split_images` gave for `sizes`: what is given, how near the shares are, what is left."""
+    parts, free, counts = _plan_split(table, sizes)
+    lines = []
+    if (parts != "").any():
+        lines.append("The parts are those that the data set gives: SPLIT is not used." if free.empty else
+                     f"The test images are those that the data set gives; SPLIT divides the other {_images(len(free))}.")
+    if len(free):
+        found = pd.crosstab(free["label"], free["split"])
+        quota = _class_quotas(free["label"], counts)
+        lines += _describe_shares(free, quota, found.reindex(index=quota.index, columns=quota.columns, fill_value=0))
+    copies = int((table["split"] == "").sum() - (free["split"] == "").sum())
+    if copies:
+        lines.append(f"{_images(copies)} {'is' if copies == 1 else 'are'} not used: the same pixels are in a part that the "
+                     "data set gives.")
+    if sum(counts) < len(free):
+        unused = int((free["split"] == "").sum())
+        lines.append(f"SPLIT asks for {sum(counts):,} of the {_images(len(free))}; {unused:,} are not used.")
+    return lines
+
+
+def _describe_shares(free: pd.DataFrame, quota: pd.DataFrame, found: pd.DataFrame, *, named: int = 10) -> list[str]:
+    """Sentences on the images `found` of each class in each part beside their `quota`; `named` misses are told by name."""
+    words = [{"val": "validation"}.get(part, part) for part in quota]
+    missed = quota.index[(found != quota).any(axis=1)]
+    together = free.groupby("sha256")["label"].transform("size")
+    lines = []
+    for label in missed[:named]:
+        group = together[free["label"] == label].max()
+        here = _listed([f"{number:,} {word}" for number, word in zip(found.loc[label], words, strict=True)])
+        lines.append(f"“{label}” has {here} images where its shares are {_listed(quota.loc[label])}: images with the same "
+                     f"pixels stay together, and it has a group of {group:,}.")
+    if len(missed) > named:
+        most = int((found - quota).loc[missed[named:]].abs().max(axis=None))
+        lines.append(f"Duplicates keep {len(missed) - named:,} more of the classes from their shares, by at most "
+                     f"{_images(most)} in a part.")
+    if (found.sum() != quota.sum()).any():
+        lines.append(f"So {_listed(words)} have {_listed(found.sum())} images, where SPLIT asks for {_listed(quota.sum())}.")
+    fitting = quota.index.difference(missed)
+    if len(fitting):
+        shares = np.outer(free["label"].value_counts()[fitting], quota.sum() / len(free))
+        off = math.ceil(10 * np.abs(found.loc[fitting] - shares).max(axis=None) - 1e-6) / 10
+        lines.append(f"Every {'other ' if len(missed) else ''}class has its share of {_listed(words)}"
+                     + (f", rounded to whole images: at most {off:.1f} off." if off else ", exactly."))
+    return lines
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
+
+
+def _listed(items: Iterable[str | int]) -> str:
+    """Words or numbers as a reader lists them: a, b and c."""
+    *first, last = [item if isinstance(item, str) else f"{item:,}" for item in items]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def save_split(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -446,13 +639,19 @@ def split_overlaps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Images by class and split, and each class's share of its split in percent; the last row is the sum."""
+    """Images by class and split, and each class's share of its split in percent.
+
+    The last row is the sum, "all", or "(all)" where a class has that name: find it by its place.
+    """
     used = table[table["split"] != ""]
     counts = pd.crosstab(used["label"], used["split"]).reindex(
         index=natural_sort(used["label"].unique()), columns=list(SPLITS), fill_value=0)
     shares = (100 * counts / counts.sum()).add_suffix(" %")
-    counts.loc["all"], shares.loc["all"] = counts.sum(), shares.sum()
-    return pd.concat([counts, shares], axis=1).rename_axis(index="class", columns=None).reset_index()
+    rows, total = pd.concat([counts, shares], axis=1), "all"
+    while total in rows.index:
+        total = f"({total})"
+    sums = pd.concat([counts.sum(), shares.sum()]).to_frame(total).T.astype(rows.dtypes)
+    return pd.concat([rows, sums]).rename_axis(index="class", columns=None).reset_index()
 
 
 # ---------------------------------------------------------------------------------------- tensors
@@ -514,12 +713,19 @@ def show_images(images: Sequence[PILImage.Image], captions: Sequence[str], *, co
         ax.set_visible(index < len(images))
         if index < len(images):
             ax.imshow(images[index], cmap="gray", vmin=0, vmax=255)
-            ax.set_xlabel(captions[index], fontsize=8, labelpad=3)
+            ax.set_xlabel(captions[index], fontsize=8, labelpad=3, parse_math=False)
             color = colors[index] if colors else None
             ax.spines[:].set(visible=color is not None, color=color or "white", linewidth=3)
     if title:
-        fig.suptitle(title, fontsize=11, x=0.01, ha="left")
+        fig.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
     return fig
+
+
+def draw_samples(table: pd.DataFrame, *, seed: int, per_class: int = 2, classes: int = 12) -> pd.DataFrame:
+    """Rows of a table drawn at random: up to `per_class` different images of each of the first `classes` classes."""
+    shuffled = table.sample(frac=1, random_state=seed)
+    return pd.concat([shuffled[shuffled["label"] == label].head(per_class)
+                      for label in natural_sort(table["label"].unique())[:classes]])
 
 
 def show_augmentation(table: pd.DataFrame, root: Path, transforms: Mapping[str, Callable], preprocessing: Mapping, *,
@@ -531,21 +737,43 @@ def show_augmentation(table: pd.DataFrame, root: Path, transforms: Mapping[str, 
         images = [load_image(root / path) for path in table["path"]]
         tensors = [transforms[kind](image) for image in images for kind in ("eval", *["train"] * draws)]
     shown = [to_pil_image((tensor * std + mean).clamp(0, 1)) for tensor in tensors]
-    return show_images(shown, ["as evaluated", *[""] * draws] * len(images), columns=draws + 1)
+    texts = [text for name in short_paths(table["path"]) for text in (f"{name}\nas evaluated", *[""] * draws)]
+    return show_images(shown, texts, columns=draws + 1)
+
+
+def short_paths(paths: Iterable[str], width: int = 18) -> list[str]:
+    """Captions for paths: folder and name, cut on the left to `width` characters.
+
+    Different paths have different captions: where they would come out the same, more of them is shown, in lines of `width`.
+    """
+    paths = list(paths)
+    lengths = dict.fromkeys(paths, width)
+    while True:
+        texts = {path: _path_end(path, length, whole=length > width) for path, length in lengths.items()}
+        times = Counter(texts.values())
+        alike = [path for path, text in texts.items() if times[text] > 1 and lengths[path] < max(len(path), width + 1)]
+        if not alike:
+            break
+        lengths |= {path: lengths[path] + 1 for path in alike}
+    return ["\n".join(texts[path][start:start + width] for start in range(0, len(texts[path]), width)) for path in paths]
+
+
+def _path_end(path: str, length: int, *, whole: bool) -> str:
+    """The last `length` characters of a path, or of its last two parts; "…" stands for what is cut."""
+    name = path if whole else "/".join(path.split("/")[-2:])
+    return name if len(name) <= length else f"…{name[1 - length:]}"
 
 
 def captions(predictions: pd.DataFrame, score_of: str | None, marks: Mapping[str, str]) -> tuple[list[str], list]:
-    """Captions (file, true class, predicted class, score) and frame colours (green right, vermilion wrong) for a grid.
+    """Captions (path, true class, predicted class, score) and frame colours (green right, vermilion wrong) for a grid.
 
     `score_of` names the class whose score is shown, None: that of the predicted class. `marks` {path: sign} is put
-    before the file's name.
+    before the path, which is shortened by `short_paths`.
     """
     texts, colors = [], []
-    for row in predictions.to_dict("records"):
+    for row, name in zip(predictions.to_dict("records"), short_paths(predictions["path"]), strict=True):
         score = row[f"prob_{score_of or row['predicted']}"]
         number = f"{score:.3f}" if score >= 0.001 else f"{score:.0e}"
-        name = Path(row["path"]).name
-        name = name if len(name) <= 16 else f"…{name[-15:]}"
         texts.append(f"{marks.get(row['path'], '')}{name}\ntrue: {row['label']}\npredicted: {row['predicted']}\n"
                      f"score: {number}")
         colors.append("#009e73" if row["label"] == row["predicted"] else "#d55e00")
