@@ -218,7 +218,7 @@ def stored_weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @contextlib.contextmanager
 def only_head_learns(model: nn.Module) -> Iterator[None]:
-    """Freeze all but the head while the block runs."""
+    """Freeze all but the head while the block runs; afterwards, what learns is what learnt before."""
     learning, training = [weight.requires_grad for weight in model.parameters()], model.training
     helpers.freeze(model, "head")
     try:
@@ -244,13 +244,15 @@ def find_tail(model: nn.Module, image_size: int, channels: int = 3) -> Tail | No
     chain is what the network computes, is tried out: for two random images and the same seed it must give the logits
     that the network gives in training.
     """
-    device = next(model.parameters()).device
+    device, statistics = next(model.parameters()).device, [buffer.clone() for buffer in model.buffers()]
     images = torch.randn(2, channels, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(device)
     with only_head_learns(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         helpers.set_train_mode(model)
         torch.manual_seed(0)
         with recorded_calls(model) as calls:
             wanted = model(images)
+        for buffer, before in zip(model.buffers(), statistics, strict=True):
+            buffer.copy_(before)  # batch norm without weights is not frozen, and has moved
         tail = _chain(model, calls)
         if tail is None:
             return None

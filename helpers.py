@@ -965,9 +965,8 @@ def describe_training(history: pd.DataFrame, unaugmented: Mapping | None, *, aug
 
 def _side(value: float, other: float) -> str:
     """How a value lies to another one, to three digits."""
-    if f"{value:.3f}" == f"{other:.3f}":
-        return "level with"
-    return f"{abs(value - other):.3f} {'above' if value > other else 'below'}"
+    difference = round(value, 3) - round(other, 3)
+    return f"{abs(difference):.3f} {'above' if difference > 0 else 'below'}" if abs(difference) > 1e-4 else "level with"
 
 
 def _describe_gap(train: float, val: float, alike: float, augmentation: str) -> str:
