@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -111,11 +113,14 @@ class Experiment:
                            "eval": image_data.make_transform(self.preprocessing, s["IMAGE_SIZE"])}
         self.loaders = {split: self.loader(split) for split in parts}
 
-    def loader(self, split: str, *, learning: bool = True) -> DataLoader:
-        """The loader of a part; that of "train" is shuffled and augmented unless learning is False."""
+    def loader(self, split: str, *, learning: bool = True, at_most: int = 0) -> DataLoader:
+        """The loader of a part; that of "train" is shuffled and augmented unless learning is False.
+
+        `at_most` images of it, a seeded `proportional_sample`; 0: all.
+        """
         varied = split == "train" and learning
-        images = image_data.ImageDataset(self.parts[split], self.root, self.classes,
-                                         self.transforms["train" if varied else "eval"])
+        table = proportional_sample(self.parts[split], at_most, seed=self.settings["SEED"])
+        images = image_data.ImageDataset(table, self.root, self.classes, self.transforms["train" if varied else "eval"])
         return helpers.make_loader(images, batch_size=self.settings["BATCH_SIZE"], shuffle=varied,
                                    workers=self.settings["WORKERS"])
 
@@ -123,7 +128,7 @@ class Experiment:
     def keeps_features(self) -> bool:
         """Whether the backbone is the same for an image each time, so that one pass over the images is enough."""
         s = self.settings
-        return s["STRATEGY"] == "head" and s["AUGMENTATION"] == "none" and self.has_linear_head
+        return s["STRATEGY"] == "head" and s["AUGMENTATION"] == "none" and self.tail is not None
 
     @property
     def has_linear_head(self) -> bool:
@@ -134,6 +139,26 @@ class Experiment:
     def head(self) -> nn.Module:
         """What gives the logits."""
         return self.model.get_submodule(helpers.find_head(self.model))
+
+    @functools.cached_property
+    def tail(self) -> Tail | None:
+        """What learns on kept features; None where features cannot be kept."""
+        if not self.has_linear_head:
+            return None
+        return find_tail(self.model, self.settings["IMAGE_SIZE"], self.preprocessing["channels"])
+
+
+def proportional_sample(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
+    """n rows of a table (column label), drawn at random, in their order: as many of a class as its share, at least one.
+
+    0, or as many as there are: all. The shares hold to within one image.
+    """
+    if not 0 < n < len(table):
+        return table
+    drawn = table.sample(frac=1, random_state=seed)
+    by_label = drawn.groupby("label")["label"]
+    place = by_label.cumcount() / by_label.transform("size")  # 0 for the first of each class
+    return table.loc[sorted(place.sort_values(kind="stable").index[:max(n, by_label.ngroups)])].reset_index(drop=True)
 
 
 @dataclasses.dataclass
@@ -149,30 +174,156 @@ def train(experiment: Experiment, features: Path, *, checkpoint: Path | None = N
           after_epoch: Callable[[dict], None] | None = None) -> Trained:
     """Train the network of an experiment.
 
-    Where only the head learns, and from images that are not augmented, the backbone is run once over the images and the
-    head is trained on the features kept. Else, with HEAD_EPOCHS and ImageNet weights, the head is first trained alone on
-    kept features, which spares the other layers the large first steps that an untrained head causes (linear probing,
-    then fine-tuning: Kumar et al. 2022). `features` is the folder in which features are kept for later calls; the
-    seconds count their pass over the images in any case. `checkpoint`, `stamp`: see helpers.fit.
+    Where only the head learns, and from images that are not augmented, the backbone is run once over the images and what
+    follows it (see `find_tail`) is trained on the features kept. Else, with HEAD_EPOCHS and ImageNet weights, the head is
+    first trained alone, which spares the other layers the large first steps that an untrained head causes (linear
+    probing, then fine-tuning: Kumar et al. 2022). `features` is the folder in which features are kept for later calls;
+    the seconds count their pass over the images in any case. `checkpoint`, `stamp`: see helpers.fit.
     """
     options = {"classes": experiment.classes, "checkpoint": checkpoint, "stamp": stamp, "after_epoch": after_epoch}
-    recipe, head = experiment.recipe, helpers.find_head(experiment.model)
     if experiment.keeps_features:
         parts, seconds = kept_features(experiment, features)
-        best, history = helpers.fit(experiment.head, *_head_loaders(experiment, parts), recipe, **options)
-        whole = {name: weight.detach().cpu() for name, weight in experiment.model.state_dict().items()}
-        weights = whole | {f"{head}.{name}": weight for name, weight in best.items()}
-        return Trained(weights, history, seconds + history["seconds"].sum())
-    seconds = 0.0
-    if experiment.settings["HEAD_EPOCHS"] and not is_random(experiment.settings) and experiment.has_linear_head:
-        parts, seconds = kept_features(experiment, features)
-        alone = recipe.changed({"epochs": experiment.settings["HEAD_EPOCHS"], "patience": 0})
-        best, probe = helpers.fit(experiment.head, *_head_loaders(experiment, parts), alone, classes=experiment.classes)
-        experiment.head.load_state_dict(best)
-        seconds += probe["seconds"].sum()
-    weights, history = helpers.fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"], recipe,
-                                   precision=experiment.precision, bar=bar, **options)
+        layers = experiment.tail.layers
+        best, history = helpers.fit(layers, *_head_loaders(experiment, parts), experiment.recipe, **options)
+        layers.load_state_dict(best)
+        return Trained(stored_weights(experiment.model), history, seconds + history["seconds"].sum())
+    alone = experiment.settings["HEAD_EPOCHS"] and not is_random(experiment.settings)
+    seconds = train_head_alone(experiment, features) if alone else 0.0
+    weights, history = helpers.fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"],
+                                   experiment.recipe, precision=experiment.precision, bar=bar, **options)
     return Trained(weights, history, seconds + history["seconds"].sum())
+
+
+def train_head_alone(experiment: Experiment, features: Path) -> float:
+    """Train the head for HEAD_EPOCHS, leave the weights of its best epoch in the network, and give the seconds it took.
+
+    On kept features; where they cannot be kept, in the network, on images as they are augmented.
+    """
+    recipe = experiment.recipe.changed({"epochs": experiment.settings["HEAD_EPOCHS"], "patience": 0})
+    layers, precision, seconds = experiment.model, experiment.precision, 0.0
+    loaders = [experiment.loaders[split] for split in ("train", "val")]
+    if experiment.tail is not None:
+        parts, seconds = kept_features(experiment, features)
+        layers, precision, loaders = experiment.tail.layers, torch.float32, _head_loaders(experiment, parts)
+    with only_head_learns(experiment.model):
+        best, probe = helpers.fit(layers, *loaders, recipe, classes=experiment.classes, precision=precision)
+    layers.load_state_dict(best)
+    return seconds + probe["seconds"].sum()
+
+
+def stored_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the weights and statistics of a network, on the processor."""
+    return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
+
+
+@contextlib.contextmanager
+def only_head_learns(model: nn.Module) -> Iterator[None]:
+    """Freeze all but the head while the block runs; afterwards, what learns is what learnt before."""
+    learning, training = [weight.requires_grad for weight in model.parameters()], model.training
+    helpers.freeze(model, "head")
+    try:
+        yield
+    finally:
+        for weight, learns in zip(model.parameters(), learning, strict=True):
+            weight.requires_grad_(learns)
+        model.train(training)
+
+
+class Tail(NamedTuple):
+    """The module whose input is kept as the features, and the layers that learn on them."""
+
+    start: str
+    layers: nn.Sequential
+
+
+@torch.no_grad()
+def find_tail(model: nn.Module, image_size: int, channels: int = 3) -> Tail | None:
+    """The layers from the first dropout that acts while the head learns to the head, or None where they are no chain.
+
+    What comes before is frozen and gives the same for an image in every pass. That nothing else varies, and that the
+    chain is what the network computes, is tried out: for two random images and the same seed it must give the logits
+    that the network gives in training.
+    """
+    device, statistics = next(model.parameters()).device, [buffer.clone() for buffer in model.buffers()]
+    images = torch.randn(2, channels, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(device)
+    with only_head_learns(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        helpers.set_train_mode(model)
+        torch.manual_seed(0)
+        with recorded_calls(model) as calls:
+            wanted = model(images)
+        for buffer, before in zip(model.buffers(), statistics, strict=True):
+            buffer.copy_(before)  # batch norm without weights is not frozen, and has moved
+        tail = _chain(model, calls)
+        if tail is None:
+            return None
+        model.eval()
+        with kept_inputs(model.get_submodule(tail.start)) as kept:
+            model(images)
+        helpers.set_train_mode(tail.layers)
+        torch.manual_seed(0)
+        try:
+            given = tail.layers(kept[0].to(device))
+        except RuntimeError:  # shapes that do not fit: something stands between the layers
+            return None
+    near = given.shape == wanted.shape and torch.allclose(given, wanted, rtol=0, atol=0.01 * float(wanted.abs().max()))
+    return tail if near else None
+
+
+class Call(NamedTuple):
+    """A call of a module: its name and the numbers of axes of input and output."""
+
+    name: str
+    axes_in: int
+    axes_out: int
+
+
+@contextlib.contextmanager
+def recorded_calls(model: nn.Module) -> Iterator[list[Call]]:
+    """The calls of a network's innermost modules, the head as a whole, in their order, while the block runs."""
+    head, calls = helpers.find_head(model), []
+    def note(name: str) -> Callable:
+        return lambda module, inputs, output: calls.append(
+            Call(name, getattr(inputs[0], "ndim", 0) if inputs else 0, getattr(output, "ndim", 0)))
+    handles = [module.register_forward_hook(note(name)) for name, module in model.named_modules()
+               if name == head or not (list(module.children()) or name.startswith(f"{head}."))]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _chain(model: nn.Module, calls: Sequence[Call]) -> Tail | None:
+    """The modules called from the first acting dropout to the head, flattened between where axes are lost."""
+    head, names = helpers.find_head(model), [call.name for call in calls]
+    if names.count(head) != 1:
+        return None
+    calls = calls[:names.index(head) + 1]
+    dropouts = [place for place, call in enumerate(calls) if _drops(model.get_submodule(call.name))]
+    start = min([*dropouts, len(calls) - 1])
+    if names.count(names[start]) != 1:
+        return None
+    layers = []
+    for before, call in zip([None, *calls[start:]], calls[start:], strict=False):
+        layers += [nn.Flatten(1)] if before and before.axes_out > call.axes_in else []
+        layers.append(model.get_submodule(call.name))
+    return Tail(names[start], nn.Sequential(*layers))
+
+
+def _drops(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0
+
+
+@contextlib.contextmanager
+def kept_inputs(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Copies of what arrives at a module, float32 on the processor, a call each, while the block runs."""
+    kept: list[torch.Tensor] = []
+    handle = module.register_forward_pre_hook(
+        lambda module, inputs: kept.append(inputs[0].detach().to("cpu", torch.float32, copy=True)))
+    try:
+        yield kept
+    finally:
+        handle.remove()
 
 
 def _head_loaders(experiment: Experiment, parts: Mapping[str, helpers.TensorImages]) -> list[DataLoader]:
@@ -181,40 +332,41 @@ def _head_loaders(experiment: Experiment, parts: Mapping[str, helpers.TensorImag
 
 
 @torch.no_grad()
-def head_inputs(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = torch.float32) -> helpers.TensorImages:
-    """What arrives at the head, (N, C) float32, with the targets, for all images of a loader in one pass."""
-    device, training, kept, targets = next(model.parameters()).device, model.training, [], []
-    handle = model.get_submodule(helpers.find_head(model)).register_forward_pre_hook(
-        lambda module, inputs: kept.append(inputs[0].float().cpu()))
-    try:
+def head_inputs(model: nn.Module, loader: DataLoader, *, start: str = "",
+                precision: torch.dtype = torch.float32) -> helpers.TensorImages:
+    """What arrives at the module `start` ("": the head), (N, C) float32, with the targets, for all images in one pass."""
+    device, training, targets = next(model.parameters()).device, model.training, []
+    with kept_inputs(model.get_submodule(start or helpers.find_head(model))) as kept:
         model.eval()
-        for images, wanted in loader:
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                model(helpers.to_device(images, device))
-            targets += wanted.tolist()
-    finally:
-        handle.remove()
-        model.train(training)
+        try:
+            for images, wanted in loader:
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    model(helpers.to_device(images, device))
+                targets += wanted.tolist()
+        finally:
+            model.train(training)
     return helpers.TensorImages(torch.cat(kept), targets)
 
 
 def kept_features(experiment: Experiment, folder: Path) -> tuple[dict[str, helpers.TensorImages], float]:
-    """What arrives at the head for the images of train and val, not augmented, and the seconds of the pass over them.
+    """What arrives at the `tail` for the images of train and val, not augmented, and the seconds of the pass over them.
 
     Training features are computed at the precision of training, those of validation in float32. They are kept in
-    `folder`; where they are there already for the same network and images, they and their seconds are read.
+    `folder`; where they are there already for the same network and images (by their pixels), they and their seconds are
+    read.
     """
     s, parts, seconds = experiment.settings, {}, 0.0
     network = [s["ARCHITECTURE"], s["ARCHITECTURE_OPTIONS"], s["WEIGHTS"], s["SEED"] if is_random(s) else None,
-               s["IMAGE_SIZE"], experiment.preprocessing]
+               s["IMAGE_SIZE"], experiment.preprocessing, experiment.tail.start]
     for split in ("train", "val"):
         precision = experiment.precision if split == "train" else torch.float32
         loader = experiment.loader(split, learning=False)
-        file = folder / f"{helpers.fingerprint(network, str(precision), loader.dataset.paths, loader.dataset.targets)}.pt"
+        pixels = experiment.parts[split]["sha256"].tolist()
+        file = folder / f"{helpers.fingerprint(network, str(precision), pixels, loader.dataset.targets)}.pt"
         kept = read_kept(file)
         if not kept:
             start = time.perf_counter()
-            images = head_inputs(experiment.model, loader, precision=precision)
+            images = head_inputs(experiment.model, loader, start=experiment.tail.start, precision=precision)
             kept = {"features": images.tensors[0], "targets": images.targets, "seconds": time.perf_counter() - start}
             folder.mkdir(parents=True, exist_ok=True)
             with helpers.replacing(file) as temporary:
@@ -237,6 +389,8 @@ def train_into(run: helpers.Run, settings: Mapping[str, object], parts: Mapping[
                report: Callable[[dict], None] = helpers.print_epoch) -> bool:
     """Train a network and write it into a run folder: history.csv, model.safetensors, model.json.
 
+    model.json tells what did not learn (`first_trainable`, "" where all layers learn; `frozen`, see `unchanged_modules`)
+    and how the chosen network scores the training images (`train_unaugmented`, see `score_unaugmented`).
     Where the folder holds the outcome of the same settings and images, that is used again (returns True); an
     interrupted training goes on after its last whole epoch. `table` is the whole split, `features` as in `train`;
     `report` is called with each row of the history.
@@ -245,6 +399,7 @@ def train_into(run: helpers.Run, settings: Mapping[str, object], parts: Mapping[
     if run.is_current(stamp, "model.safetensors", "model.json", "history.csv"):
         return True
     experiment = Experiment(settings, parts, root, classes)
+    start = stored_weights(experiment.model)
     with tracking(settings, run.folder) as track:
         trained = train(experiment, features, checkpoint=run.path("checkpoint.pt"), stamp=stamp, bar=bar,
                         after_epoch=lambda row: (report(row), track(row)))
@@ -253,8 +408,35 @@ def train_into(run: helpers.Run, settings: Mapping[str, object], parts: Mapping[
                             options=s["ARCHITECTURE_OPTIONS"], head=s["HEAD"], classes=list(classes),
                             image_size=s["IMAGE_SIZE"], preprocessing=experiment.preprocessing,
                             split=image_data.split_stamp(table), settings=s, recipe=experiment.recipe,
-                            costs=experiment.costs, seconds=trained.seconds, root=str(root))
+                            costs=experiment.costs, seconds=trained.seconds, root=str(root), device=str(experiment.device),
+                            precision=str(experiment.precision).removeprefix("torch."),
+                            first_trainable=experiment.first_trainable,
+                            frozen=unchanged_modules(experiment.model, start, trained.weights),
+                            train_unaugmented=score_unaugmented(experiment, trained.weights))
     return False
+
+
+def unchanged_modules(model: nn.Module, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[str]:
+    """The outermost modules with weights whose weights and statistics are all the same before and after a training."""
+    same, found = {name for name in before if torch.equal(before[name], after[name])}, []
+    for name, module in model.named_modules():
+        if name and any(True for _ in module.parameters()) and not any(name.startswith(f"{outer}.") for outer in found) \
+                and all(f"{name}.{own}" in same for own in module.state_dict()):
+            found.append(name)
+    return found
+
+
+def score_unaugmented(experiment: Experiment, weights: Mapping[str, torch.Tensor], *, at_most: int = 1000) -> dict:
+    """The training images, not augmented, scored by the given weights in float32: images, of, loss, mean_class_accuracy.
+
+    At most so many of them, a seeded `proportional_sample`. The loss is the plain cross-entropy, a mean over images.
+    """
+    loader = experiment.loader("train", learning=False, at_most=at_most)
+    experiment.model.load_state_dict(weights)
+    scores, losses = helpers.predict(experiment.model, loader)
+    hits = pd.Series(scores.argmax(1) == loader.dataset.targets)
+    return {"images": len(losses), "of": len(experiment.parts["train"]), "loss": float(losses.mean()),
+            "mean_class_accuracy": float(hits.groupby(loader.dataset.targets).mean().mean())}
 
 
 @contextlib.contextmanager

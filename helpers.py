@@ -158,10 +158,13 @@ NOT_OF_TRAINING = ("RUN", "DATASET", "DEMO_IMAGES", "BAD_IMAGES", "RANKED_CLASSE
                    "FINAL_SEEDS", "COMPARE", "TRACKERS")
 
 
+TRAINING_VERSION = 2  # raised when the same settings give other weights, or a history of another meaning
+
+
 def training_stamp(settings: Mapping, table: pd.DataFrame, *more: object) -> str:
     """The fingerprint of all that training depends on: its settings, the split, the images' pixels and labels."""
     of_training = {name: value for name, value in settings.items() if name not in NOT_OF_TRAINING}
-    return fingerprint(of_training, table[["path", "label", "split", "sha256"]], *more)
+    return fingerprint(TRAINING_VERSION, of_training, table[["path", "label", "split", "sha256"]], *more)
 
 
 def check_split(sizes) -> None:
@@ -376,6 +379,7 @@ def check_architecture(architecture: str) -> None:
         if not timm.is_model(name):
             near = nearest(name, timm.list_models()) if timm.list_models(f"{name[:4]}*") else "see timm.list_models()."
             raise ValueError(f"ARCHITECTURE = {architecture!r}: timm has no network {name!r}; {near}")
+        _check_heads(architecture, name)
         return
     legal = ["efficientnet_lite0", *scratch_networks.NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
     if architecture not in legal:
@@ -384,6 +388,20 @@ def check_architecture(architecture: str) -> None:
             f"did you mean {' or '.join(map(repr, near))}?" if near else
             "legal are torchvision's classifiers such as 'resnet50', 'efficientnet_lite0', 'timm/<name>', and "
             f"{', '.join(map(repr, scratch_networks.NETWORKS))}."))
+
+
+def _check_heads(architecture: str, name: str) -> None:
+    """Raise ValueError unless one layer alone gives the logits of timm's network `name`.
+
+    Distilled transformers average the logits of two heads, and encoders have none: what is done to the last layer there
+    (a new head, training it alone, class activation maps) would be done to another function than the network's.
+    """
+    def heads(known: str) -> object:
+        return getattr(timm.get_pretrained_cfg(known), "classifier", "")
+    if not isinstance(heads(name), str):
+        several = f"several heads ({', '.join(heads(name))}), whose logits it combines" if heads(name) else "no classifier"
+        near = nearest(name, [known for known in timm.list_models() if isinstance(heads(known), str)])
+        raise ValueError(f"ARCHITECTURE = {architecture!r} has {several}, but one layer must give the logits here; {near}")
 
 
 def from_scratch(architecture: str) -> bool:
@@ -737,11 +755,14 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int):
-    """The learning rate by step: warm-up, then constant, half a cosine to zero, or one cycle (Smith 2018)."""
-    warm = round(recipe.warmup * steps)
-    if recipe.schedule == "one_cycle":
+    """The learning rate by step: warm-up, then constant, half a cosine to zero, or one cycle (Smith 2018).
+
+    At least one step has the full rate. One cycle needs two steps of warm-up to rise; with fewer it falls like "cosine".
+    """
+    warm = min(round(recipe.warmup * steps), steps - 1)
+    if recipe.schedule == "one_cycle" and warm > 1:
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], steps,
-                                                   pct_start=max(recipe.warmup, 1 / steps), cycle_momentum=False)
+                                                   pct_start=warm / steps, cycle_momentum=False)
     def factor(step: int) -> float:
         if step < warm:
             return (step + 1) / (warm + 1)
@@ -805,20 +826,25 @@ class Trainer:
             loss_sum += loss.item()
         return torch.cat(logits), loss_sum
 
-    def train_epoch(self, loader: DataLoader, bar: bool) -> tuple[float, np.ndarray]:
-        """One epoch: (mean loss over images, (images, 2) true and predicted classes)."""
+    def train_epoch(self, loader: DataLoader, bar: bool) -> tuple[float, float, np.ndarray]:
+        """One epoch: (cross-entropy, objective, (images, 2) true and predicted classes).
+
+        The cross-entropy is plain, its mean is over images. The objective is what is optimised, with label smoothing and
+        class weights; its mean is over the weights of the images, so that it does not depend on how they fall into batches.
+        """
         set_train_mode(self.model, self.recipe.batch_norm)
         losses, pairs = [], []
         for images, targets in tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}"):
             images, targets = to_device(images, self.device), targets.to(self.device)
-            logits, loss = self.step(images, targets)
-            if not math.isfinite(loss):
-                raise ValueError(f"The loss is {loss} in epoch {len(self.history) + 1}: lower LEARNING_RATE "
+            logits, objective = self.step(images, targets)
+            if not math.isfinite(objective):
+                raise ValueError(f"The loss is {objective} in epoch {len(self.history) + 1}: lower LEARNING_RATE "
                                  f"(now {self.recipe.learning_rate:g}).")
-            losses.append((loss, len(targets)))
+            plain = nn.functional.cross_entropy(logits, targets).item()
+            losses.append((plain, len(targets), objective, self.class_weights[targets].sum().item()))
             pairs.append(torch.stack([targets, logits.argmax(1)], 1).cpu().numpy())
-        values, counts = np.array(losses).T
-        return float(np.average(values, weights=counts)), np.concatenate(pairs)
+        plain, images, objective, weights = np.array(losses).T
+        return float(np.average(plain, weights=images)), float(np.average(objective, weights=weights)), np.concatenate(pairs)
 
     def state(self) -> dict:
         """All that is needed to go on after this epoch."""
@@ -846,9 +872,11 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
 
     With `checkpoint`, a path, the state is written after every epoch; a file there with the same `stamp` is gone on
     from, to the same numbers as without an interruption: all chance of an epoch follows from its number and the seed.
-    History: epoch, train_loss, val_loss, train_accuracy, val_accuracy, train_/val_mean_class_accuracy, train_/val_
-    accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are those of the augmented
-    images, seen while the network learnt; validation is scored in float32. `after_epoch` is called with each row.
+    History: epoch, train_loss, val_loss (both the plain cross-entropy in nats), train_objective (what is optimised, with
+    label smoothing and class weights), train_accuracy, val_accuracy, train_/val_mean_class_accuracy, train_/val_
+    accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are those of the images as
+    they were varied and seen while the network learnt; validation is scored in float32. `after_epoch` is called with each
+    row.
     """
     trainer = Trainer(model, train, recipe, len(classes), precision)
     if checkpoint is not None and checkpoint.exists():
@@ -861,10 +889,11 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(recipe.seed * 100_003 + epoch)
             train.generator.manual_seed(recipe.seed * 100_003 + epoch)
-            train_loss, train_pairs = trainer.train_epoch(train, bar)
+            train_loss, train_objective, train_pairs = trainer.train_epoch(train, bar)
             probabilities, val_losses = predict(model, val)
         val_pairs = np.stack([val.dataset.targets, probabilities.argmax(1)], 1)
         row = {"epoch": epoch, "train_loss": train_loss, "val_loss": float(val_losses.mean()),
+               "train_objective": train_objective,
                **_accuracies("train", train_pairs, classes), **_accuracies("val", val_pairs, classes),
                "seconds": time.perf_counter() - start, "lr": trainer.optimizer.param_groups[-1]["lr"]}
         trainer.history.append(row)
@@ -903,6 +932,53 @@ def best_epoch(history: Sequence[Mapping]) -> int:
 
 def _out_of_patience(history: Sequence[Mapping], patience: int) -> bool:
     return patience > 0 and bool(history) and history[-1]["epoch"] - best_epoch(history) >= patience
+
+
+def is_plain(history: pd.DataFrame) -> bool:
+    """Whether train_loss of a history is the plain cross-entropy; in old ones it is the objective."""
+    return "train_objective" in history and bool(history["train_objective"].notna().all())
+
+
+def describe_training(history: pd.DataFrame, unaugmented: Mapping | None, *, augmentation: str) -> list[str]:
+    """Sentences on the chosen epoch: its accuracies, its losses, and why validation lies where it does.
+
+    `unaugmented` {images, of, loss, mean_class_accuracy}: the training images scored by the chosen network as the
+    validation images are; None where that was not done.
+    """
+    row = history.set_index("epoch").loc[best_epoch(history.to_dict("records"))]
+    train, val = row["train_loss"], row["val_loss"]
+    lines = [f"Epoch {row.name} of {len(history)} is chosen: mean class accuracy {row['val_mean_class_accuracy']:.3f} on "
+             f"validation, {row['train_mean_class_accuracy']:.3f} on the training images as they were seen while it learnt."]
+    if not is_plain(history):
+        return [*lines, "The training loss of this run is what was optimised, with label smoothing and class weights where "
+                        "they were set: it cannot be set beside that of validation."]
+    lines.append(f"Cross-entropy in that epoch: {train:.3f} on the training images as they were seen, {val:.3f} on "
+                 f"validation, which lies {_side(val, train)} train.")
+    if unaugmented:
+        n, of = unaugmented["images"], unaugmented["of"]
+        lines.append(f"The chosen network once more, on {f'{n:,} of ' if n < of else ''}the {of:,} training images as they "
+                     f"are, not augmented: cross-entropy {unaugmented['loss']:.3f}, mean class accuracy "
+                     f"{unaugmented['mean_class_accuracy']:.3f}.")
+        lines.append(_describe_gap(train, val, unaugmented["loss"], augmentation))
+    return lines
+
+
+def _side(value: float, other: float) -> str:
+    """How a value lies to another one, to three digits."""
+    difference = round(value, 3) - round(other, 3)
+    return f"{abs(difference):.3f} {'above' if difference > 0 else 'below'}" if abs(difference) > 1e-4 else "level with"
+
+
+def _describe_gap(train: float, val: float, alike: float, augmentation: str) -> str:
+    """What remains of the difference between two losses when the training images are scored as validation is."""
+    seen, scored = _side(val, train), _side(val, alike)
+    if "below" in seen and "above" in scored:
+        causes = "while it was still learning" if augmentation == "none" else "augmented and while it was still learning"
+        return (f"Scored alike, validation lies {scored} train: that it lies below in the curve comes from how the training "
+                f"images were seen there, {causes}.")
+    reason = "so much better does the network do on the images that it has learnt from" if "above" in scored else \
+        "its images are no harder for the network than those that it has learnt from"
+    return f"Scored alike, validation lies {scored} train: {reason}."
 
 
 def print_epoch(row: Mapping) -> None:
@@ -1104,7 +1180,7 @@ def ranked(predictions: pd.DataFrame, name: str, *, n: int = 10) -> tuple[pd.Dat
 
 # ---------------------------------------------------------------------------------------- plots
 
-PART_NAMES = {"train": "train (augmented)", "val": "validation", "test": "test"}
+PART_NAMES = {"train": "train (while it learns)", "val": "validation", "test": "test"}
 
 
 def class_colors(classes: Sequence[str]) -> dict[str, tuple]:
@@ -1113,13 +1189,21 @@ def class_colors(classes: Sequence[str]) -> dict[str, tuple]:
     return dict(zip(natural_sort(classes), colors, strict=True))
 
 
-def plot_history(history: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
-    """Training and validation loss by epoch, with the chosen epoch."""
+def plot_history(history: pd.DataFrame, *, unaugmented: Mapping | None = None, ax: plt.Axes | None = None) -> plt.Axes:
+    """Cross-entropy of train and validation by epoch, with the chosen epoch; `unaugmented` as in `describe_training`.
+
+    That one is a point at the chosen epoch: the training images as validation images are scored. A history without
+    train_objective is an old one, whose training loss is the objective; its label says so.
+    """
     ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    names = PART_NAMES if is_plain(history) else PART_NAMES | {"train": "train (while it learns; as optimised)"}
     for part, color in (("train", "#777777"), ("val", "#0072b2")):
-        ax.plot(history["epoch"], history[f"{part}_loss"], "o-", color=color, label=PART_NAMES[part])
+        ax.plot(history["epoch"], history[f"{part}_loss"], "o-", color=color, label=names[part])
     best = best_epoch(history.to_dict("records"))
     ax.axvline(best, color="#d55e00", linestyle=":", label=f"chosen: epoch {best}")
+    if unaugmented:
+        ax.plot(best, unaugmented["loss"], "D", color="#777777", markeredgecolor="black", markersize=8,
+                label=f"train, chosen network, not augmented ({unaugmented['images']:,} images)")
     ax.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False)

@@ -1,16 +1,23 @@
 """One training from settings, kept features, the comparison, and trackers."""
 
+import contextlib
 import json
+import os
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 import experiments
 import helpers
+import image_data
 import run as runner
 
 BOOK = sorted(runner.NOTEBOOKS.glob("*.ipynb"))[0]
@@ -61,8 +68,11 @@ def by_images(experiment):
     return helpers.fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"], experiment.recipe, classes=experiment.classes)
 
 
-@pytest.mark.parametrize("changes", [{}, {"HEAD": "mlp:16:0.0"}, {"ARCHITECTURE": "resnet18"}], ids=str)
+@pytest.mark.parametrize("changes", [
+    {}, {"HEAD": "mlp:16:0.0"}, {"ARCHITECTURE": "resnet18"}, {"HEAD": "mlp:16:0.5", "ARCHITECTURE_OPTIONS": {"dropout": 0.5}},
+    {"ARCHITECTURE": "mobilenet_v3_small", "IMAGE_SIZE": 48}, {"ARCHITECTURE": "efficientnet_b0", "IMAGE_SIZE": 48}], ids=str)
 def test_kept_features_give_what_the_images_give(images, tmp_path, changes):
+    """Dropout that the network has before its head acts on kept features, too: with the same seed to the same numbers."""
     chosen = settings(STRATEGY="head", EPOCHS=3, **changes)
     experiment = experiments.Experiment(chosen, *images)
     assert experiment.keeps_features
@@ -74,6 +84,115 @@ def test_kept_features_give_what_the_images_give(images, tmp_path, changes):
     for name, weight in weights.items():
         assert torch.allclose(trained.weights[name].float(), weight.float(), atol=1e-4), name
     assert trained.seconds > trained.history["seconds"].sum()  # the pass over the images counts
+
+
+class Backbone(nn.Module):
+    """A small network whose first layer is frozen in the end, with a way from there to the logits that a test writes."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.way = nn.Conv2d(3, 8, 3, stride=2), forward
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, images):
+        return self.way(self, self.first(images))
+
+
+def classifier(*rates):
+    """Linear layers with ReLU and dropout between, as in VGG: the last one is the head."""
+    layers = [part for rate in rates for part in (nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Dropout(rate))]
+    return nn.Sequential(*layers, nn.Linear(8, 3))
+
+
+def pooled(maps):
+    return maps.mean((2, 3))
+
+
+CHAINS = {  # the way from the first layer to the logits, the layers, and where the kept features start
+    "no dropout": (lambda net, x: net.fc(pooled(x)), {"fc": nn.Linear(8, 3)}, "fc"),
+    "dropout of 0": (lambda net, x: net.fc(net.drop(pooled(x))), {"drop": nn.Dropout(0.0), "fc": nn.Linear(8, 3)}, "fc"),
+    "dropout": (lambda net, x: net.fc(net.drop(pooled(x))), {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, "drop"),
+    "dropout of maps": (lambda net, x: net.fc(net.drop(x.mean((2, 3), keepdim=True)).flatten(1)),
+                        {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, "drop"),
+    "two dropouts": (lambda net, x: net.classifier(pooled(x)), {"classifier": classifier(0.3, 0.5)}, "classifier.2"),
+    "the first dropout is 0": (lambda net, x: net.classifier(pooled(x)), {"classifier": classifier(0.0, 0.5)}, "classifier.5"),
+    "frozen wholly": (lambda net, x: net.fc(net.frozen(pooled(x))), {"frozen": nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), "fc": nn.Linear(8, 3)}, "fc"),
+    # nothing that a chain of layers could stand for
+    "a function": (lambda net, x: net.fc(nn.functional.dropout(pooled(x), 0.4, net.training)), {"fc": nn.Linear(8, 3)}, None),
+    "around a layer": (lambda net, x: net.fc((lambda y: y + net.inner(y))(net.drop(pooled(x)))),
+                       {"drop": nn.Dropout(0.4), "inner": nn.Linear(8, 8), "fc": nn.Linear(8, 3)}, None),
+    "noise of its own": (lambda net, x: net.fc(pooled(x) * (1 + torch.rand(8) * net.training)), {"fc": nn.Linear(8, 3)}, None),
+    "after the head": (lambda net, x: net.drop(net.fc(pooled(x))), {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, None),
+    "two heads": (lambda net, x: (net.fc(pooled(x)) + net.other(x.amax((2, 3)))) / 2, {"fc": nn.Linear(8, 3), "other": nn.Linear(8, 3)}, None),
+    "batch statistics": (lambda net, x: net.fc(net.norm(pooled(x))), {"norm": nn.BatchNorm1d(8, affine=False), "fc": nn.Linear(8, 3)}, None),
+    "dropout twice": (lambda net, x: net.fc(net.drop(net.inner(net.drop(pooled(x))))),
+                      {"drop": nn.Dropout(0.4), "inner": nn.Linear(8, 8), "fc": nn.Linear(8, 3)}, None),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_where_the_kept_features_start(name):
+    """Before the first dropout that acts while the head learns; nowhere, where the rest is more than a chain of layers."""
+    forward, layers, start = CHAINS[name]
+    model = Backbone(forward, **layers)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    tail = experiments.find_tail(model, 16)
+    assert (tail and tail.start) == start
+    assert model.training and all(weight.requires_grad for weight in model.parameters()) and torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    if tail:  # the tail shares the network's layers and gives its logits
+        images = helpers.TensorImages(torch.randn(5, 3, 16, 16), [0] * 5)
+        kept = experiments.head_inputs(model, helpers.make_loader(images, batch_size=2), start=tail.start).tensors[0]
+        with torch.no_grad():
+            assert torch.allclose(tail.layers.eval()(kept), model.eval()(images.tensors[0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["two dropouts", "dropout of maps", "a function"])
+def test_the_head_alone_learns_as_in_the_network(images, tmp_path, monkeypatch, name):
+    """HEAD_EPOCHS leaves in the network what training its head in place would, and touches no other layer."""
+    forward, layers, start = CHAINS[name]
+    def build(*arguments, **options):
+        return Backbone(forward, **{name: layer for name, layer in layers.items()}), {"mean": [0.5] * 3, "std": [0.2] * 3,
+                                                                                       "interpolation": "bilinear", "channels": 3}
+    monkeypatch.setattr(helpers, "build_network", build)
+    wide = {label: index % 3 for index, label in enumerate(images[2])}  # three classes are enough
+    parts = {part: table.assign(label=table["label"].map(wide).map("abc".__getitem__)) for part, table in images[0].items()}
+    chosen = settings(HEAD_EPOCHS=3, IMAGE_SIZE=16, STRATEGY="full", LEARNING_RATE=0.05)
+    first = {name: weight.clone() for name, weight in build()[0].state_dict().items()}
+    experiment = experiments.Experiment(chosen, parts, images[1], ["a", "b", "c"])
+    experiment.model.load_state_dict(first)
+    experiments.train_head_alone(experiment, tmp_path)
+    ours = {name: weight.clone() for name, weight in experiment.model.state_dict().items()}
+    assert all(weight.requires_grad for weight in experiment.model.parameters()) and len(list(tmp_path.iterdir())) == (2 if start else 0)
+    other = experiments.Experiment(chosen | {"STRATEGY": "head", "EPOCHS": 3}, parts, images[1], ["a", "b", "c"])
+    other.model.load_state_dict(first)
+    wanted, _ = helpers.fit(other.model, other.loaders["train"], other.loaders["val"], other.recipe, classes=["a", "b", "c"])
+    head = helpers.find_head(experiment.model)
+    assert all(torch.allclose(ours[name], wanted[name], atol=1e-4) for name in wanted)
+    assert {name for name in ours if not torch.equal(ours[name], first[name])} == {f"{head}.weight", f"{head}.bias"}
+
+
+def test_features_are_kept_by_pixels_not_by_paths(make_folder, tmp_path):
+    """An image that is replaced under its name gives other features; one that is only renamed does not."""
+    folder = make_folder({"cats": 6, "dogs": 6})
+    chosen = settings(STRATEGY="head", IMAGE_SIZE=16)
+    def kept():
+        source = image_data.open_dataset(str(folder))
+        table, _ = image_data.image_table(source, cache=tmp_path / "cache")
+        experiment = experiments.Experiment(chosen, {"train": table, "val": table.head(4)}, source.root, source.classes)
+        features = experiments.kept_features(experiment, tmp_path / "features")[0]["train"].tensors[0]
+        return features, experiments.head_inputs(experiment.model, experiment.loader("train", learning=False)).tensors[0]
+    first, _ = kept()
+    Image.fromarray(np.full((10, 12, 3), 200, dtype=np.uint8)).save(folder / "cats" / "0.png")
+    again, fresh = kept()
+    assert torch.equal(again, fresh) and not torch.allclose(again[0], first[0]) and torch.equal(again[1:], first[1:])
+    files = len(list((tmp_path / "features").iterdir()))
+    folder.rename(tmp_path / "renamed")
+    folder = tmp_path / "renamed"
+    assert torch.equal(kept()[0], fresh) and len(list((tmp_path / "features").iterdir())) == files
 
 
 def test_features_are_kept_and_read_again(images, tmp_path, monkeypatch):
@@ -148,6 +267,156 @@ def test_training_into_a_folder_goes_on_and_is_used_again(images, tmp_path):
     assert description["options"] == chosen["ARCHITECTURE_OPTIONS"] and description["preprocessing"]["channels"] == 1
     assert [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)] == [4, 8]
     assert description["seconds"] == pytest.approx(pd.read_csv(whole.path("history.csv"))["seconds"].sum()) and description["settings"]["WEIGHTS"] == "random"
+
+
+@pytest.mark.parametrize("changes, frozen", [
+    ({"STRATEGY": "full"}, set()), ({"STRATEGY": "last_stage"}, {"conv1", "bn1", "layer1", "layer2", "layer3"}),
+    ({"STRATEGY": "head"}, {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}),
+    ({"STRATEGY": "from_layer:layer3.1"}, {"conv1", "bn1", "layer1", "layer2", "layer3.0"})], ids=str)
+def test_a_run_tells_what_did_not_learn(images, tmp_path, changes, frozen):
+    table, run = pd.concat(images[0].values(), ignore_index=True), helpers.Run(str(tmp_path / "run"))
+    chosen = settings(ARCHITECTURE="resnet18", EPOCHS=1, **changes)
+    experiments.train_into(run, chosen, *images, table=table, features=tmp_path / "features")
+    description = helpers.read_json(run.path("model.json"))
+    assert set(description["frozen"]) == frozen
+    assert description["first_trainable"] == {"full": "", "last_stage": "layer4", "head": "fc"}.get(changes["STRATEGY"], "layer3.1")
+    start, end = helpers.build_network("resnet18", 6, weights="random")[0].state_dict(), helpers.load_network(run)[0].state_dict()
+    still = {name for name in start if torch.equal(start[name], end[name])}
+    assert still == {name for name in start if any(name.startswith(f"{module}.") for module in frozen)}
+
+
+@pytest.mark.parametrize("changes", [{"AUGMENTATION": "strong"}, {"STRATEGY": "head", "PRECISION": "bfloat16"}], ids=str)
+def test_the_training_images_are_scored_once_more_not_augmented(images, tmp_path, changes):
+    """By the saved network, in float32, without what varies them; kept with the run, as it is when the run is used again."""
+    parts, root, classes = images
+    table, run = pd.concat(parts.values(), ignore_index=True), helpers.Run(str(tmp_path / "run"))
+    chosen = settings(LABEL_SMOOTHING=0.1, **changes)
+    experiments.train_into(run, chosen, *images, table=table, features=tmp_path / "features")
+    model, description = helpers.load_network(run)
+    transform = image_data.make_transform(description["preprocessing"], 32)
+    loader = helpers.make_loader(image_data.ImageDataset(parts["train"], root, classes, transform), batch_size=16)
+    scores, losses = helpers.predict(model, loader)
+    hits = scores.argmax(1) == np.array(loader.dataset.targets)
+    found = description["train_unaugmented"]
+    assert found["images"] == found["of"] == len(parts["train"]) and found["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+    assert found["mean_class_accuracy"] == pytest.approx(hits.mean())  # the classes have the same size
+    assert experiments.train_into(run, chosen, *images, table=table, features=tmp_path / "features")
+    assert helpers.load_network(run)[1]["train_unaugmented"] == found
+
+
+def test_some_of_many_training_images_are_scored(images):
+    experiment = experiments.Experiment(settings(), *images)
+    weights = experiments.stored_weights(experiment.model)
+    found = experiments.score_unaugmented(experiment, weights, at_most=30)
+    assert (found["images"], found["of"]) == (30, 72)
+    chosen = experiment.loader("train", learning=False, at_most=30).dataset
+    assert np.bincount(chosen.targets).tolist() == [5] * 6 and chosen.paths == experiment.loader("train", learning=False, at_most=30).dataset.paths
+    assert chosen.paths != experiment.loader("train", learning=False).dataset.paths[:30]
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8), share=st.floats(0.01, 1.2), seed=st.integers(0, 99))
+def test_a_sample_has_the_shares_of_the_whole(sizes, share, seed):
+    table = pd.DataFrame({"label": np.repeat([f"c{index}" for index in range(len(sizes))], sizes)}).assign(path=lambda rows: rows.index)
+    n = round(share * len(table))
+    drawn = experiments.proportional_sample(table, n, seed=seed)
+    assert len(drawn) == (max(n, len(sizes)) if 0 < n < len(table) else len(table)) and drawn["path"].is_monotonic_increasing
+    counts = drawn["label"].value_counts()
+    for index, size in enumerate(sizes):
+        assert counts[f"c{index}"] >= 1 and abs(counts[f"c{index}"] - max(1, size * len(drawn) / len(table))) <= len(sizes)
+
+
+def test_samples_are_drawn_by_the_seed():
+    table = pd.DataFrame({"label": ["a", "b"] * 50, "path": range(100)})
+    first, same, other = (experiments.proportional_sample(table, 20, seed=seed)["path"].tolist() for seed in (0, 0, 1))
+    assert first == same != other and first != list(range(20))
+
+
+def test_a_run_of_an_older_version_is_made_anew_but_can_be_read(images, tmp_path, monkeypatch):
+    """Its training loss means something else: with TRAIN it is trained again, without it is told as what it is."""
+    parts, root, classes = images
+    table, run, chosen = pd.concat(parts.values(), ignore_index=True), helpers.Run(str(tmp_path / "run")), settings(EPOCHS=1)
+    monkeypatch.setattr(helpers, "TRAINING_VERSION", 1)
+    experiments.train_into(run, chosen, *images, table=table, features=tmp_path / "features")
+    monkeypatch.undo()
+    description = helpers.read_json(run.path("model.json"))
+    helpers.write_json(run.path("model.json"), {name: value for name, value in description.items()
+                                                if name not in ("first_trainable", "frozen", "train_unaugmented", "precision", "device")})
+    helpers.write_csv(run.path("history.csv"), pd.read_csv(run.path("history.csv")).drop(columns="train_objective"))
+    _, old, history = helpers.load_trained(run, classes=classes, split=image_data.split_stamp(table))
+    assert "optimised" in helpers.describe_training(history, old.get("train_unaugmented"), augmentation="none")[-1]
+    assert experiments.train_into(run, chosen, *images, table=table, features=tmp_path / "features") is False
+    assert "first_trainable" in helpers.load_network(run)[1]
+
+
+# ---------------------------------------------------------------------------------------- where and how it computes
+
+class Seen(Exception):
+    """Raised by a hook that has seen enough."""
+
+
+def first_batch(model, work):
+    """What arrives at a network's first call during `work`, which ends there."""
+    seen = []
+    def look(module, inputs):
+        seen.append(inputs[0])
+        raise Seen
+    handle = model.register_forward_pre_hook(look)
+    with pytest.raises(Seen):
+        work()
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("chosen, kind", [("cuda", "meta"), ("cpu", "cpu")])
+def test_everything_is_on_the_device_that_is_chosen(images, monkeypatch, chosen, kind):
+    """A device without memory stands for one that this machine lacks: whatever is left on the processor is seen."""
+    monkeypatch.setattr(helpers, "choose_device", lambda device: torch.device("meta" if device == "cuda" else device))
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: contextlib.nullcontext())  # which knows no such device
+    experiment = experiments.Experiment(settings(DEVICE=chosen), *images)
+    model, loaders = experiment.model, experiment.loaders
+    assert {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} == {experiment.device.type} == {kind}
+    trainer = helpers.Trainer(model, loaders["train"], experiment.recipe, 6, torch.float32)
+    assert {trainer.class_weights.device.type, trainer.device.type} == {kind}
+    for work in (lambda: trainer.train_epoch(loaders["train"], False), lambda: helpers.predict(model, loaders["val"]),
+                 lambda: experiments.head_inputs(model, loaders["val"])):
+        assert first_batch(model, work).device.type == kind
+
+
+def test_a_device_that_is_absent_stops_an_experiment(images, monkeypatch):
+    for name, backend in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
+        monkeypatch.setattr(backend, "is_available", lambda: False)
+        with pytest.raises(ValueError, match=f"DEVICE = '{name}' is not available here"):
+            experiments.Experiment(settings(DEVICE=name), *images)
+
+
+@pytest.mark.parametrize("precision, training", [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_training_has_its_precision_and_evaluation_float32(images, tmp_path, precision, training):
+    experiment, kinds = experiments.Experiment(settings(PRECISION=precision, EPOCHS=1), *images), set()
+    layer = next(module for module in experiment.model.modules() if isinstance(module, nn.Conv2d))
+    layer.register_forward_hook(lambda module, inputs, output: kinds.add((experiment.model.training, output.dtype)))
+    experiments.train(experiment, tmp_path)
+    assert kinds == {(True, training), (False, torch.float32)}
+    assert {weight.dtype for weight in experiment.model.parameters()} == {torch.float32}
+
+
+class Processes(torch.utils.data.Dataset):
+    """Each image is the number of the process that loads it."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return os.getpid()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_load_the_images(images, monkeypatch, workers):
+    experiment = experiments.Experiment(settings(WORKERS=workers), *images)
+    assert [loader.num_workers for loader in experiment.loaders.values()] == [workers] * 3
+    monkeypatch.setattr(experiments.image_data, "ImageDataset", lambda *arguments: Processes())
+    seen = {int(number) for batch in experiment.loader("val") for number in batch}
+    assert seen == {os.getpid()} if not workers else os.getpid() not in seen
 
 
 # ---------------------------------------------------------------------------------------- the comparison

@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from torch import nn
 
@@ -100,11 +103,22 @@ def test_duration(seconds, text):
     assert helpers.duration(seconds) == text
 
 
-def test_a_device_that_is_not_there():
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="DEVICE = 'cuda' is not available"):
-            helpers.choose_device("cuda")
+@pytest.mark.parametrize("cuda, mps", [(False, False), (True, False), (False, True), (True, True)])
+def test_devices_that_are_there_and_that_are_not(monkeypatch, cuda, mps):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    for name, there in (("cuda", cuda), ("mps", mps), ("cpu", True)):
+        if there:
+            assert helpers.choose_device(name).type == name
+        else:
+            with pytest.raises(ValueError, match=f"^DEVICE = '{name}' is not available here; DEVICE = \"auto\" takes what there is.$"):
+                helpers.choose_device(name)
+    assert helpers.choose_device("auto").type == ("cuda" if cuda else "mps" if mps else "cpu")
+
+
+def test_precisions():
     assert helpers.choose_precision("float32", torch.device("cpu")) == torch.float32
+    assert helpers.choose_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
 
 
 # ---------------------------------------------------------------------------------------- networks
@@ -121,6 +135,37 @@ def test_heads_and_stages(name, stage):
         assert model.eval()(torch.zeros(2, 3, size, size)).shape == (2, 7)
     assert len(preprocessing["mean"]) == len(preprocessing["std"]) == 3
     assert stage is None or helpers.last_stage(model) == stage
+
+
+@pytest.mark.parametrize("name, heads", [
+    ("deit_tiny_distilled_patch16_224", "head, head_dist"), ("levit_128", "head.linear, head_dist.linear"), ("crossvit_9_240", "head.0, head.1"),
+    ("volo_d1_224", "head, aux_head")])
+def test_networks_with_several_heads_are_refused(name, heads):
+    """Their last layer alone does not give the logits, so that a new head, or training it alone, would be about another function."""
+    with pytest.raises(ValueError, match=rf"ARCHITECTURE = 'timm/{name}' has several heads \({heads}\)") as error:
+        helpers.check_parameters({"ARCHITECTURE": f"timm/{name}"})
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="several heads"):
+        helpers.build_network(f"timm/{name}", 3, weights="random")
+
+
+def test_what_to_take_instead_of_several_heads():
+    with pytest.raises(ValueError, match="did you mean 'deit_tiny_patch16_224'"):
+        helpers.check_architecture("timm/deit_tiny_distilled_patch16_224")
+    helpers.check_architecture("timm/deit_tiny_patch16_224")
+    with pytest.raises(ValueError, match="has no classifier"):
+        helpers.check_architecture("timm/qwen3_vit_88m_enc")
+
+
+@pytest.mark.parametrize("name, size", [("timm/deit_tiny_patch16_224", 224), ("timm/test_convnext", 64), ("mobilenet_v3_small", 64),
+                                        ("googlenet", 64), ("efficientnet_lite0", 64)])
+def test_the_head_gives_the_logits(name, size):
+    model, _ = helpers.build_network(name, 7, weights="random")
+    given = []
+    model.get_submodule(helpers.find_head(model)).register_forward_hook(lambda module, inputs, output: given.append(output))
+    with torch.inference_mode():
+        logits = model.eval()(torch.randn(2, 3, size, size))
+    assert len(given) == 1 and torch.equal(given[0].reshape(2, 7), logits)
 
 
 def test_random_weights_follow_the_seed():
@@ -230,6 +275,36 @@ def test_loss_of_a_step_is_that_of_torch():
     assert math.isclose(loss, wanted.item(), rel_tol=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [7, 20, 60])
+def test_losses_of_an_epoch_are_those_of_all_its_images(batch_size):
+    """Plain cross-entropy as a mean over images; the objective over their weights, however the images fall into batches."""
+    targets = [0] * 40 + [1] * 14 + [2] * 6
+    dataset = helpers.TensorImages(torch.randn(60, 8, generator=torch.Generator().manual_seed(1)), targets)
+    recipe = helpers.Recipe(epochs=1, label_smoothing=0.2, class_weights=True, optimizer="sgd", learning_rate=1e-8, weight_decay=0.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 3))
+    with torch.no_grad():
+        model[0].weight *= 8  # far from knowing nothing: the losses of the classes differ
+        logits, wanted = model(dataset.tensors[0]), dataset.tensors[1]
+    loader = helpers.make_loader(dataset, batch_size=batch_size, shuffle=True)
+    _, history = helpers.fit(model, loader, helpers.make_loader(dataset, batch_size=60), recipe, classes=CLASSES)
+    row, weights = history.iloc[0], torch.tensor([60 / (3 * 40), 60 / (3 * 14), 60 / (3 * 6)])
+    assert row["train_loss"] == pytest.approx(nn.functional.cross_entropy(logits, wanted).item(), rel=1e-4)
+    assert row["train_loss"] == pytest.approx(row["val_loss"], rel=1e-4)  # the same images, the same weights: the same kind of number
+    assert row["train_objective"] == pytest.approx(
+        nn.functional.cross_entropy(logits, wanted, weight=weights, label_smoothing=0.2).item(), rel=1e-4)
+    assert abs(row["train_objective"] - row["train_loss"]) > 0.1
+
+
+def test_smoothed_labels_do_not_hold_the_training_loss_up():
+    """With smoothing s and K classes the objective cannot fall below a bound; the plain cross-entropy can."""
+    smoothing, off = 0.3, 0.3 / 3
+    bound = -(1 - 2 * off) * math.log(1 - 2 * off) - 2 * off * math.log(off)
+    _, history = train(helpers.Recipe(epochs=12, learning_rate=0.02, backbone_factor=1.0, label_smoothing=smoothing), torch.nn.Sequential(nn.Linear(8, 3)))
+    assert history["train_objective"].min() >= bound - 1e-6 and history["train_loss"].min() < bound - 0.1
+
+
 def test_micro_batches_give_the_same_gradient():
     images, targets = features(12).tensors
     gradients = []
@@ -297,6 +372,28 @@ def test_schedules():
     assert np.allclose(cosine, 0.5 + 0.5 * np.cos(np.pi * np.arange(20) / 20))
     cycle = rates(helpers.Recipe(schedule="one_cycle", warmup=0.3, learning_rate=1.0))
     assert 4 <= cycle.argmax() <= 6 and cycle[0] < 0.05 and cycle[-1] < 0.05 and cycle.max() > 0.98
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(schedule=st.sampled_from(helpers.SCHEDULES), steps=st.integers(1, 120), warmup=st.floats(0, 0.9))
+@example("one_cycle", 1, 0.0)
+@example("one_cycle", 1, 0.9)
+@example("one_cycle", 2, 0.9)
+@example("one_cycle", 4, 0.9)
+@example("one_cycle", 10, 0.1)
+@example("one_cycle", 20, 0.0)
+@example("one_cycle", 20, 0.05)
+@example("one_cycle", 20, 0.9)
+def test_schedules_of_any_length(schedule, steps, warmup):
+    """No number of steps and no warm-up ends in an error; the full rate is reached, never passed, after the warm-up."""
+    seen = rates(helpers.Recipe(schedule=schedule, warmup=warmup, learning_rate=0.5), steps)
+    warm, peak = min(round(warmup * steps), steps - 1), int(seen.argmax())
+    assert len(seen) == steps and (seen > 0).all() and seen.max() == pytest.approx(0.5)
+    assert warm - 1 <= peak <= warm and (np.diff(seen[:peak + 1]) > 0).all()
+    after = np.diff(seen[peak:])
+    assert (np.abs(after) < 1e-9).all() if schedule == "constant" else (after <= 1e-9).all() and seen[-1] <= seen[peak]
+    if schedule == "one_cycle" and steps - peak > 8:
+        assert seen[-1] < 0.05 * seen[peak]
 
 
 def test_rates_and_decay_by_group():
@@ -464,13 +561,13 @@ def test_scores_are_softmax_in_the_order_of_the_loader():
         wanted = model.eval()(dataset.tensors[0]).softmax(1).double()
     assert np.allclose(scores, wanted, atol=1e-6) and np.allclose(scores.sum(1), 1)
     assert np.allclose(losses, -np.log(scores[np.arange(20), dataset.targets]), atol=1e-6)
-    assert small_network().train().training is not False
 
 
-def test_prediction_keeps_the_mode_of_the_network():
-    model = small_network().train()
+@pytest.mark.parametrize("training", [True, False])
+def test_prediction_keeps_the_mode_of_the_network(training):
+    model = small_network().train(training)
     helpers.predict(model, helpers.make_loader(features(6), batch_size=6))
-    assert model.training
+    assert model.training is training and model[2].training is training
 
 
 def test_ranking_and_confusion():
@@ -485,9 +582,75 @@ def test_ranking_and_confusion():
 
 def test_plots_draw_what_they_are_given():
     _, history = train(helpers.Recipe(epochs=3))
-    line = helpers.plot_history(history).lines[1]
-    assert line.get_ydata().tolist() == history["val_loss"].tolist()
+    ax = helpers.plot_history(history)
+    assert [line.get_ydata().tolist() for line in ax.lines[:2]] == [history["train_loss"].tolist(), history["val_loss"].tolist()]
+    assert len(ax.lines) == 3  # the third is the chosen epoch
     predictions = predictions_of(["a", "a", "b"], [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], ["a", "b"])
     texts = [text.get_text() for text in helpers.plot_confusion(predictions, ["a", "b"]).texts]
     assert texts == ["1", "1", "1", "0"]
     assert helpers.class_colors(["b", "a"]) == helpers.class_colors(["a", "b"])
+
+
+# ---------------------------------------------------------------------------------------- what is told of a training
+
+def history_of(train, val, chosen=1, epochs=3, **columns):
+    """A history whose chosen epoch has the given losses."""
+    rows = [{"epoch": epoch, "train_loss": train + epoch - chosen, "val_loss": val + abs(epoch - chosen), "train_objective": 1.0,
+             "val_mean_class_accuracy": 0.8 - 0.1 * abs(epoch - chosen), "train_mean_class_accuracy": 0.7} for epoch in range(1, epochs + 1)]
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def unaugmented_of(loss, images=30, of=30):
+    return {"images": images, "of": of, "loss": loss, "mean_class_accuracy": 0.9}
+
+
+def test_the_point_of_the_training_images_not_augmented_is_drawn_at_the_chosen_epoch():
+    history = history_of(0.8, 0.5, chosen=2)
+    ax = helpers.plot_history(history, unaugmented=unaugmented_of(0.4, images=1000, of=3000))
+    line = ax.lines[-1]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([2], [0.4])
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert any("not augmented" in text and "1,000" in text for text in texts) and "chosen: epoch 2" in texts
+
+
+@pytest.mark.parametrize("train, val, alike, augmentation, words", [
+    (0.8, 0.5, 0.4, "light", ["which lies 0.300 below train", "lies 0.100 above train: that it lies below in the curve", "augmented and while"]),
+    (0.8, 0.5, 0.4, "none", ["which lies 0.300 below train", "seen there, while it was still learning"]),
+    (0.8, 0.5, 0.6, "light", ["which lies 0.300 below train", "Scored alike, validation lies 0.100 below train: its images are no harder"]),
+    (0.5, 0.8, 0.4, "light", ["which lies 0.300 above train", "Scored alike, validation lies 0.400 above train: so much better"]),
+    (0.5, 0.8, 0.9, "light", ["which lies 0.300 above train", "Scored alike, validation lies 0.100 below train"]),
+    (0.5, 0.5001, 0.5, "light", ["which lies level with train", "Scored alike, validation lies level with train"]),
+])
+def test_what_is_told_of_the_losses_follows_the_numbers(train, val, alike, augmentation, words):
+    text = " ".join(helpers.describe_training(history_of(train, val, chosen=2), unaugmented_of(alike), augmentation=augmentation))
+    assert text.startswith("Epoch 2 of 3 is chosen: mean class accuracy 0.800 on validation, 0.700 on the training images")
+    assert all(word in text for word in words), text
+    assert ("comes from" in text) == (val < train and alike < val) and ("augmented and while" in text) <= (augmentation != "none")
+
+
+def test_how_many_training_images_were_scored_is_told():
+    history = history_of(0.8, 0.5)
+    assert "on the 30 training images as they are" in helpers.describe_training(history, unaugmented_of(0.4), augmentation="none")[2]
+    some = helpers.describe_training(history, unaugmented_of(0.4, images=1000, of=12034), augmentation="none")[2]
+    assert "on 1,000 of the 12,034 training images" in some
+    assert len(helpers.describe_training(history, None, augmentation="none")) == 2
+
+
+def test_an_old_history_is_not_set_beside_validation():
+    """Its training loss is the objective, with smoothing and weights: no difference is told, and the plot says what it is."""
+    old = history_of(0.8, 0.5).drop(columns="train_objective")
+    for history in (old, history_of(0.8, 0.5, train_objective=[math.nan, 1.0, 1.0])):  # the second: an old checkpoint, gone on from
+        lines = helpers.describe_training(history, None, augmentation="light")
+        assert "cannot be set beside" in lines[-1] and not any("below" in line or "above" in line for line in lines)
+        assert "as optimised" in helpers.plot_history(history).get_legend().get_texts()[0].get_text()
+    assert "optimised" not in helpers.plot_history(history_of(0.8, 0.5)).get_legend().get_texts()[0].get_text()
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(losses=st.tuples(*[st.floats(0, 20)] * 3), augmentation=st.sampled_from(helpers.AUGMENTATIONS), some=st.booleans())
+def test_no_sentence_on_losses_contradicts_its_numbers(losses, augmentation, some):
+    train, val, alike = losses
+    lines = helpers.describe_training(history_of(train, val), unaugmented_of(alike, of=50 if some else 30), augmentation=augmentation)
+    for line, other in ((lines[1], train), (lines[3], alike)):
+        assert ("above train" in line) == (round(val, 3) > round(other, 3)) and ("below train" in line) == (round(val, 3) < round(other, 3))
+    assert not any("nan" in line or "  " in line or "lies 0.000" in line for line in lines) and all(line.endswith(".") for line in lines)

@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import helpers
@@ -76,7 +77,10 @@ def test_results_agree_with_the_files(finished):
     assert found["test"]["mean_average_precision"] == pytest.approx(metrics.loc["mean", "average_precision"])
     assert found["reproduced"]["checked"] == found["split"]["test"] and found["reproduced"]["max_difference"] <= 1e-4
     history = pd.read_csv(finished / "history.csv")
-    assert found["epochs"] == len(history) == 2
+    assert found["epochs"] == len(history) == 2 and history[["train_loss", "val_loss", "train_objective"]].notna().all(axis=None)
+    scored = model_of(finished)["train_unaugmented"]
+    assert scored["images"] == scored["of"] == found["split"]["train"]
+    assert f"not augmented: cross-entropy {scored['loss']:.3f}, mean class accuracy" in (finished / "report.html").read_text()
     assert found["val"]["mean_class_accuracy"] == pytest.approx(history["val_mean_class_accuracy"].max())
 
 
@@ -113,15 +117,17 @@ EFFECTS = [
     ({"EPOCHS": 1, "SEARCH_TRIALS": 0}, lambda new, old, folder: new["epochs"] == 1 and not (folder / "trials.csv").exists()),
     ({"STRATEGY": "head", "SEED": 5, "AUGMENTATION": "none", "WORKERS": 1, "SEARCH_TRIALS": 0},
      lambda new, old, folder: new["trainable"] < new["parameters"] and new["split"] == old["split"]
-     and not split_of(folder).equals(split_of(old["folder"]))),
+     and not split_of(folder).equals(split_of(old["folder"])) and "worker processes: 1" in (folder / "report.html").read_text()
+     and "worker processes: 0" in (old["folder"] / "report.html").read_text()),
     ({"SPLIT": "[50, 30, 30]", "IMAGE_SIZE": 48, "RANKED_CLASSES": "['sea']", "BATCH_SIZE": 10},
      lambda new, old, folder: new["split"] == {"train": 50, "val": 30, "test": 30} and new["macs"] > old["macs"]
      and {path.name for path in (folder / "figures").glob("ranked*")} == {"ranked_sea_highest.png", "ranked_sea_lowest.png"}),
-    ({"ARCHITECTURE": "efficientnet_lite0", "WEIGHTS": "imagenet", "EPOCHS": 3, "PATIENCE": 1, "PRECISION": "float32",
+    ({"ARCHITECTURE": "efficientnet_lite0", "WEIGHTS": "imagenet", "EPOCHS": 3, "PRECISION": "float32",
       "AUGMENTATION": "strong", "DEVICE": "cpu", "BACKBONE_FACTOR": 0.5, "HEAD": "mlp:64:0.1", "HEAD_EPOCHS": 8, "SEARCH_TRIALS": 0, "LEARNING_RATE": 0.001},
      lambda new, old, folder: new["architecture"] == "efficientnet_lite0" and new["weights"] == "imagenet"
      and new["test"]["mean_class_accuracy"] > old["test"]["mean_class_accuracy"] and model_of(folder)["head"] == "mlp:64:0.1"
-     and model_of(folder)["recipe"]["backbone_factor"] == 0.5 and len(list((folder / "features").iterdir())) == 2),
+     and model_of(folder)["recipe"]["backbone_factor"] == 0.5 and len(list((folder / "features").iterdir())) == 2
+     and (model_of(folder)["precision"], model_of(folder)["device"]) == ("float32", "cpu")),
     ({"ARCHITECTURE": "convnet5", "ARCHITECTURE_OPTIONS": "{'filters': 4, 'in_channels': 1}", "SEARCH_TRIALS": 5, "SEARCH_SAMPLER": "grid",
       "SEARCH_SPACE": "{'dense': [8, 16, 24], 'batch_size': [8, 16, 'choice']}", "SEARCH_EPOCHS": 2, "SEARCH_IMAGES": 18, "FINAL_SEEDS": 2,
       "STUDY_STORAGE": "<folder>/shared.log"},
@@ -135,13 +141,14 @@ EFFECTS = [
      lambda new, old, folder: [row["name"] for row in new["comparison"]] == ["timm/test_resnet, from scratch", "convnet_gap, from scratch"]
      and [row["epochs"] for row in new["comparison"]] == [1, 2] and list((folder / "tensorboard").iterdir()) != []
      and "8 test images drawn at random" in (folder / "report.html").read_text() and (folder / "figures" / "comparison.png").exists()),
-    ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02,
+    ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02, "EPOCHS": 25, "PATIENCE": 1, "PRECISION": "bfloat16",
       "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "BATCH_NORM": "frozen", "SEARCH_TRIALS": 0},
-     lambda new, old, folder: pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02, 0.02]
+     lambda new, old, folder: pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02] * new["epochs"]
+     and new["epochs"] == new["best_epoch"] + 1 < 25 and model_of(folder)["precision"] == "bfloat16"
      and model_of(folder)["recipe"] == {
-         "epochs": 2, "optimizer": "sgd", "learning_rate": 0.02, "backbone_factor": 1.0, "weight_decay": 0.1,
+         "epochs": 25, "optimizer": "sgd", "learning_rate": 0.02, "backbone_factor": 1.0, "weight_decay": 0.1,
          "schedule": "constant", "warmup": 0, "label_smoothing": 0.2, "class_weights": True,
-         "batch_norm": "frozen", "patience": 0, "seed": 0}),
+         "batch_norm": "frozen", "patience": 1, "seed": 0}),
 ]
 
 
@@ -274,8 +281,6 @@ def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path):
 
 
 def test_all_scenarios_have_as_many_images_as_the_smallest_set(flawed, tmp_path):
-    import torch
-
     import feature_maps
     run = helpers.Run(str(tmp_path / "run"))
     own = feature_maps.other_images(str(flawed), 50)
@@ -326,6 +331,12 @@ def test_demo_images(monkeypatch, tmp_path):
 def test_wrong_parameters_stop_before_anything_runs(tmp_path, capsys, words, message):
     assert runner.main(["demo", "-p", "RUN", str(tmp_path / "run"), *words]) == 2
     assert re.search(message, capsys.readouterr().err) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("device", [name for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if not there])
+def test_a_device_that_is_absent_is_refused(tmp_path, capsys, device):
+    assert runner.main(["demo", "-p", "RUN", str(tmp_path / "run"), "-p", "DEVICE", device]) == 2
+    assert f"DEVICE = '{device}' is not available here" in capsys.readouterr().err and not list((tmp_path / "run").glob("*.ipynb"))
 
 
 def test_unknown_profile(capsys):
