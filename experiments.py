@@ -379,10 +379,10 @@ def _below(best: Mapping, row: Mapping, what: str) -> str:
 
 
 def readable(value: object) -> str:
-    """A value of an option as a reader writes it: 0.00031 with two digits, lists without spaces."""
+    """A value of an option as a reader writes it: 0.00031 with two digits, lists without spaces behind their commas."""
     if isinstance(value, float):
         return f"{value:.2g}"
-    return str(value).replace(" ", "")
+    return str(value).replace(", ", ",")
 
 
 def plot_comparison(histories: Mapping[str, pd.DataFrame], *, ax: plt.Axes | None = None) -> plt.Axes:

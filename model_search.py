@@ -667,8 +667,8 @@ class Difference:
         """By the paired t test (Student 1908): scores in the same order of seeds; a seed that lacks one (NaN) is left out.
 
         Paired, since the settings share their seeds, which move them alike (four settings, 14 seeds: correlations from 0.26
-        to 0.89); Welch's test would tell equal settings apart too seldom and find less. The limits are NaN, and nothing can
-        be told, with fewer than two seeds or where all differences are the same.
+        to 0.89); Welch's test would tell equal settings apart too seldom and find less. The limits stay within -1 and 1, as
+        shares do; they are NaN, and nothing can be told, with fewer than two seeds or where all differences are the same.
         """
         pairs = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
         both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
@@ -677,7 +677,7 @@ class Difference:
             return cls(0, math.nan, math.nan, math.nan)
         low = high = math.nan
         if len(one) > 1 and np.ptp(one - other) > 1e-9:
-            low, high = scipy.stats.ttest_rel(one, other).confidence_interval(0.95)
+            low, high = np.clip(scipy.stats.ttest_rel(one, other).confidence_interval(0.95), -1, 1)
         return cls(len(one), *(round(float(value), 3) + 0.0 for value in ((one - other).mean(), low, high)))
 
     @property
@@ -892,7 +892,7 @@ def plot_trials(trials: pd.DataFrame, *, base: float | None = None, ax: plt.Axes
             ax.plot(part["number"], part["score"], marker, color=color, markersize=7, label=label, alpha=0.85)
     best = trials["score"].where(trials["state"] == "COMPLETE").cummax().ffill()
     if base is not None and math.isfinite(base):
-        ax.axhline(base, color="#d55e00", linestyle="--", linewidth=1.2, label="settings as they stand")
+        ax.axhline(base, color="#cc79a7", linestyle="--", linewidth=1.2, label="settings as they stand")
     ax.step(trials["number"], best, where="post", color="black", linewidth=1.2, label="best so far")
     ax.set(xlabel="trial", ylabel="mean class accuracy on validation")
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -956,11 +956,11 @@ def plot_importances(table: pd.DataFrame) -> plt.Figure:
         ax.axvline(0, color="black", linewidth=0.8)
         for place, (value, measure) in enumerate(table[[column, "measure"]].to_numpy()):
             text = f"{value:.2f}  {measure if column == 'correlation' else ''}" if math.isfinite(value) else "unknown"
-            ax.annotate(text, (max(0, value) if math.isfinite(value) else 0, place), (4, 0), textcoords="offset points",
-                        va="center", fontsize=9)
+            end = 1 if column == "correlation" else value if math.isfinite(value) else 0
+            ax.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
     low = table["chance"].fillna(0).where(table["measure"] == "Spearman ρ", 0)  # η has no sign
-    axes[1].barh(table["option"], table["chance"].fillna(0) + low, left=-low, height=0.3, color="#888888", alpha=0.6,
-                 zorder=3, label="what 95 of 100 permutations of the scores stay below")
+    axes[1].barh(table["option"], table["chance"].fillna(0) + low, left=-low, height=0.96, color="#dddddd", zorder=0,
+                 label="what 95 of 100 permutations of the scores stay below")
     fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower right", frameon=False, fontsize=9)
     largest = table["importance"].max() if table["importance"].notna().any() else 1
     axes[0].set(xlabel="importance (share of the variance, fANOVA)", xlim=(0, 1.2 * largest))

@@ -197,6 +197,11 @@ def test_rows_of_the_same_name_are_told_apart():
         "resnet18, full, pretrained (epochs 2)", "resnet18, full, pretrained (epochs 3)", "resnet18, head, pretrained"]
 
 
+def test_values_as_a_reader_writes_them():
+    assert [experiments.readable(value) for value in (0.000312, 7, True, [4, 4], "[4, 4]", "as they stand")] == [
+        "0.00031", "7", "True", "[4,4]", "[4,4]", "as they stand"]
+
+
 HISTORY = pd.DataFrame({"epoch": [1, 2, 3], "seconds": [10.0, 15.0, 275.0], "val_mean_class_accuracy": [0.3, 0.25, 0.6]})
 
 
