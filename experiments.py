@@ -472,9 +472,9 @@ def compare(run: helpers.Run, settings: Mapping[str, object], parts: Mapping[str
             classes: Sequence[str], *, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Train the rows of COMPARE on the same split, then score each once on test: (table, {name: history}).
 
-    Columns: name, trainable, epochs, seconds, val, test (mean class accuracy), test_low, test_high (95 % intervals),
-    test_accuracy (overall). Each row is in comparison/<number>/ of the run folder, and used again where nothing has
-    changed; a row with the settings of the run itself is the run.
+    Columns: name, from_scratch (whether training starts from random weights), trainable, epochs, seconds, val, test (mean
+    class accuracy), test_low, test_high (95 % intervals), test_accuracy (overall). Each row is in comparison/<number>/ of
+    the run folder, and used again where nothing has changed; a row with the settings of the run itself is the run.
     """
     rows = []
     for number, change in enumerate(settings["COMPARE"], 1):
@@ -499,8 +499,8 @@ def compare(run: helpers.Run, settings: Mapping[str, object], parts: Mapping[str
             scores[split] = helpers.class_metrics(predictions, classes, seed=own["SEED"]).set_index("class").loc["mean"]
             overall = float((predictions["label"] == predictions["predicted"]).mean())
         histories[name] = history
-        found.append({"name": name, "trainable": description["costs"]["trainable"], "epochs": len(history),
-                      "seconds": description["seconds"], "val": scores["val"]["accuracy"],
+        found.append({"name": name, "from_scratch": is_random(own), "trainable": description["costs"]["trainable"],
+                      "epochs": len(history), "seconds": description["seconds"], "val": scores["val"]["accuracy"],
                       "test": scores["test"]["accuracy"], "test_low": scores["test"]["accuracy_low"],
                       "test_high": scores["test"]["accuracy_high"], "test_accuracy": overall})
     return pd.DataFrame(found), histories
@@ -528,31 +528,43 @@ def readable_comparison(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def told_comparison(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Sentences on the comparison, from its numbers: the best on validation, the quickest, and those from scratch."""
-    ranked = table.sort_values("val", ascending=False)
-    best, quick = ranked.iloc[0], table.loc[table["seconds"].idxmin()]
-    lines = [f"Best on validation: **{best['name']}** ({best['val']:.3f}; test {best['test']:.3f}, 95 % interval "
-             f"{best['test_low']:.3f} to {best['test_high']:.3f})."]
-    if quick["name"] != best["name"]:
+    """Sentences on the comparison, from its numbers: the best on validation, the quickest, and those from scratch.
+
+    A network without a score is passed over; differences that are shown as 0.000 are called none.
+    """
+    ranked = table[table["val"].notna()].sort_values("val", ascending=False, kind="stable")
+    if ranked.empty:
+        return []
+    best, quick = ranked.iloc[0], ranked.loc[ranked["seconds"].idxmin()]
+    interval = f", 95 % interval {best['test_low']:.3f} to {best['test_high']:.3f}" if pd.notna(best["test_low"]) else ""
+    level = ranked.index[(best["val"] - ranked["val"]) < 0.0005].drop(best.name)
+    equals = f" Level with it: {', '.join(ranked.loc[level, 'name'])}." if len(level) else ""
+    lines = [f"Best on validation: **{best['name']}** ({best['val']:.3f}; test {best['test']:.3f}{interval}).{equals}"]
+    if quick["seconds"] < best["seconds"]:
         lines.append(f"Quickest: **{quick['name']}**, in {helpers.duration(quick['seconds'])}: "
                      f"{quick['seconds'] / best['seconds']:.0%} of the best one's time, and "
-                     f"{best['val'] - quick['val']:.3f} below it on validation.")
-    for row in ranked[ranked["name"].str.endswith("from scratch")].to_dict("records"):
-        if row["name"] != best["name"]:
-            history = histories[row["name"]]
-            by_then = history.loc[history["seconds"].cumsum() <= quick["seconds"], "val_mean_class_accuracy"].max()
-            lines.append(f"**{row['name']}** stays {best['val'] - row['val']:.3f} below the best on validation, with "
-                         f"{row['trainable']:,} weights that learn, in {helpers.duration(row['seconds'])}."
-                         + (f" When the quickest was done, with {quick['val']:.3f}, it had reached {by_then:.3f}."
-                            if by_then == by_then and quick["name"] != row["name"] else ""))
+                     f"{_below(best, quick, 'it')} on validation.")
+    for row in ranked[ranked["from_scratch"]].drop(best.name, errors="ignore").to_dict("records"):
+        history = histories[row["name"]]
+        by_then = history.loc[history["seconds"].cumsum() <= quick["seconds"], "val_mean_class_accuracy"].max()
+        lines.append(f"**{row['name']}** stays {_below(best, row, 'the best')} on validation, with "
+                     f"{row['trainable']:,} weights that learn, in {helpers.duration(row['seconds'])}."
+                     + (f" When the quickest was done, with {quick['val']:.3f}, it had reached {by_then:.3f}."
+                        if by_then == by_then and quick["name"] != row["name"] else ""))
     return lines
 
 
+def _below(best: Mapping, row: Mapping, what: str) -> str:
+    """How far a row of the comparison is below the best on validation, in words."""
+    gap = best["val"] - row["val"]
+    return f"{gap:.3f} below {what}" if gap >= 0.0005 else f"level with {what}"
+
+
 def readable(value: object) -> str:
-    """A value of an option as a reader writes it: 0.00031 with two digits, lists without spaces."""
+    """A value of an option as a reader writes it: 0.00031 with two digits, lists without spaces behind their commas."""
     if isinstance(value, float):
         return f"{value:.2g}"
-    return str(value).replace(" ", "")
+    return str(value).replace(", ", ",")
 
 
 def plot_comparison(histories: Mapping[str, pd.DataFrame], *, ax: plt.Axes | None = None) -> plt.Axes:

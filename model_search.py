@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import pandas as pd
-import torch
+import scipy.stats
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -199,8 +199,20 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
 
 def _contains(distribution: BaseDistribution, value: object) -> bool:
     if isinstance(distribution, CategoricalDistribution):
-        return any(value == choice and type(value) is type(choice) for choice in distribution.choices)
-    return type(value) in (int, float) and distribution.low <= value <= distribution.high
+        return any(_same_value(value, choice) for choice in distribution.choices)
+    whole = isinstance(distribution, IntDistribution)
+    return _is_number(value) and distribution.low <= value <= distribution.high and not (whole and value % 1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _same_value(one: object, other: object) -> bool:
+    """Equality of two values of an option: 0 is 0.0 but not False, and a number is one to nine digits."""
+    if _is_number(one) and _is_number(other):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return type(one) is type(other) and one == other
 
 
 def check_storage(storage: str) -> None:
@@ -304,8 +316,8 @@ def abandoned(trial: FrozenTrial) -> bool:
 def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.Trial], float], *, poll: float = 1.0) -> None:
     """Work on the trials 0, …, n_trials - 1 of a study until all have ended; any number of processes can do so at once.
 
-    `objective` returns the score, raises optuna.TrialPruned, or ValueError for a trial that fails. A trial whose process
-    is gone is started again, with the same options, by whoever sees it first.
+    `objective` returns the score, raises optuna.TrialPruned, or another Exception for a trial that fails, which ends that
+    trial only. A trial whose process is gone is started again, with the same options, by whoever sees it first.
     """
     storage, waits = study._storage, TrialState.WAITING
     while True:
@@ -335,28 +347,48 @@ def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.T
 
 
 def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> tuple[TrialState, float | None]:
-    """Run one trial: how it ended, and its score."""
+    """Run one trial: how it ended, and its score.
+
+    Whatever a training raises is the reason of a trial that failed, since one impossible setting must not end a search of
+    hours; an interrupt, and trouble of the study itself (OptunaError), stop it.
+    """
     try:
         with warnings.catch_warnings():  # a trial that is started again reports the same scores for the same epochs
             warnings.filterwarnings("ignore", message="The reported value is ignored")
-            return TrialState.COMPLETE, float(objective(trial))
+            value = float(objective(trial))
+            if not math.isfinite(value):
+                raise ValueError(f"The score is {value}.")
+            return TrialState.COMPLETE, value
     except optuna.TrialPruned:
         return TrialState.PRUNED, None
-    except (ValueError, torch.OutOfMemoryError) as error:
-        trial.set_user_attr("reason", str(error))
+    except optuna.exceptions.OptunaError:
+        raise
+    except Exception as error:
+        trial.set_user_attr("reason", reason_of(error))
         return TrialState.FAIL, None
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error, led by its kind where that is not ValueError, the kind of a setting that is not legal."""
+    line = next(iter(str(error).splitlines()), "")
+    kind = type(error).__name__
+    return line if line and isinstance(error, ValueError) else f"{kind}: {line}" if line else kind
 
 
 # ---------------------------------------------------------------------------------------- the search
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """A finished search: its study, the space, and the settings that it started from."""
+    """A finished search: its study, the space, and the settings that it started from.
+
+    `apart` is the training of the settings as they stand where no trial of the study has them.
+    """
 
     study: optuna.Study
     space: dict[str, BaseDistribution]
     settings: dict[str, object]
     n_trials: int
+    apart: FrozenTrial | None = None
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -366,17 +398,53 @@ class Search:
     @property
     def ranked(self) -> list[FrozenTrial]:
         """The complete trials, best first, each setting once. ValueError when there is none."""
-        done = [trial for trial in self.study.get_trials(deepcopy=False)
-                if trial.state == TrialState.COMPLETE and trial.number < self.n_trials]
+        done = self._ended(TrialState.COMPLETE)
         if not done:
             reasons = [trial.user_attrs["reason"] for trial in self.study.trials if "reason" in trial.user_attrs]
             raise ValueError("No trial of the search came to an end" + (f": {reasons[0]}" if reasons else "."))
-        best = sorted(done, key=lambda trial: (-trial.value, trial.number))
-        return list({json.dumps(trial.params, sort_keys=True): trial for trial in reversed(best)}.values())[::-1]
+        best: dict[str, FrozenTrial] = {}
+        for trial in done:
+            best.setdefault(json.dumps(trial.params, sort_keys=True), trial)
+        return list(best.values())
+
+    @property
+    def base(self) -> FrozenTrial | None:
+        """How the settings as they stand did: the trial that has them and was not pruned, else `apart`."""
+        own = changed(self.settings, {})
+        ended = self._ended(TrialState.COMPLETE) + self._ended(TrialState.FAIL)
+        return next((trial for trial in ended if same_settings(self.settings_of(trial), own)), self.apart)
+
+    def _ended(self, state: TrialState) -> list[FrozenTrial]:
+        """The trials of the search that ended in a state, by score."""
+        trials = [trial for trial in self.study.get_trials(deepcopy=False)
+                  if trial.number < self.n_trials and trial.state == state]
+        return sorted(trials, key=lambda trial: (-(trial.value or 0), trial.number))
+
+    @property
+    def candidates(self) -> dict[str, FrozenTrial]:
+        """{"best", "runner-up", "as they stand": trial}; the last where it is neither of the others."""
+        named = dict(zip(("best", "runner-up"), self.ranked, strict=False))
+        return named if self.base is None or self.base_name else named | {"as they stand": self.base}
+
+    @property
+    def base_name(self) -> str:
+        """"best" or "runner-up" where the settings as they stand are one of these, else ""."""
+        own = changed(self.settings, {})
+        return next((name for name, trial in zip(("best", "runner-up"), self.ranked, strict=False)
+                     if same_settings(self.settings_of(trial), own)), "")
 
     def settings_of(self, trial: FrozenTrial) -> dict[str, object]:
         """The settings with the options of a trial, for the full training."""
         return changed(self.settings, trial.params)
+
+
+def same_settings(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two settings are those of the same training; an option that is not given has its default."""
+    def flat(settings):
+        plain = {name: settings[name] for name in COMPARABLE if name != "ARCHITECTURE_OPTIONS"}
+        return plain | helpers.legal_options(settings["ARCHITECTURE"]) | settings["ARCHITECTURE_OPTIONS"]
+    one, other = flat(one), flat(other)
+    return one.keys() == other.keys() and all(_same_value(one[name], other[name]) for name in one)
 
 
 def changed(settings: Mapping[str, object], params: Mapping[str, object]) -> dict[str, object]:
@@ -401,18 +469,33 @@ def suggest(trial: optuna.Trial, space: Mapping[str, BaseDistribution], architec
 
 
 def subset(part: pd.DataFrame, n_images: int, *, seed: int) -> pd.DataFrame:
-    """n_images of a part with equal class shares, in its order (0, or as many as there are: all)."""
+    """n_images of a part, drawn with its class shares, in its order (0, or as many as there are: all).
+
+    Each class keeps at least one image: with fewer n_images than classes there is one of each.
+    """
     if not 0 < n_images < len(part):
         return part
-    from sklearn.model_selection import train_test_split
-    n_images = max(n_images, part["label"].nunique())
-    chosen, _ = train_test_split(part.index, train_size=n_images, stratify=part["label"], random_state=seed) \
-        if len(part) - n_images >= part["label"].nunique() else (part.index[:n_images], None)
-    return part.loc[sorted(chosen)].reset_index(drop=True)
+    rng = np.random.default_rng(seed)
+    sizes = part["label"].value_counts().sort_index()
+    chosen = [rng.choice(part.index[part["label"] == label], count, replace=False)
+              for label, count in class_shares(sizes, n_images).items()]
+    return part.loc[np.sort(np.concatenate(chosen))].reset_index(drop=True)
+
+
+def class_shares(sizes: pd.Series, n_images: int) -> pd.Series:
+    """How many of n_images each class gets, by its size: largest remainders, at least one and at most all of a class."""
+    exact = sizes * (n_images / sizes.sum())
+    counts = exact.astype(int).clip(lower=1)
+    while counts.sum() != max(n_images, len(sizes)):
+        step = 1 if counts.sum() < n_images else -1
+        free = counts < sizes if step > 0 else counts > 1
+        counts[((exact - counts) * step)[free].idxmax()] += step
+    return counts
 
 
 def base_values(settings: Mapping[str, object], space: Mapping[str, BaseDistribution]) -> dict[str, object]:
-    """The values that the settings themselves have for the options of a space: those of the first trial."""
+    """The values that the settings themselves have for the options of a space: those of trial 0, where the space holds
+    them."""
     values = {}
     for name in space:
         if name.upper() in SEARCHABLE:
@@ -435,7 +518,8 @@ def search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], ro
     """Try SEARCH_TRIALS settings of SEARCH_SPACE, scored by the best mean class accuracy on validation.
 
     A trial trains for SEARCH_EPOCHS on SEARCH_IMAGES images (0: as in the full training) and is pruned when it is below
-    the median. Trial 0 has the settings as they are, where the space holds them. The study is study.log in `folder`, or
+    the median. Trial 0 has the settings as they stand where the space holds them; where no trial has them (a value outside
+    of the space, a grid) they are trained once more, apart from the study. The study is study.log in `folder`, or
     STUDY_STORAGE; trials that it holds of the same settings, space and split count, so that more can be added.
     """
     space = search_space(settings)
@@ -443,11 +527,13 @@ def search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], ro
     n_trials = min(settings["SEARCH_TRIALS"], len(grid) or settings["SEARCH_TRIALS"])
     if 0 < len(grid) < settings["SEARCH_TRIALS"]:
         print(f"the grid has {len(grid)} combinations: {len(grid)} trials instead of {settings['SEARCH_TRIALS']}")
-    for architecture in values_of(space["architecture"]) if "architecture" in space else ():
-        tried = changed(settings, {"architecture": architecture})
-        if not is_random(tried):  # weights that cannot be had stop here, not in the middle
-            helpers.build_network(architecture, len(classes))
-    parts = {"train": subset(parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"]), "val": parts["val"]}
+    for architecture in (settings["ARCHITECTURE"], *values_of(space["architecture"])) if "architecture" in space else ():
+        if not is_random(changed(settings, {"architecture": architecture})):
+            helpers.build_network(architecture, len(classes))  # weights that cannot be had stop here, not in the middle
+    parts = search_parts(settings, parts)
+    if 0 < settings["SEARCH_IMAGES"] < len(parts["train"]):  # fewer than there are classes
+        n_classes = len(parts["train"])
+        print(f"a trial takes {n_classes} training images, one of each class, instead of {settings['SEARCH_IMAGES']}")
     fixed = {name: settings[name] for name in COMPARABLE if name.lower() not in space}  # all that bears on a score
     images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
     stamp = "search " + helpers.fingerprint(fixed, settings["SEARCH_SPACE"], settings["SEARCH_SAMPLER"],
@@ -461,7 +547,29 @@ def search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], ro
         return score(changed(settings, drawn), parts, root, classes, folder, trial, name)
 
     run_trials(study, n_trials, objective)
-    return Search(study, space, dict(settings), n_trials)
+    found = Search(study, space, dict(settings), n_trials)
+    return found if found.base else dataclasses.replace(found, apart=as_they_stand(settings, parts, root, classes, folder))
+
+
+def search_parts(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The images of a trial: SEARCH_IMAGES training images, all validation images."""
+    return {"train": subset(parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"]), "val": parts["val"]}
+
+
+def as_they_stand(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str],
+                  folder: Path) -> FrozenTrial:
+    """The settings as they stand, trained with the budget of a trial: the only trial of a study of its own, never pruned.
+
+    It is not one of the trials, since its values can lie where the distributions of their study have no place for them.
+    """
+    own = changed(settings, {})
+    images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
+    fixed = {name: own[name] for name in COMPARABLE}
+    stamp = f"as they stand {helpers.fingerprint(fixed, settings['SEARCH_EPOCHS'], images)}"
+    study = open_study(settings, folder / "study.log", stamp, RepeatableSampler("random", 0))
+    study.pruner = optuna.pruners.NopPruner()
+    run_trials(study, 1, lambda trial: score(own, parts, root, classes, folder, trial, "settings as they stand"))
+    return study.get_trials(deepcopy=False)[0]
 
 
 def score(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str],
@@ -472,6 +580,8 @@ def score(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], roo
 
     def report(row: Mapping) -> None:
         nonlocal best
+        if not math.isfinite(row["val_mean_class_accuracy"]):
+            raise ValueError(f"The score on validation is {row['val_mean_class_accuracy']} in epoch {row['epoch']}.")
         best = max(best, row["val_mean_class_accuracy"])
         trial.report(best, row["epoch"])
         if trial.should_prune():
@@ -481,17 +591,23 @@ def score(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], roo
         with tracking(settings, folder, re.sub(r"[^\w-]+", "-", name)) as track:
             train(Experiment(settings, parts, root, classes), folder / "features",
                   after_epoch=lambda row: (track(row), report(row)))
-    except ValueError as error:
-        _print_trial(trial, name, f"failed: {error}", start)
+    except optuna.exceptions.OptunaError:
+        raise
+    except Exception as error:
+        _print_trial(trial, name, f"failed: {reason_of(error)}", start)
         raise
     _print_trial(trial, name, f"{best:.3f}", start)
     return best
 
 
 def _print_trial(trial: optuna.Trial, name: str, text: str, start: float) -> None:
-    options = ", ".join(f"{name} {readable(value)}" for name, value in trial.params.items())
     seconds = helpers.duration(time.perf_counter() - start)
-    print(f"{name}: {text} ({seconds}; {options})", flush=True)
+    print(f"{name}: {text} ({'; '.join(filter(None, (seconds, readable_params(trial))))})", flush=True)
+
+
+def readable_params(trial: FrozenTrial | optuna.Trial) -> str:
+    """The options of a trial in a row: learning_rate 0.001, strategy full."""
+    return ", ".join(f"{name} {readable(value)}" for name, value in trial.params.items())
 
 
 def trial_table(study: optuna.Study, space: Mapping[str, object], n_trials: int) -> pd.DataFrame:
@@ -505,55 +621,189 @@ def trial_table(study: optuna.Study, space: Mapping[str, object], n_trials: int)
 
 def noise_band(found: Search, parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str], *,
                folder: Path) -> pd.DataFrame:
-    """The best setting and the runner-up, trained on FINAL_SEEDS new seeds each with the budget of a trial.
+    """The candidates of a search, trained on FINAL_SEEDS new seeds each with the budget of a trial.
 
-    Columns: setting ("best", "runner-up"), trial, seed, score, trial_score. The seed moves new weights, order and
-    augmentation; split and images stay. It is a study of its own in the same storage, which a kill does not harm.
+    Columns: setting ("best", "runner-up", and "as they stand" where that is neither of the two), trial (None for settings
+    that no trial has), seed, score (NaN: the training failed), trial_score (NaN: none). The seed moves new weights, order
+    and augmentation; split and images stay. It is a study of its own in the same storage, which a kill does not harm.
     """
-    settings, two = found.settings, found.ranked[:2]
-    parts = {"train": subset(parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"]), "val": parts["val"]}
+    settings, candidates, parts = found.settings, found.candidates, search_parts(found.settings, parts)
     seeds = [settings["SEED"] + 1 + number for number in range(settings["FINAL_SEEDS"])]
-    space = {"trial": CategoricalDistribution([trial.number for trial in two]), "seed": CategoricalDistribution(seeds)}
-    stamp = f"{found.study.study_name}, seeds {seeds} of trials {[trial.number for trial in two]}"
+    space = {"setting": CategoricalDistribution(list(candidates)), "seed": CategoricalDistribution(seeds)}
+    chosen = {name: found.settings_of(trial) for name, trial in candidates.items()}
+    stamp = f"noise band {helpers.fingerprint(found.study.study_name, seeds, chosen)}"
     study = open_study(settings, folder / "study.log", stamp, RepeatableSampler("grid", 0, grid=grid_of(space)))
     study.pruner = optuna.pruners.NopPruner()
-    by_number = {trial.number: trial for trial in two}
+    n_trials = len(candidates) * len(seeds)
 
     def objective(trial: optuna.Trial) -> float:
         drawn = {name: trial.suggest_categorical(name, entry.choices) for name, entry in space.items()}
-        tried = found.settings_of(by_number[drawn["trial"]]) | {"SEED": drawn["seed"]}
-        name = f"noise band, {trial.number + 1} of {len(two) * len(seeds)}"
-        return score(tried, parts, root, classes, folder, trial, name)
+        tried = chosen[drawn["setting"]] | {"SEED": drawn["seed"]}
+        return score(tried, parts, root, classes, folder, trial, f"noise band, {trial.number + 1} of {n_trials}")
 
-    run_trials(study, len(two) * len(seeds), objective)
-    table = trial_table(study, space, len(two) * len(seeds))
-    names = dict(zip(by_number, ("best", "runner-up"), strict=False))
-    return table.assign(setting=table["trial"].map(names), trial_score=table["trial"].map(
-        {number: trial.value for number, trial in by_number.items()}))[["setting", "trial", "seed", "score", "trial_score"]]
+    run_trials(study, n_trials, objective)
+    table = trial_table(study, space, n_trials)
+    numbers = {name: None if trial is found.apart else trial.number for name, trial in candidates.items()}
+    scores = {name: math.nan if trial.value is None else trial.value for name, trial in candidates.items()}
+    kind = object if None in numbers.values() else int
+    return table.assign(trial=pd.Series([numbers[name] for name in table["setting"]], dtype=kind),
+                        trial_score=table["setting"].map(scores))[["setting", "trial", "seed", "score", "trial_score"]]
+
+
+CALLED = {"best": "the best setting", "runner-up": "the runner-up", "as they stand": "the settings as they stand"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The mean of n differences between two settings, a seed each, and its 95 % interval; rounded to three digits."""
+
+    n: int
+    gap: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, one: Sequence[float], other: Sequence[float]) -> Difference:
+        """By the paired t test (Student 1908): scores in the same order of seeds; a seed that lacks one (NaN) is left out.
+
+        Paired, since the settings share their seeds, which move them alike (four settings, 14 seeds: correlations from 0.26
+        to 0.89); Welch's test would tell equal settings apart too seldom and find less. The limits stay within -1 and 1, as
+        shares do; they are NaN, and nothing can be told, with fewer than two seeds or where all differences are the same.
+        """
+        pairs = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+        both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
+        one, other = (scores[both] for scores in pairs)
+        if not len(one):
+            return cls(0, math.nan, math.nan, math.nan)
+        low = high = math.nan
+        if len(one) > 1 and np.ptp(one - other) > 1e-9:
+            low, high = np.clip(scipy.stats.ttest_rel(one, other).confidence_interval(0.95), -1, 1)
+        return cls(len(one), *(round(float(value), 3) + 0.0 for value in ((one - other).mean(), low, high)))
+
+    @property
+    def told(self) -> bool:
+        """Whether the two are told apart: the interval, as it is shown, does not hold 0."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        interval = f" (95 % interval {self.low:+.3f} to {self.high:+.3f})" if math.isfinite(self.low) else ""
+        return f"a difference of {self.gap:+.3f}{interval}"
 
 
 def told_noise(band: pd.DataFrame) -> str:
-    """Whether best setting and runner-up differ by more than their seeds do, and whether the search flattered."""
-    by_setting = band.groupby("setting")["score"]
-    if by_setting.ngroups < 2 or by_setting.size().min() < 2:
-        return "Too few seeds to tell whether the difference to the runner-up is one."
-    best, other = (by_setting.get_group(name) for name in ("best", "runner-up"))
-    gap, error = best.mean() - other.mean(), math.sqrt(best.var() / len(best) + other.var() / len(other))
-    verdict = "more than" if abs(gap) > 2 * error else "not more than"
-    own = band.loc[band["setting"] == "best", "trial_score"].iloc[0]
-    flattered = f" In the search the best had {own:.3f}, more than with any new seed: the best of many is flattered." \
-        if own > best.max() else ""
-    told = [f"{scores.mean():.3f} (from {scores.min():.3f} to {scores.max():.3f})" for scores in (best, other)]
-    return (f"Over {len(best)} new seeds the best setting scores {told[0]}, the runner-up {told[1]}: a difference of "
-            f"{gap:+.3f}, {verdict} twice its standard error ({error:.3f})." + flattered)
+    """What the new seeds say of each candidate, and whether they tell the best from the others (see Difference)."""
+    groups = dict(iter(band.groupby("setting", sort=False)))
+    scores = band.pivot(index="seed", columns="setting", values="score")
+    told = "; ".join(f"{CALLED[name]}{_numbered(part)} {_spread(scores[name])}" for name, part in groups.items())
+    lines = [f"With {_counted(len(scores), 'new seed')}: {told}."]
+    lines += [f"The best setting less {CALLED[name]}: {_verdict(scores['best'], scores[name])}."
+              for name in groups if name != "best"]
+    if len(groups) == 1:
+        lines.append("There is no other setting to compare it with.")
+    own = groups["best"]["trial_score"].iloc[0]
+    if round(own, 3) > round(scores["best"].max(), 3):
+        lines.append(f"In the search the best setting had {own:.3f}, more than with any new seed: the highest of several "
+                     "scores is optimistically biased.")
+    return " ".join(lines)
+
+
+def _numbered(part: pd.DataFrame) -> str:
+    number = part["trial"].iloc[0]
+    return "" if pd.isna(number) else f" (trial {number})"
+
+
+def _spread(scores: pd.Series) -> str:
+    """Mean and range of the scores of some seeds, and how many failed."""
+    known = scores.dropna()
+    if known.empty:
+        return "no score (every seed failed)"
+    failed = [f"{len(scores) - len(known)} of {len(scores)} seeds failed"] if len(known) < len(scores) else []
+    ranged = [f"{known.min():.3f} to {known.max():.3f}"] if len(known) > 1 else []
+    inside = "; ".join(ranged + failed)
+    return f"{known.mean():.3f}" + (f" ({inside})" if inside else "")
+
+
+def _verdict(one: pd.Series, other: pd.Series, better: str = "it is better", worse: str = "it is worse",
+             undecided: str = "these seeds do not tell them apart") -> str:
+    """The difference of two settings in words, or why it cannot be told."""
+    difference = Difference.of(one, other)
+    if not difference.n:
+        return "unknown, since no seed has a score of both"
+    over = f" over the {difference.n} with scores of both" if difference.n < len(one) else ""
+    if math.isnan(difference.low):
+        why = "from a single seed" if difference.n == 1 else "since it is the same with every seed"
+        return f"{difference}{over}, which cannot be told from chance {why}"
+    verdict = (better if difference.gap > 0 else worse) if difference.told else undecided
+    return f"{difference}{over}: {verdict}"
+
+
+def describe_trials(found: Search) -> str:
+    """How the trials ended, which one was best, how the settings as they stand did, and why trials failed."""
+    best, trials = found.ranked[0], found.trials
+    ends = ", ".join(f"{n} {state.lower()}" for state, n in trials["state"].value_counts().items())
+    told = (f"Best of {_counted(len(trials), 'trial')} ({ends}): trial {best.number} with {best.value:.3f} on validation "
+            f"({readable_params(best)}). {describe_base(found)}")
+    failed = {trial.number: _reason(trial)
+              for trial in found._ended(TrialState.FAIL)}
+    for reason in dict.fromkeys(failed.values()):
+        numbers = ", ".join(str(number) for number, why in failed.items() if why == reason)
+        told += f" Trial {numbers} failed: {reason}."
+    return told
+
+
+def _reason(trial: FrozenTrial) -> str:
+    return trial.user_attrs.get("reason", "no reason is known").rstrip(".")
+
+
+def describe_base(found: Search) -> str:
+    """One sentence: the score of the settings as they stand, and where it comes from."""
+    base = found.base
+    where = "trained apart, since no finished trial has them" if base is found.apart else f"trial {base.number}"
+    if base.value is None:
+        return f"The settings as they stand ({where}) failed: {_reason(base)}."
+    return f"The settings as they stand ({where}) have {base.value:.3f}."
+
+
+def describe_search(found: Search | None, noise: pd.DataFrame | None) -> list[str]:
+    """Whether the search helped: the verdict of the new seeds; without them, that nothing was verified. [] for no search."""
+    if found is None:
+        return []
+    best, n_scores = found.ranked[0], int((found.trials["state"] == "COMPLETE").sum())
+    unverified = "; nothing was verified with new seeds (FINAL_SEEDS = 0)."
+    seeds = "" if noise is None else f"With {_counted(noise['seed'].nunique(), 'new seed')}"
+    scores = {} if noise is None else noise.pivot(index="seed", columns="setting", values="score")
+    if found.base_name == "best":
+        told = (f"No trial of the search scored higher than the settings as they stand (trial {best.number}, "
+                f"{best.value:.3f})")
+        return [told + unverified if noise is None else f"{told}. {seeds} they have {_spread(scores['best'])}."]
+    biased = f"{best.value:.3f}, " + (
+        f"the highest of {n_scores} noisy scores, is optimistically biased" if n_scores > 1 else "the only one, is noisy")
+    if noise is None:
+        higher = (f" The settings as they stand, which no trial has, scored higher ({found.base.value:.3f})."
+                  if found.base.value is not None and round(found.base.value, 3) > round(best.value, 3) else "")
+        return [f"The search's own score of its best setting, {biased}{unverified}{higher}"]
+    base = scores[found.base_name or "as they stand"]
+    verdict = _verdict(scores["best"], base, "the search helped", "the search chose a worse setting",
+                       "these seeds do not tell whether the search helped")
+    return [f"Did the search help? {seeds} the setting that it chose has {_spread(scores['best'])}, the settings as they "
+            f"stand have {_spread(base)}: {verdict}. Its own score of that setting, {biased}."]
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+PERMUTATIONS = 200  # of the scores, for the chance level of a correlation
 
 
 def importances(found: Search) -> pd.DataFrame:
-    """option, importance, correlation, measure: how much each option mattered among the complete trials.
+    """option, importance, correlation, chance, measure: how much each option mattered among the complete trials.
 
     importance: the share of the variance of the score (fANOVA: Hutter, Hoos and Leyton-Brown 2014), unknown (NaN) for
-    options that not all trials have. correlation: Spearman's rank correlation with the score, for choices of words the
-    correlation ratio η from 0 to 1, the root of the share of the variance between the choices.
+    options that not all trials have. The shares add up to one whatever the scores are; they have no chance level, since
+    some hundred forests would take minutes. correlation: Spearman's rank correlation with the score, for choices of words
+    the correlation ratio η from 0 to 1, the root of the share of the variance between the choices. chance: what its
+    absolute value stays below in 95 of 100 permutations of the scores.
     """
     done = found.trials[found.trials["state"] == "COMPLETE"]
     shares: dict[str, float] = {}
@@ -565,8 +815,25 @@ def importances(found: Search) -> pd.DataFrame:
     rows = []
     for name in found.space:
         value, measure = correlation(done[name], done["score"])
-        rows.append({"option": name, "importance": shares.get(name, math.nan), "correlation": value, "measure": measure})
+        rows.append({"option": name, "importance": shares.get(name, math.nan), "correlation": value,
+                     "chance": chance_level(done[name], done["score"]), "measure": measure})
     return pd.DataFrame(rows).sort_values("importance", ascending=False, ignore_index=True, na_position="last")
+
+
+def describe_importances(table: pd.DataFrame) -> str:
+    """Which correlations with the score are above their chance level, as shown with two digits, and which are not."""
+    shown = table.assign(value=table["correlation"].round(2), level=table["chance"].round(2))
+    known = shown["value"].notna() & shown["level"].notna()
+    above = known & (shown["value"].abs() > shown["level"])
+    groups = (("Above", above), ("Not above", known & ~above))
+    told = [f"{start} their chance level: " + ", ".join(
+        f"{row['option']} ({row['measure']} {row['value']:.2f}, chance {row['level']:.2f})"
+        for row in shown[chosen].to_dict("records")) for start, chosen in groups if chosen.any()]
+    if not known.all():
+        told.append(f"Unknown, from too few trials or values that do not vary: {', '.join(shown[~known]['option'])}")
+    if above.any() and known.sum() > 1:
+        told.append(f"Of {known.sum()} options without any effect, one in twenty would be above by chance")
+    return ". ".join(told) + "."
 
 
 def finished_part(found: Search) -> optuna.Study:
@@ -579,13 +846,32 @@ def finished_part(found: Search) -> optuna.Study:
 
 def correlation(values: pd.Series, scores: pd.Series) -> tuple[float, str]:
     """Spearman's ρ for numbers, the correlation ratio η for words and truth values; NaN where nothing varies."""
-    scores, values = scores[values.notna()], values.dropna()
-    if len(values) < 3 or values.nunique() < 2 or scores.nunique() < 2:
-        return math.nan, ""
+    found, measure = _correlations(values, scores.to_numpy(float)[None])
+    return float(found[0]), measure
+
+
+def chance_level(values: pd.Series, scores: pd.Series, *, n_permutations: int = PERMUTATIONS, seed: int = 0) -> float:
+    """The 95 % quantile of the absolute correlation over permutations of the scores; NaN where there is no correlation."""
+    known = values.notna()
+    drawn = np.tile(scores[known].to_numpy(float), (n_permutations, 1))
+    found, _ = _correlations(values[known], np.random.default_rng(seed).permuted(drawn, axis=1))
+    return float(np.quantile(np.abs(found), 0.95))
+
+
+def _correlations(values: pd.Series, scores: np.ndarray) -> tuple[np.ndarray, str]:
+    """The correlation of n values with each row of the scores (P,n), and the name of the measure; see `correlation`."""
+    known = values.notna().to_numpy()
+    values, scores = values[known], scores[:, known]
+    if len(values) < 3 or values.nunique() < 2 or np.ptp(scores[0]) == 0:
+        return np.full(len(scores), math.nan), ""
     if all(type(value) in (int, float) for value in values.tolist()):
-        return float(values.astype(float).corr(scores, method="spearman")), "Spearman ρ"
-    means = scores.groupby(values.astype(str)).transform("mean")
-    return float(math.sqrt(((means - scores.mean()) ** 2).sum() / ((scores - scores.mean()) ** 2).sum())), "ratio η"
+        ranks, of_scores = scipy.stats.rankdata(values.to_numpy(float)), scipy.stats.rankdata(scores, axis=1)
+        ranks, of_scores = ranks - ranks.mean(), of_scores - of_scores.mean(1, keepdims=True)
+        return of_scores @ ranks / (np.linalg.norm(ranks) * np.linalg.norm(of_scores, axis=1)), "Spearman ρ"
+    centred = scores - scores.mean(1, keepdims=True)
+    member = pd.get_dummies(values.astype(str)).to_numpy(float)
+    between = ((centred @ member) ** 2 / member.sum(0)).sum(1)
+    return np.sqrt((between / (centred ** 2).sum(1)).clip(0, 1)), "ratio η"
 
 
 # ---------------------------------------------------------------------------------------- plots
@@ -593,8 +879,11 @@ def correlation(values: pd.Series, scores: pd.Series) -> tuple[float, str]:
 STATES = {"COMPLETE": ("o", "#0072b2"), "PRUNED": ("X", "#888888"), "FAIL": ("s", "#d55e00")}
 
 
-def plot_trials(trials: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
-    """Score by number of the trial, with the best so far; pruned trials at the score at which they were stopped."""
+def plot_trials(trials: pd.DataFrame, *, base: float | None = None, ax: plt.Axes | None = None) -> plt.Axes:
+    """Score by number of the trial, with the best so far; pruned trials at the score at which they were stopped.
+
+    `base`: the score of the settings as they stand, a line across.
+    """
     ax = ax or plt.subplots(figsize=(7, 3.6), layout="constrained")[1]
     for state, (marker, color) in STATES.items():
         part = trials[(trials["state"] == state) & trials["score"].notna()]
@@ -602,6 +891,8 @@ def plot_trials(trials: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes
             label = f"{state.lower()} ({len(part)})"
             ax.plot(part["number"], part["score"], marker, color=color, markersize=7, label=label, alpha=0.85)
     best = trials["score"].where(trials["state"] == "COMPLETE").cummax().ffill()
+    if base is not None and math.isfinite(base):
+        ax.axhline(base, color="#cc79a7", linestyle="--", linewidth=1.2, label="settings as they stand")
     ax.step(trials["number"], best, where="post", color="black", linewidth=1.2, label="best so far")
     ax.set(xlabel="trial", ylabel="mean class accuracy on validation")
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -628,7 +919,7 @@ def _positions(values: pd.Series, distribution: BaseDistribution) -> tuple[np.nd
 
 def plot_parallel_coordinates(found: Search) -> plt.Figure:
     """A line a complete trial through its options and its score, coloured by the score; a gap: the option was not drawn."""
-    trials = found.trials[found.trials["state"] == "COMPLETE"].sort_values("score")
+    trials = found.trials[found.trials["state"] == "COMPLETE"].sort_values(["score", "number"], ascending=[True, False])
     names, n = list(found.space), len(found.space) + 1
     columns = [_positions(trials[name].astype(object), found.space[name]) for name in names]
     low, high = trials["score"].min(), trials["score"].max()
@@ -658,15 +949,19 @@ def plot_parallel_coordinates(found: Search) -> plt.Figure:
 
 
 def plot_importances(table: pd.DataFrame) -> plt.Figure:
-    """Importance of each option beside its correlation with the score; unknown ones say so."""
+    """Importance of each option beside its correlation with the score, whose chance level is grey; unknown ones say so."""
     fig, axes = plt.subplots(1, 2, figsize=(10.5, 0.42 * len(table) + 1.3), layout="constrained", sharey=True)
     for ax, column, color in zip(axes, ("importance", "correlation"), ("#0072b2", "#009e73"), strict=True):
         ax.barh(table["option"], table[column].fillna(0), color=color, alpha=0.8)
         ax.axvline(0, color="black", linewidth=0.8)
         for place, (value, measure) in enumerate(table[[column, "measure"]].to_numpy()):
             text = f"{value:.2f}  {measure if column == 'correlation' else ''}" if math.isfinite(value) else "unknown"
-            ax.annotate(text, (max(0, value) if math.isfinite(value) else 0, place), (4, 0), textcoords="offset points",
-                        va="center", fontsize=9)
+            end = 1 if column == "correlation" else value if math.isfinite(value) else 0
+            ax.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    low = table["chance"].fillna(0).where(table["measure"] == "Spearman ρ", 0)  # η has no sign
+    axes[1].barh(table["option"], table["chance"].fillna(0) + low, left=-low, height=0.96, color="#dddddd", zorder=0,
+                 label="what 95 of 100 permutations of the scores stay below")
+    fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower right", frameon=False, fontsize=9)
     largest = table["importance"].max() if table["importance"].notna().any() else 1
     axes[0].set(xlabel="importance (share of the variance, fANOVA)", xlim=(0, 1.2 * largest))
     axes[1].set(xlabel="correlation with the score", xlim=(-1.05, 2.05))
@@ -704,9 +999,9 @@ def plot_slices(found: Search) -> plt.Figure:
 
 
 def plot_noise_band(band: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
-    """A point a seed for the best setting and the runner-up, their means, and the score that they had in the search."""
-    ax = ax or plt.subplots(figsize=(7, 1.9), layout="constrained")[1]
+    """A point a seed for each setting, their means, and the score that the setting had in the search."""
     names = list(dict.fromkeys(band["setting"]))
+    ax = ax or plt.subplots(figsize=(7, 0.9 + 0.5 * len(names)), layout="constrained")[1]
     for place, name in enumerate(names):
         part = band[band["setting"] == name]
         ax.plot(part["score"], [place] * len(part), "o", color="#0072b2", markersize=8, alpha=0.75,
@@ -714,7 +1009,7 @@ def plot_noise_band(band: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Ax
         ax.plot([part["score"].mean()] * 2, [place - 0.25, place + 0.25], color="black", label="mean" if not place else None)
         ax.plot(part["trial_score"].iloc[0], place, "D", color="#d55e00", markersize=7, fillstyle="none",
                 label="score in the search" if not place else None)
-    ax.set_yticks(range(len(names)), [f"{name} (trial {band[band['setting'] == name]['trial'].iloc[0]})" for name in names])
+    ax.set_yticks(range(len(names)), [f"{name}{_numbered(band[band['setting'] == name])}" for name in names])
     ax.set(xlabel="mean class accuracy on validation", ylim=(len(names) - 0.5, -0.5))
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax

@@ -142,7 +142,7 @@ def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
     if "01" in numbers:
         seconds += images / 300 + (val + test + min(test, 500)) / speed + whole * settings["TRAIN"]
     if "01" in numbers and settings["TRAIN"]:
-        trials = (settings["SEARCH_TRIALS"] + 2 * settings["FINAL_SEEDS"]) if settings["SEARCH_TRIALS"] else 0
+        trials = (settings["SEARCH_TRIALS"] + 3 * settings["FINAL_SEEDS"]) if settings["SEARCH_TRIALS"] else 0
         seconds += trials * (settings["SEARCH_EPOCHS"] or settings["EPOCHS"]) * (
             min(train, settings["SEARCH_IMAGES"] or train) / train_speed + val / speed)
         for row in settings["COMPARE"]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import settings as budget
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
@@ -314,7 +315,7 @@ def test_some_of_many_training_images_are_scored(images):
     assert chosen.paths != experiment.loader("train", learning=False).dataset.paths[:30]
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
+@budget(max_examples=100, deadline=None)
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8), share=st.floats(0.01, 1.2), seed=st.integers(0, 99))
 def test_a_sample_has_the_shares_of_the_whole(sizes, share, seed):
     table = pd.DataFrame({"label": np.repeat([f"c{index}" for index in range(len(sizes))], sizes)}).assign(path=lambda rows: rows.index)
@@ -431,8 +432,11 @@ def test_comparison(images, tmp_path, capsys):
     compared, histories = experiments.compare(run, chosen, *images, table=table)
     assert compared["name"].tolist() == list(histories) == [
         "convnet5, from scratch", "efficientnet_lite0, head, pretrained", "efficientnet_lite0, full, pretrained"]
+    assert compared["from_scratch"].tolist() == [True, False, False]
+    helpers.write_json(tmp_path / "compared.json", compared.to_dict("records"))
+    assert json.loads((tmp_path / "compared.json").read_text())[0]["from_scratch"] is True
     assert compared["epochs"].tolist() == [3, 1, 1] and not run.path("comparison", "3").exists()  # the third is the run itself
-    assert compared["trainable"].is_monotonic_increasing is False and compared.loc[1, "trainable"] == 1280 * 6 + 6
+    assert compared.loc[1, "trainable"] == 1280 * 6 + 6 < compared.loc[2, "trainable"] != compared.loc[0, "trainable"]
     for number, row in enumerate(compared.to_dict("records"), 1):
         part = run if number == 3 else helpers.Run(str(run.path("comparison", str(number))))
         predictions = pd.read_csv(part.path("predictions_test.csv"))
@@ -447,6 +451,8 @@ def test_comparison(images, tmp_path, capsys):
     assert capsys.readouterr().out.count("used again") == 3
     shown = experiments.readable_comparison(compared)
     assert shown["network"].tolist() == compared["name"].tolist() and len(shown.columns) == 7
+    assert shown["validation: mean class accuracy"].tolist() == compared["val"].tolist()
+    assert experiments.told_comparison(compared, histories)[0].startswith(f"Best on validation: **{compared['name'][compared['val'].idxmax()]}**")
     ax = experiments.plot_comparison(histories)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(histories)
 
@@ -457,17 +463,74 @@ def test_rows_of_the_same_name_are_told_apart():
         "resnet18, full, pretrained (epochs 2)", "resnet18, full, pretrained (epochs 3)", "resnet18, head, pretrained"]
 
 
+def test_values_as_a_reader_writes_them():
+    assert [experiments.readable(value) for value in (0.000312, 7, True, [4, 4], "[4, 4]", "as they stand")] == [
+        "0.00031", "7", "True", "[4,4]", "[4,4]", "as they stand"]
+
+
+HISTORY = pd.DataFrame({"epoch": [1, 2, 3], "seconds": [10.0, 15.0, 275.0], "val_mean_class_accuracy": [0.3, 0.25, 0.6]})
+
+
+def made_comparison(**columns):
+    return pd.DataFrame({"name": ["convnet5, from scratch", "net, head, pretrained", "net, full, pretrained"], "from_scratch": [True, False, False],
+                         "trainable": [9000, 10, 20000], "epochs": 3, "seconds": [300.0, 30.0, 600.0], "val": [0.6, 0.9, 0.95],
+                         "test": [0.61, 0.91, 0.94], "test_low": 0.5, "test_high": 0.99} | columns)
+
+
 def test_what_is_told_of_a_comparison():
-    table = pd.DataFrame({"name": ["convnet5, from scratch", "net, head, pretrained", "net, full, pretrained"], "trainable": [9000, 10, 20000],
-                          "epochs": 3, "seconds": [300.0, 30.0, 600.0], "val": [0.6, 0.9, 0.95], "test": [0.61, 0.91, 0.94],
-                          "test_low": 0.5, "test_high": 0.99})
-    histories = {name: pd.DataFrame({"epoch": [1, 2, 3], "seconds": [10.0, 15.0, 275.0], "val_mean_class_accuracy": [0.3, 0.25, 0.6]}) for name in table["name"]}
+    table = made_comparison()
+    histories = dict.fromkeys(table["name"], HISTORY)
     lines = experiments.told_comparison(table, histories)
-    assert lines[0].startswith("Best on validation: **net, full, pretrained** (0.950; test 0.940")
+    assert lines[0] == "Best on validation: **net, full, pretrained** (0.950; test 0.940, 95 % interval 0.500 to 0.990)."
     assert "Quickest: **net, head, pretrained**, in 30 s: 5% of the best one's time, and 0.050 below" in lines[1]
     assert "**convnet5, from scratch** stays 0.350 below" in lines[2] and "9,000 weights" in lines[2]
     assert lines[2].endswith("When the quickest was done, with 0.900, it had reached 0.300.")
     assert len(experiments.told_comparison(table.assign(seconds=[300.0, 800.0, 200.0]), histories)) == 2
+
+
+def test_rows_from_scratch_are_told_whatever_their_name():
+    """Two rows of the same network have their changes behind the name; a pretrained row is not one from scratch by its name."""
+    names = ["convnet5, from scratch (epochs 3)", "convnet5, from scratch (epochs 9)", "net, full, pretrained (head from scratch"]
+    table = made_comparison(name=names, from_scratch=[True, True, False], val=[0.6, 0.7, 0.95], seconds=[30.0, 300.0, 600.0])
+    lines = experiments.told_comparison(table, dict.fromkeys(names, HISTORY))
+    assert [line.split(" stays ")[0] for line in lines[2:]] == ["**convnet5, from scratch (epochs 9)**", "**convnet5, from scratch (epochs 3)**"]
+    lines = experiments.told_comparison(table.assign(name=[*names[:2], "x, from scratch"]), dict.fromkeys([*names[:2], "x, from scratch"], HISTORY))
+    assert len(lines) == 4 and not any(line.startswith("**x, from scratch** stays") for line in lines)
+
+
+def test_equal_networks_are_level():
+    names = [f"net {number}" for number in range(3)]
+    table = made_comparison(name=names, from_scratch=[False, True, False], val=[0.9, 0.9002, 0.9001], seconds=[30.0, 60.0, 90.0])
+    lines = experiments.told_comparison(table, dict.fromkeys(names, HISTORY))
+    assert lines[0].endswith("Level with it: net 2, net 0.") and "and level with it on validation" in lines[1] and len(lines) == 2
+    lines = experiments.told_comparison(table.assign(from_scratch=True), dict.fromkeys(names, HISTORY))
+    assert "**net 2** stays level with the best on validation" in lines[2]
+
+
+scores = st.sampled_from([0.0, 0.5, 0.5004, 0.9, 1.0, float("nan")])
+
+
+@budget(max_examples=150, deadline=None)
+@given(rows=st.lists(st.tuples(st.booleans(), scores, scores, st.sampled_from([0.4, 1.0, 20.0, 300.0])), min_size=1, max_size=5))
+def test_every_sentence_of_a_comparison_is_made_and_holds(rows):
+    """One network, ties, no score, no interval, a time of zero: no "nan", and nothing against the numbers."""
+    table = pd.DataFrame([{"name": f"net {number}", "from_scratch": scratch, "trainable": 7, "seconds": seconds, "val": val,
+                           "test": 0.5, "test_low": low, "test_high": low, "epochs": 3} for number, (scratch, val, low, seconds) in enumerate(rows)])
+    lines = experiments.told_comparison(table, dict.fromkeys(table["name"], HISTORY))
+    known = table[table["val"].notna()].set_index("name")
+    assert bool(lines) == (len(known) > 0)
+    for line in lines:
+        assert line.endswith(".") and not re.search(r"\bnan\b|\binf\b|0\.000 below|None", line), line
+    if lines:
+        best = re.search(r"\*\*(net \d)\*\* \(([\d.]+);", lines[0])
+        assert known.loc[best[1], "val"] == known["val"].max() and best[2] == f"{known['val'].max():.3f}"
+        level = set(re.findall(r"net \d", lines[0].partition("Level with it:")[2]))
+        assert level == set(known.index[known["val"] > known["val"].max() - 0.0005]) - {best[1]}
+        told = [line.split("**")[1] for line in lines if " stays " in line]
+        assert set(told) == set(known.index[known["from_scratch"]]) - {best[1]}
+        quick = [line.split("**")[1] for line in lines if line.startswith("Quickest")]
+        assert bool(quick) == (known["seconds"].min() < known.loc[best[1], "seconds"])
+        assert not quick or known.loc[quick[0], "seconds"] == known["seconds"].min()
 
 
 # ---------------------------------------------------------------------------------------- trackers

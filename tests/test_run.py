@@ -133,7 +133,7 @@ EFFECTS = [
       "STUDY_STORAGE": "<folder>/shared.log"},
      lambda new, old, folder: pd.read_csv(folder / "trials.csv")[["dense", "batch_size"]].to_numpy().tolist() == [
          [8, 8], [8, 16], [16, 8], [16, 16], [24, 8]] and (folder / "shared.log").exists() and not (folder / "study.log").exists()
-     and len(new["noise_band"]) == 4 and new["search"]["score"] == pd.read_csv(folder / "trials.csv")["score"].max()
+     and [row["setting"] for row in new["noise_band"]] == ["best"] * 2 + ["runner-up"] * 2 + ["as they stand"] * 2 and new["search"]["score"] == pd.read_csv(folder / "trials.csv")["score"].max()
      and model_of(folder)["options"] == {"filters": 4, "in_channels": 1, "dense": new["search"]["best"]["dense"]}
      and new["weights"] == "random"),
     ({"COMPARE": "[{'STRATEGY': 'head', 'EPOCHS': 1}, {'ARCHITECTURE': 'convnet_gap'}]", "TRACKERS": "['tensorboard']", "SAMPLE_GRID": "[2, 4]",
