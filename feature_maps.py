@@ -61,8 +61,8 @@ STAND_INS = ("photo_patches", "digits", "demo")
 
 
 def is_stand_in(name: str) -> bool:
-    """Whether a scenario's images only stand in for those of the design: shown and marked, never ranked."""
-    return name.startswith("imagenet_") and name.removesuffix("_32px").endswith(STAND_INS)
+    """Whether a data set, or the images of a scenario, only stand in for ImageNet or CIFAR-10: they are never ranked."""
+    return name.removesuffix("_32px").removeprefix("imagenet_") in STAND_INS
 
 
 def scenario_draw(name: str) -> tuple[str, int]:
@@ -1424,7 +1424,7 @@ def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, nois
         ranks = np.arange(1, len(values) + 1)
         front = 3 if scenario.startswith("finetuned") else 2  # where it hardly differs from the initial network, on top
         ax.plot(ranks[shown], values[shown], marker=".", markersize=3, linewidth=1.3, zorder=front, **style)
-        if noise:
+        if noise and s.trace > 0:
             line = {"color": "black" if relative else style["color"], "linestyle": ":", "linewidth": 1}
             ax.plot(np.arange(1, s.rank_bound + 1)[:s.top_k], s.noise()[:s.top_k] / scale, label="_noise", **line)
         if errors and scenario in errors:
@@ -1433,10 +1433,18 @@ def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, nois
             ax.vlines(at, low / scale, high / scale, color=style["color"], linewidth=2, alpha=0.4)
     if noise:
         ax.plot([], [], color="black", linestyle=":", linewidth=1, label="pure noise (Marchenko–Pastur)")
-    if log:
+    if log and _has_variance(spectra, ax):
         ax.set(xscale="log", yscale="log")
     ax.set(xlabel="rank k", ylabel="share of variance λₖ/Σλ" if relative else "eigenvalue λₖ (variance)")
     return ax
+
+
+def _has_variance(spectra: Mapping[str, Spectrum], ax: Axes) -> bool:
+    """Whether there is anything to draw on a logarithmic axis; where there is not, the panel says so."""
+    if any(s.trace > 0 for s in spectra.values()):
+        return True
+    ax.text(0.5, 0.5, "no variance", transform=ax.transAxes, ha="center")
+    return False
 
 
 def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None = None) -> Axes:
@@ -1448,7 +1456,8 @@ def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None
         ax.plot(np.arange(1, len(share) + 1), share, linewidth=1.5, zorder=front, **scenario_style(scenario))
     for level in (0.95, 0.99):
         ax.axhline(level, color="black", linewidth=0.6, linestyle=":")
-    ax.set(xscale="log", ylim=(0, 1.02), xlabel="number of directions k", ylabel="cumulative share of variance")
+    ax.set(xscale="log" if _has_variance(spectra, ax) else "linear", ylim=(0, 1.02), xlabel="number of directions k",
+           ylabel="cumulative share of variance")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return ax
 
