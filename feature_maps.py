@@ -23,6 +23,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from scipy.stats import beta, norm
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -41,6 +42,7 @@ SCENARIO_COLORS = {
     "imagenet_cifar10": "#CC79A7",
     "imagenet_photo_patches": "#009E73",
     "imagenet_digits": "#CC79A7",
+    "imagenet_demo": "#E69F00",
     "random_own": "#7F7F7F",
 }
 SCENARIO_LABELS = {
@@ -50,8 +52,24 @@ SCENARIO_LABELS = {
     "imagenet_cifar10": "ImageNet-initialised, CIFAR-10 images",
     "imagenet_photo_patches": "ImageNet-initialised, photo patches (stand-in for ImageNet)",
     "imagenet_digits": "ImageNet-initialised, handwritten digits (stand-in for CIFAR-10)",
+    "imagenet_demo": "ImageNet-initialised, drawn scenes (stand-in)",
     "random_own": "random initialisation, own images",
 }
+
+# Data sets that come with the project and stand in where the images of the design are not to be had.
+STAND_INS = ("photo_patches", "digits", "demo")
+
+
+def is_stand_in(name: str) -> bool:
+    """Whether a data set, or the images of a scenario, only stand in for ImageNet or CIFAR-10: they are never ranked."""
+    return name.removesuffix("_32px").removeprefix("imagenet_") in STAND_INS
+
+
+def scenario_draw(name: str) -> tuple[str, int]:
+    """("random_own", 2) of "random_own_draw2": the scenario, and which draw of its weights; 1 for names without a number."""
+    scenario, _, draw = name.partition("_draw")
+    return (scenario, int(draw)) if draw.isdecimal() else (name, 1)
+
 
 # ---------------------------------------------------------------------------------------------- walk and choose
 
@@ -716,6 +734,22 @@ def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images
     return scenarios, {name: reason for name, reason in missing.items() if "_" in name}
 
 
+def frozen_layers(scenarios: Mapping[str, Scenario], layers: Sequence[str]) -> list[str]:
+    """The layers up to and in which the fine-tuned network has the initial one's weights: the same by construction."""
+    if not {"finetuned_own", "imagenet_own"} <= set(scenarios):
+        return []
+    tuned, initial = (dict(scenarios[name].model.named_modules()) for name in ("finetuned_own", "imagenet_own"))
+    same = 0  # how many modules, in the order of their definition, before the first that differs
+    for module, other in zip(tuned.values(), initial.values(), strict=False):
+        pairs = [(x, y) for kind in ("_parameters", "_buffers") for x, y in
+                 zip(getattr(module, kind).values(), getattr(other, kind).values(), strict=False) if x is not None]
+        if any(x.shape != y.shape or x.is_floating_point() and not torch.equal(x, y) for x, y in pairs):
+            break
+        same += 1
+    changed = list(tuned)[same:]
+    return [layer for layer in layers if not any(name == layer or name.startswith(f"{layer}.") for name in changed)]
+
+
 def input_size(model: nn.Module, map_size: int) -> int:
     """The side of the images that a network is measured on: `map_size`, or the one that it takes, where it takes but one."""
     fixed = getattr(model, "image_size", None)
@@ -899,36 +933,44 @@ def _centred(features: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class BootstrapSpectrum:
-    """Spectra of images drawn again with replacement: `eigenvalues` (resamples, k), `effective_rank` (resamples,)."""
+    """Spectra of images drawn again with replacement: `eigenvalues` (resamples, k), `effective_rank` (resamples,).
+
+    A spread says how far the estimate scatters over other sets of N such images: where its mean at this N may lie. It is
+    no interval for the population, from which that mean itself is far: noise spreads the eigenvalues, so that the leading
+    ones are too large and the effective rank is too small (eigenvalues 1/k, 320 channels, N = 200: 58 instead of 86).
+    """
 
     estimate: Spectrum
     eigenvalues: np.ndarray
     effective_rank: np.ndarray
 
-    def eigenvalue_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends (k,) for the leading eigenvalues."""
-        return self._interval(self.eigenvalues, self.estimate.all_eigenvalues[:self.eigenvalues.shape[1]], level)
+    def eigenvalue_spread(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends (k,) of the spread at this N of the leading eigenvalues."""
+        return self._spread(self.eigenvalues, self.estimate.all_eigenvalues[:self.eigenvalues.shape[1]], level)
 
-    def effective_rank_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Lower and upper end for the effective rank."""
-        low, high = self._interval(self.effective_rank, self.estimate.effective_rank, level)
-        return float(low), float(high)
+    def effective_rank_spread(self, level: float = 0.95) -> tuple[float, float]:
+        """Lower and upper end of the spread at this N of the effective rank."""
+        low, high = self._spread(self.effective_rank[:, None], np.array([self.estimate.effective_rank]), level)
+        return float(low[0]), float(high[0])
 
     @staticmethod
-    def _interval(samples: np.ndarray, estimate: np.ndarray | float, level: float) -> tuple[np.ndarray, np.ndarray]:
-        tails = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        low, high = tails - samples.mean(0) + estimate
-        return np.clip(low, 0, None), high
+    def _spread(samples: np.ndarray, estimate: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """The estimate divided and multiplied by exp(z s), with s the standard deviation of the samples' logarithms."""
+        logs = np.full(samples.shape, np.nan)
+        np.log(samples, out=logs, where=samples > 0)
+        s = np.array([column[np.isfinite(column)].std() if np.isfinite(column).any() else 0.0 for column in logs.T])
+        factor = np.exp(norm.ppf((1 + level) / 2) * s)
+        return estimate / factor, estimate * factor
 
 
 def bootstrap_spectrum(features: np.ndarray, *, n_resamples: int = 200, n_leading: int = 10,
                        seed: int = 0) -> BootstrapSpectrum:
-    """Error bars over images for the leading eigenvalues and the effective rank, by bootstrap of (N,C).
+    """Spread at this N of the leading eigenvalues and the effective rank of features (N,C), by bootstrap of the images.
 
-    A resample repeats images, so its leading eigenvalues are biased upwards and its effective rank downwards; the
-    intervals keep the spread of the resamples but are moved back onto the estimate. The estimate is itself biased in
-    the same way against the population (noise spreads the eigenvalues), which no resampling shows: compare
-    marchenko_pastur and split_half. Source: Efron and Tibshirani, An introduction to the bootstrap (1993), chapter 10.
+    A resample repeats images: its leading eigenvalues are larger and its effective rank is smaller than the estimate's, as
+    the estimate's are against the population's, so that the resamples' quantiles lie beside the estimate. Only their
+    scatter is used, on the logarithmic scale. COVERAGE
+    Source: Efron and Tibshirani, An introduction to the bootstrap (1993), chapters 6 and 10.
     """
     if n_resamples < 2 or n_leading < 1:
         raise ValueError(f"n_resamples is {n_resamples}, n_leading {n_leading}; legal are at least 2 and at least 1.")
@@ -951,11 +993,26 @@ def bootstrap_spectrum(features: np.ndarray, *, n_resamples: int = 200, n_leadin
 
 @dataclass(frozen=True)
 class SplitHalf:
-    """Spectra of two halves of the images, and the variance of the second along the first's leading directions."""
+    """Spectra of two halves of the images, and what the first half's directions are worth in the second.
+
+    `held_out` (k,): the variance of the second half along them. `cosines` (r,), for those that have a variance: |cos| with
+    the most similar direction of the second half. `chance`: how many directions would be found again if both halves had
+    directions at random in the space that the features of all images span.
+    """
 
     first: Spectrum
     second: Spectrum
     held_out: np.ndarray
+    cosines: np.ndarray
+    chance: float
+
+    @property
+    def found_again(self) -> int:
+        """How many of the first half's directions the second half has, too: cos² > ½, which at most one pair can share.
+
+        Directions of nearly equal strength mix: they are not found again one by one even where the space of all of them is.
+        """
+        return int((self.cosines**2 > 0.5).sum())
 
 
 def split_half(features: np.ndarray, seed: int = 0) -> SplitHalf:
@@ -971,15 +1028,28 @@ def split_half(features: np.ndarray, seed: int = 0) -> SplitHalf:
     a, b = _centred(x[order[:half]]), _centred(x[order[half:2 * half]])
     first = spectrum(a)
     directions = np.linalg.svd(a, full_matrices=False)[2][:first.rank_bound]
-    return SplitHalf(first, spectrum(b), (b @ directions.T).var(axis=0))
+    ranks = [int(np.linalg.matrix_rank(part)) for part in (a, b, x)]
+    cosines = np.abs(directions[:ranks[0]] @ _directions(b, ranks[1])).max(1, initial=0)
+    return SplitHalf(first, spectrum(b), (b @ directions.T).var(axis=0), cosines.clip(max=1), _found_by_chance(*ranks))
+
+
+def _found_by_chance(a: int, b: int, dimensions: int) -> float:
+    """Expected number of a random orthonormal directions that share cos² > ½ with one of b others: cos² is beta distributed.
+
+    No direction can share that much with two of the others, so that the probabilities add up.
+    """
+    share = beta.sf(0.5, 0.5, (dimensions - 1) / 2) if dimensions > 1 else 1.0
+    return float(a * b * share)
 
 
 def marchenko_pastur(n: int, c: int, total_variance: float) -> np.ndarray:
     """Expected ordered eigenvalues of the covariance (1/N) of n images of c channels of pure noise.
 
-    The noise is uncorrelated, of equal variance in all channels. min(c, n-1) values in decreasing order, the quantiles
-    (i-½)/rank of the law's continuous part, with sum `total_variance` (the trace to compare with); for c > n-1 its
-    mass at zero is the c-n+1 eigenvalues left out. Source: Marchenko and Pastur (1967); n-1 as the mean is estimated.
+    The noise is uncorrelated, of equal variance in all channels: a reference, the spectrum of features that prefer no
+    direction. It is no threshold: where eigenvalues decay, those near and below the line can belong to directions that
+    other images show, too (SplitHalf.found_again). min(c, n-1) values in decreasing order, the quantiles (i-½)/rank of the
+    law's continuous part, with sum `total_variance` (the trace to compare with); for c > n-1 its mass at zero is the
+    c-n+1 eigenvalues left out. Source: Marchenko and Pastur (1967); n-1 as the mean is estimated.
     """
     if n < 1 or c < 1 or not total_variance >= 0:
         raise ValueError(f"n, c, total_variance are {n}, {c}, {total_variance}; legal are n >= 1, c >= 1, and >= 0.")
@@ -1013,24 +1083,23 @@ def subspace_overlap(features_a: np.ndarray, features_b: np.ndarray, m: int) -> 
     a, b = _centred(features_a), _centred(features_b)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"The features have {a.shape[1]} and {b.shape[1]} channels; legal is the same number.")
+    rank = min(int(np.linalg.matrix_rank(x)) for x in (a, b))
+    if not 1 <= m <= rank:
+        raise ValueError(f"m is {m}; legal is 1 to the rank of the features, {rank}.")
     cosines = np.linalg.svd(_directions(a, m).T @ _directions(b, m), compute_uv=False).clip(0, 1)
     return SubspaceOverlap(np.arccos(cosines), float((cosines**2).mean()), m / a.shape[1])
 
 
 def _directions(x: np.ndarray, m: int) -> np.ndarray:
     """The m leading eigenvectors (C,m) of the covariance of centred features."""
-    _, strengths, directions = np.linalg.svd(x, full_matrices=False)
-    rank = int((strengths > strengths[:1].sum() * max(x.shape) * np.finfo(float).eps).sum())
-    if not 1 <= m <= rank:
-        raise ValueError(f"m is {m}; legal is 1 to the rank of the features, {rank}.")
-    return directions[:m].T
+    return np.linalg.svd(x, full_matrices=False)[2][:m].T
 
 
 def compare_features(a: np.ndarray, b: np.ndarray, m: int, *, seed: int = 0) -> dict[str, float]:
     """Overlap of the top-m eigenspaces and linear CKA of two networks' features of the same images, with their chance.
 
     m is lowered to the smaller rank where a layer has fewer directions. Keys: m, overlap, overlap by chance (m/C), CKA,
-    CKA of shuffled images.
+    CKA of shuffled images (a check: about 0). ValueError: fewer than 4 images.
     """
     m = min(m, *(int(np.linalg.matrix_rank(_centred(x))) for x in (a, b)))
     shuffled = b[np.random.default_rng(seed).permutation(len(b))]
@@ -1040,22 +1109,293 @@ def compare_features(a: np.ndarray, b: np.ndarray, m: int, *, seed: int = 0) -> 
 
 
 def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
-    """Similarity, 0 to 1, of two sets of features (N,C) and (N,C') of the same images; NaN if one has no variance.
+    """Debiased linear CKA of two sets of features (N,C) and (N,C') of the same images.
 
-    Computed among channels or among images, whichever is smaller. With few images it is far above 0 even for unrelated
-    features: compare it with the value for b's rows shuffled. Source: Kornblith et al., Similarity of neural network
-    representations revisited (2019), equation 8 and section 3.
+    1 for the same features up to rotation, scale and offset; about 0, as often below as above, for unrelated ones, however
+    few the images. NaN where one set does not tell images apart. ValueError: another number of images, or fewer than 4.
+    Sources: Kornblith et al., Similarity of neural network representations revisited (2019); Murphy, Zylberberg and Fyshe,
+    Correcting biased centered kernel alignment measures in biological and artificial neural networks (2024).
     """
     x, y = _centred(a), _centred(b)
     if len(x) != len(y):
         raise ValueError(f"The features hold {len(x)} and {len(y)} images; legal is the same images in the same order.")
-    if not x.any() or not y.any():
-        return float("nan")
-    x, y = x / np.abs(x).max(), y / np.abs(y).max()
-    if len(x) < max(x.shape[1], y.shape[1]):
-        gram_x, gram_y = x @ x.T, y @ y.T
-        return float((gram_x * gram_y).sum() / (np.linalg.norm(gram_x) * np.linalg.norm(gram_y)))
-    return float(np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
+    if len(x) < 4:
+        raise ValueError(f"There are {len(x)} images; debiased CKA needs at least 4.")
+    x, y = (z / (np.abs(z).max() or 1.0) for z in (x, y))
+    own = _unbiased_hsic(x, x), _unbiased_hsic(y, y)
+    return float(_unbiased_hsic(x, y) / np.sqrt(own[0] * own[1])) if min(own) > 0 else float("nan")
+
+
+def _unbiased_hsic(x: np.ndarray, y: np.ndarray) -> float:
+    """n(n-3) times the unbiased HSIC of centred features with linear kernels; 0 where it is no more than rounding.
+
+    Song et al., Feature selection via dependence maximization (2012): tr(K̃L̃) + 1ᵀK̃1·1ᵀL̃1/((n-1)(n-2)) - 2/(n-2)·1ᵀK̃L̃1, where
+    K̃ is K = xxᵀ without its diagonal k, and L̃ is L = yyᵀ without l. Centred features have K1 = L1 = 0, so that K̃1 = -k,
+    L̃1 = -l and tr(K̃L̃) = tr(KL) - k·l, with tr(KL) the squared norm of xᵀy: n·C·C' products, or n²·(C+C') among images.
+    """
+    n, k, l = len(x), (x**2).sum(1), (y**2).sum(1)  # noqa: E741
+    among_images = n * (x.shape[1] + y.shape[1]) < x.shape[1] * y.shape[1]
+    product = float(np.vdot(x @ x.T, y @ y.T) if among_images else np.square(x.T @ y).sum())
+    value = product - n / (n - 2) * (k @ l) + k.sum() * l.sum() / ((n - 1) * (n - 2))
+    return value if abs(value) > 1e-12 * product else 0.0
+
+
+# ---------------------------------------------------------------------------------------------- tables and sentences
+
+
+def remark(scenario: str, layer: str, frozen: Sequence[str] = ()) -> str:
+    """What a row must say beside its numbers: that the layer was frozen, that the images are a stand-in, or nothing."""
+    if scenario == "finetuned_own" and layer in frozen:
+        return "frozen: as initial by construction"
+    return "stand-in" if is_stand_in(scenario) else ""
+
+
+def spectra_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequence[str] = ()) -> pd.DataFrame:
+    """A row a scenario, draw of its weights and layer: sizes, trace, effective rank and its like, and a remark."""
+    rows = []
+    for name, by_layer in spectra.items():
+        scenario, draw = scenario_draw(name)
+        rows += [{"scenario": scenario, "draw": draw, "layer": layer, "channels": s.channels, "images": s.images,
+                  "rank bound": s.rank_bound, "trace": s.trace, "effective rank": s.effective_rank,
+                  "participation ratio": s.participation_ratio, "k95": s.k95, "k99": s.k99,
+                  "remark": remark(scenario, layer, frozen)} for layer, s in by_layer.items()]
+    return pd.DataFrame(rows)
+
+
+def certainty_table(errors: Mapping[str, Mapping[str, BootstrapSpectrum]], halves: Mapping[str, Mapping[str, SplitHalf]], *,
+                    leading: int = 10, frozen: Sequence[str] = ()) -> pd.DataFrame:
+    """A row a scenario and layer: the effective rank, its spread at this N, and what two halves of the images say.
+
+    `leading` directions of the first half (k: fewer where it has fewer) are compared by their share of the variance in the
+    half that chose them and in the other; "found again" counts all directions of the first half (see SplitHalf).
+    """
+    rows = []
+    for scenario, by_layer in errors.items():
+        for layer, boot in by_layer.items():
+            half, whole = halves[scenario][layer], boot.estimate
+            k, (low, high) = min(leading, half.first.rank_bound), boot.effective_rank_spread()
+            rows.append({"scenario": scenario, "layer": layer, "images": whole.images,
+                         "effective rank": whole.effective_rank, "spread low": low, "spread high": high,
+                         "first half": half.first.effective_rank, "second half": half.second.effective_rank,
+                         "noise": effective_rank(whole.noise()), "k": k,
+                         "share of leading k": _part(half.first.all_eigenvalues[:k].sum(), half.first.trace),
+                         "in second half": _part(half.held_out[:k].sum(), half.second.trace),
+                         "found again": half.found_again, "by chance": half.chance,
+                         "remark": remark(scenario, layer, frozen)})
+    return pd.DataFrame(rows)
+
+
+def _part(value: float, whole: float) -> float:
+    return float(value / whole) if whole > 0 else float("nan")
+
+
+def comparison_table(statistics: Mapping[str, Mapping[str, LayerStatistics]], layers: Sequence[str], m: int, *,
+                     frozen: Sequence[str] = (), seed: int = 0) -> pd.DataFrame:
+    """compare_features of the fine-tuned and of the random network with the initial one on own images, a row a layer.
+
+    Of random weights the first draw. No rows where there is no such pair.
+    """
+    pairs = [(a, "imagenet_own") for a in ("finetuned_own", "random_own") if {a, "imagenet_own"} <= set(statistics)]
+    rows = [{"networks": f"{a} and {b}", "layer": layer,
+             **compare_features(statistics[a][layer].features, statistics[b][layer].features, m, seed=seed),
+             "remark": remark(a, layer, frozen)} for a, b in pairs for layer in layers]
+    return pd.DataFrame(rows, columns=["networks", "layer", "m", "overlap", "overlap by chance", "CKA",
+                                       "CKA of shuffled images", "remark"])
+
+
+def describe_input_sizes(run: helpers.Run, map_size: int) -> str:
+    """At which size the images were measured, and at which the network of the run was fine-tuned, if there is one."""
+    told = f"Measured on whole images resized to {map_size}×{map_size} pixels"
+    size = helpers.read_json(run.path("model.json")).get("image_size") if run.path("model.json").exists() else None
+    if not size:
+        return f"{told}."
+    return f"{told}, the size at which the network was fine-tuned." if size == map_size else \
+        f"{told}; the network was fine-tuned at {size}×{size} pixels."
+
+
+def describe_by_layer(table: pd.DataFrame, column: str, *, digits: int = 1, frozen: Sequence[str] = ()) -> str:
+    """A column's values by scenario and layer, for readers who do not see the figure; several draws as mean and range."""
+    layers = list(dict.fromkeys(table["layer"]))
+    told = [f"{_marked(str(scenario))} " + ", ".join(_with_range(rows.loc[rows["layer"] == layer, column], digits)
+                                                     for layer in layers if layer in set(rows["layer"]))
+            for scenario, rows in table.groupby("scenario", sort=False)]
+    return f"{column} in {', '.join(layers)}: {'; '.join(told)}.{_frozen_note(layers, frozen, table['scenario'])}"
+
+
+def describe_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> str:
+    """Overlap and CKA of each pair of networks by layer, for readers who do not see the figure."""
+    told = [f"{networks}: " + "; ".join(f"{row['layer']} {_number(row['overlap'], 2)} and {_number(row['CKA'], 2)}"
+                                        for _, row in rows.iterrows())
+            for networks, rows in compared.groupby("networks", sort=False)]
+    names = [str(networks).split(" and ")[0] for networks in compared["networks"]]
+    return ". ".join(told) + f".{_frozen_note(list(dict.fromkeys(compared['layer'])), frozen, names)}"
+
+
+def _frozen_note(layers: Sequence[str], frozen: Sequence[str], scenarios: Iterable[str]) -> str:
+    fixed = [layer for layer in layers if layer in frozen]
+    return f" Frozen, so that fine-tuned and initial are the same there by construction: {', '.join(fixed)}." \
+        if fixed and "finetuned_own" in set(scenarios) else ""
+
+
+def _marked(scenario: str) -> str:
+    return f"{scenario} (stand-in)" if is_stand_in(scenario) else scenario
+
+
+def _number(value: float, digits: int) -> str:
+    """A number in words' company: no "nan", and no zero with a minus."""
+    return "not defined" if not np.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _with_range(values: pd.Series, digits: int) -> str:
+    told = _number(values.mean(), digits)
+    return told if len(values) < 2 else \
+        f"{told} ({_number(values.min(), digits)} to {_number(values.max(), digits)} in {len(values)} draws)"
+
+
+def describe_spectra(table: pd.DataFrame, certainty: pd.DataFrame, compared: pd.DataFrame, *, frozen: Sequence[str] = (),
+                     missing: Iterable[str] = ()) -> list[str]:
+    """The takeaways of notebook 03, sentences made from the numbers of its three tables.
+
+    `table`, `certainty`, `compared`: see spectra_table, certainty_table, comparison_table; they may have no rows. Frozen
+    layers are told to be the same by construction, stand-ins are not ranked.
+    """
+    sentences = []
+    if len(table):
+        ranks = ranks_by_layer(table)
+        if {"finetuned_own", "imagenet_own"} <= set(ranks):
+            sentences += _describe_frozen(ranks, frozen) + _describe_directions(compared, frozen)
+            sentences += _describe_change(ranks, frozen)
+        sentences += _describe_sets(ranks) + _describe_random(table, ranks.index[-1]) + _describe_blur(ranks)
+    if len(certainty):
+        sentences += [_describe_scatter(certainty), _describe_halves(certainty)]
+    return sentences + [f"**{name}** could not be measured." for name in missing]
+
+
+def ranks_by_layer(table: pd.DataFrame) -> pd.DataFrame:
+    """Effective ranks of a spectra_table in its order: layers down, scenarios across, of several draws the first."""
+    first = table.drop_duplicates(["scenario", "layer"])
+    ranks = first.pivot(index="layer", columns="scenario", values="effective rank")
+    return ranks.loc[list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["scenario"]))]
+
+
+def _describe_frozen(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
+    fixed = [layer for layer in ranks.index if layer in frozen]
+    return [f"Frozen in fine-tuning, and therefore the same as initially by construction: {_bold(fixed)}."] if fixed else []
+
+
+def _describe_directions(compared: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
+    """Where fine-tuning turned the leading directions most, among the layers that could learn."""
+    own = compared[[str(x).startswith("finetuned_own and ") for x in compared["networks"]]] if len(compared) else compared
+    free = own[~own["layer"].isin(frozen)] if len(own) else own
+    if not len(free):
+        return []
+    rows, without = free[free["overlap"].notna()], free[free["overlap"].isna()]
+    told = [f"No directions to compare, for want of variance in one of the networks: {_bold(without['layer'])}."] \
+        if len(without) else []
+    if not len(rows):
+        return told
+    shown = rows["overlap"].round(2)
+    least, lowest = rows[shown == shown.min()], shown.min()
+    about = f"overlap of the leading directions {lowest:.2f}, by chance {_from_to(least['overlap by chance'], 2)}"
+    if lowest >= 1:
+        return [f"By fine-tuning, the leading directions did not change in {_bold(rows['layer'])} ({about}).", *told]
+    how = "" if len(rows) == 1 else "most " if len(least) < len(rows) else "equally "
+    return [f"By fine-tuning, the leading directions changed {how}in {_bold(least['layer'])} ({about}).", *told]
+
+
+def _describe_change(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
+    """Where fine-tuning changed the effective rank most, among the layers that could learn."""
+    both = ranks.loc[[x for x in ranks.index if x not in frozen], ["finetuned_own", "imagenet_own"]].dropna()
+    both = both[both["imagenet_own"] > 0]
+    if both.empty:
+        return []
+    change = (100 * (both["finetuned_own"] / both["imagenet_own"] - 1)).round().astype(int)
+    if not change.any():
+        return [f"By fine-tuning, the effective rank changed by less than 1 % in {_bold(change.index)}."]
+    most = change[change.abs() == change.abs().max()]
+    told = [f"**{layer}** (from {both.loc[layer, 'imagenet_own']:.1f} to {both.loc[layer, 'finetuned_own']:.1f}, "
+            f"{value:+d} %)" for layer, value in most.items()]
+    how = "" if len(change) == 1 else "most " if len(most) < len(change) else "equally strongly "
+    return [f"By fine-tuning, the effective rank changed {how}in {_join(told)}."]
+
+
+def _describe_sets(ranks: pd.DataFrame) -> list[str]:
+    """The image sets through the initial network in the deepest layer; stand-ins apart and in no order."""
+    deepest, told = ranks.index[-1], []
+    sets = ranks.loc[deepest, [x for x in ranks if x.startswith("imagenet_") and not x.endswith("_32px")]].dropna()
+    others = sets[[is_stand_in(x) for x in sets.index]]
+    real = sets.drop(others.index).round(1).sort_values(ascending=False, kind="stable")
+    head = f"Effective rank of the ImageNet-initialised network in **{deepest}**"
+    if len(real):
+        told.append(f"{head}{', in decreasing order' if real.nunique() > 1 else ''}: {_listed(real)}.")
+    if len(others):
+        told.append(f"{head} for stand-ins, which say nothing about the images that they stand for: {_listed(others)}.")
+    return told
+
+
+def _describe_random(table: pd.DataFrame, deepest: str) -> list[str]:
+    drawn = table.loc[(table["scenario"] == "random_own") & (table["layer"] == deepest), "effective rank"]
+    told = f"Effective rank with random weights in **{deepest}**: random_own {_with_range(drawn, 1)}."
+    return [told] if len(drawn) else []
+
+
+def _describe_blur(ranks: pd.DataFrame) -> list[str]:
+    """What reducing the images to 32×32 pixels does to the effective rank in the deepest layer."""
+    deepest, told = ranks.index[-1], []
+    for name in [x for x in ranks if x.endswith("_32px") and x.removesuffix("_32px") in ranks]:
+        before, after = (round(float(ranks.loc[deepest, x]), 1) for x in (name.removesuffix("_32px"), name))
+        what = f"the effective rank of {_marked(name.removesuffix('_32px'))} in **{deepest}**"
+        if after < before:
+            told.append(f"Reducing the images to 32×32 pixels lowers {what} from {before:.1f} to {after:.1f}: so much of a "
+                        "difference to 32-pixel images can be blur alone.")
+        elif after > before:
+            told.append(f"Reducing the images to 32×32 pixels raises {what} from {before:.1f} to {after:.1f}: blur lowers "
+                        "nothing there.")
+        elif after == before:
+            told.append(f"Reducing the images to 32×32 pixels leaves {what} at {before:.1f}.")
+    return told
+
+
+def _describe_scatter(certainty: pd.DataFrame) -> str:
+    """How far the effective rank scatters at this N, and that this is not its distance to the population's."""
+    images, rank = _from_to(certainty["images"], 0), certainty["effective rank"].where(certainty["effective rank"] > 0)
+    width = (certainty["spread high"] - certainty["spread low"]) / 2 / rank
+    if not width.notna().any():
+        return f"With {images} images no layer has a variance, so that its effective rank has no spread."
+    worst = certainty.loc[width.idxmax()]
+    loss = round(100 * float((1 - certainty[["first half", "second half"]].mean(axis=1) / rank).median()))
+    told = f": half of the images give {loss} % less in the median" if loss > 0 else ""
+    return (f"At {images} images the spread of the effective rank is ±{100 * width.max():.0f} % at most "
+            f"(**{worst['layer']}** of {_marked(worst['scenario'])}): so far it moves with other images of the same number. "
+            "It is no distance to the rank of all such images, since the effective rank depends on the number of images"
+            f"{told}.")
+
+
+def _describe_halves(certainty: pd.DataFrame) -> str:
+    """How many directions of one half of the images the other half has, too."""
+    found = certainty["found again"].astype(int)
+    few, many = (f"{found[at]} (**{certainty.loc[at, 'layer']}** of {_marked(certainty.loc[at, 'scenario'])})"
+                 for at in (found.idxmin(), found.idxmax()))
+    told = f"from {few} to {many}" if found.min() < found.max() else f"{found.min()} in every layer measured"
+    return (f"Directions of one half of the images that the other half shows, too: {told}; by chance at most "
+            f"{certainty['by chance'].max():.1f}. Eigenvalues beyond the rank bound are zero whatever the network does.")
+
+
+def _bold(names: Iterable[str]) -> str:
+    return _join([f"**{name}**" for name in names])
+
+
+def _join(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+
+
+def _from_to(values: pd.Series, digits: int) -> str:
+    low, high = _number(values.min(), digits), _number(values.max(), digits)
+    return low if low == high else f"{low} to {high}"
 
 
 # ---------------------------------------------------------------------------------------------- plots
@@ -1063,8 +1403,8 @@ def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
 
 def scenario_style(scenario: str) -> dict:
     """label, color and linestyle of a scenario; names ending in _32px are dashed, unknown ones black."""
-    base = scenario.removesuffix("_32px")
-    reduced = base != scenario
+    base = scenario_draw(scenario)[0].removesuffix("_32px")
+    reduced = scenario.endswith("_32px")
     return {"label": SCENARIO_LABELS.get(base, base) + (", reduced to 32×32 px" if reduced else ""),
             "color": SCENARIO_COLORS.get(base, "black"), "linestyle": "--" if reduced else "-"}
 
@@ -1074,7 +1414,7 @@ def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, nois
     """Eigenvalues by rank, a line a scenario, on linear or double logarithmic axes.
 
     `noise` adds the Marchenko-Pastur line of each scenario, dotted in its colour (one grey line if `relative`, which
-    divides by the trace). `errors`: scenario -> bootstrap, 95 % intervals as bars.
+    divides by the trace). `errors`: scenario -> bootstrap, the 95 % spread at this N as bars.
     """
     ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
     for scenario, s in spectra.items():
@@ -1084,19 +1424,27 @@ def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, nois
         ranks = np.arange(1, len(values) + 1)
         front = 3 if scenario.startswith("finetuned") else 2  # where it hardly differs from the initial network, on top
         ax.plot(ranks[shown], values[shown], marker=".", markersize=3, linewidth=1.3, zorder=front, **style)
-        if noise:
+        if noise and s.trace > 0:
             line = {"color": "black" if relative else style["color"], "linestyle": ":", "linewidth": 1}
             ax.plot(np.arange(1, s.rank_bound + 1)[:s.top_k], s.noise()[:s.top_k] / scale, label="_noise", **line)
         if errors and scenario in errors:
-            low, high = errors[scenario].eigenvalue_interval()
+            low, high = errors[scenario].eigenvalue_spread()
             at = np.arange(1, len(low) + 1)
             ax.vlines(at, low / scale, high / scale, color=style["color"], linewidth=2, alpha=0.4)
     if noise:
         ax.plot([], [], color="black", linestyle=":", linewidth=1, label="pure noise (Marchenko–Pastur)")
-    if log:
+    if log and _has_variance(spectra, ax):
         ax.set(xscale="log", yscale="log")
     ax.set(xlabel="rank k", ylabel="share of variance λₖ/Σλ" if relative else "eigenvalue λₖ (variance)")
     return ax
+
+
+def _has_variance(spectra: Mapping[str, Spectrum], ax: Axes) -> bool:
+    """Whether there is anything to draw on a logarithmic axis; where there is not, the panel says so."""
+    if any(s.trace > 0 for s in spectra.values()):
+        return True
+    ax.text(0.5, 0.5, "no variance", transform=ax.transAxes, ha="center")
+    return False
 
 
 def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None = None) -> Axes:
@@ -1108,17 +1456,18 @@ def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None
         ax.plot(np.arange(1, len(share) + 1), share, linewidth=1.5, zorder=front, **scenario_style(scenario))
     for level in (0.95, 0.99):
         ax.axhline(level, color="black", linewidth=0.6, linestyle=":")
-    ax.set(xscale="log", ylim=(0, 1.02), xlabel="number of directions k", ylabel="cumulative share of variance")
+    ax.set(xscale="log" if _has_variance(spectra, ax) else "linear", ylim=(0, 1.02), xlabel="number of directions k",
+           ylabel="cumulative share of variance")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return ax
 
 
 def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable = plot_eigenvalues, *,
-                  layout: str | None = "constrained", **options) -> Figure:
+                  frozen: Sequence[str] = (), layout: str | None = "constrained", **options) -> Figure:
     """A grid with a panel a layer, all scenarios in each, from scenario -> layer -> Spectrum, and one legend.
 
     `panel`: plot_eigenvalues or plot_cumulative_variance; `options`: its options (`errors` by scenario and layer, too).
-    `layout`: matplotlib's; None is quicker, and leaves the margins to the caller.
+    `frozen`: layers to mark. `layout`: matplotlib's; None is quicker, and leaves the margins to the caller.
     """
     layers = list(dict.fromkeys(layer for by_layer in spectra.values() for layer in by_layer))
     errors = options.pop("errors", None)
@@ -1130,7 +1479,8 @@ def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable
             options["errors"] = {s: by_layer[layer] for s, by_layer in errors.items() if layer in by_layer}
         panel({s: by_layer[layer] for s, by_layer in spectra.items() if layer in by_layer}, ax=ax, **options)
         first = next(by_layer[layer] for by_layer in spectra.values() if layer in by_layer)
-        ax.set_title(f"{layer}\n{first.channels} channels, {first.images} images", fontsize=10)
+        mark = " (frozen)" if layer in frozen else ""
+        ax.set_title(f"{layer}{mark}\n{first.channels} channels, {first.images} images", fontsize=10)
     for ax in axes.flat[len(layers):]:
         ax.axis("off")
     handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
@@ -1138,34 +1488,55 @@ def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable
     return figure
 
 
-def plot_effective_ranks(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Effective rank by layer with intervals, a line a scenario; columns scenario, layer, effective rank, low, high."""
+def plot_effective_ranks(table: pd.DataFrame, *, draws: pd.DataFrame | None = None, frozen: Sequence[str] = (),
+                         ax: Axes | None = None) -> Axes:
+    """Effective rank by layer, a line a scenario; bars: the spread at this N, or the range of several draws of weights.
+
+    `table`: columns scenario, layer, effective rank, spread low, spread high. `draws`: scenario, draw, layer, effective
+    rank; a scenario with several draws is shown by their mean and range. `frozen`: layers to mark.
+    """
     ax = ax or plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
     layers = list(dict.fromkeys(table["layer"]))
     scenarios = list(dict.fromkeys(table["scenario"]))
     for offset, scenario in zip(np.linspace(-0.12, 0.12, len(scenarios)), scenarios, strict=True):
-        rows = table[table["scenario"] == scenario].set_index("layer").loc[layers]
-        bars = [(rows["effective rank"] - rows["low"]).clip(lower=0), (rows["high"] - rows["effective rank"]).clip(lower=0)]
-        ax.errorbar(np.arange(len(layers)) + offset, rows["effective rank"], yerr=bars, marker="o", capsize=2,
-                    **scenario_style(scenario))
-    ax.set_xticks(range(len(layers)), layers, rotation=20, ha="right")
-    ax.set(xlabel="layer, from input to output", ylabel="effective rank (directions)", ylim=(0, None))
+        rows = table[table["scenario"] == scenario].set_index("layer").reindex(layers)
+        middle, low, high = (rows[name] for name in ("effective rank", "spread low", "spread high"))
+        style = scenario_style(scenario)
+        drawn = draws[draws["scenario"] == scenario] if draws is not None else table.iloc[:0]
+        if len(drawn) and drawn["draw"].nunique() > 1:
+            by_layer = drawn.groupby("layer")["effective rank"]
+            middle, low, high = (values.reindex(layers) for values in (by_layer.mean(), by_layer.min(), by_layer.max()))
+            style["label"] += f": mean and range of {drawn['draw'].nunique()} draws"
+        bars = [(middle - low).clip(lower=0), (high - middle).clip(lower=0)]
+        ax.errorbar(np.arange(len(layers)) + offset, middle, yerr=bars, marker="o", capsize=2, **style)
+    _mark_layers(ax, layers, frozen)
+    ax.set(ylabel="effective rank (directions)", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
 
 
-def plot_comparison(table: pd.DataFrame) -> Figure:
-    """Overlap of eigenspaces and linear CKA by layer, a line a pair of networks; dotted: by chance."""
+def _mark_layers(ax: Axes, layers: Sequence[str], frozen: Sequence[str] = ()) -> None:
+    """Layers at 0, 1, … of the x axis, the frozen ones marked."""
+    names = [f"{layer} (frozen)" if layer in frozen else layer for layer in layers]
+    ax.set_xticks(range(len(layers)), names, rotation=20, ha="right")
+    ax.set_xlabel("layer, from input to output")
+
+
+def plot_comparison(table: pd.DataFrame, *, frozen: Sequence[str] = ()) -> Figure:
+    """Overlap of eigenspaces and debiased linear CKA by layer, a line a pair of networks; dotted: by chance."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.9), layout="constrained", sharey=True)
+    layers = list(dict.fromkeys(table["layer"]))
     columns = (("overlap", "overlap by chance", "overlap of the leading directions"),
-               ("CKA", "CKA of shuffled images", "linear CKA"))
+               ("CKA", "CKA of shuffled images", "linear CKA, debiased"))
     for ax, (value, chance, title) in zip(axes, columns, strict=True):
         for networks, rows in table.groupby("networks", sort=False):
-            style = scenario_style(str(networks).split(" and ")[0])
-            ax.plot(rows["layer"], rows[value], marker="o", color=style["color"], label=networks)
-            ax.plot(rows["layer"], rows[chance], linestyle=":", color=style["color"])
-        ax.set(xlabel="layer, from input to output", ylabel=title, ylim=(-0.03, 1.03))
-        ax.tick_params(axis="x", rotation=20)
+            style, rows = scenario_style(str(networks).split(" and ")[0]), rows.set_index("layer").reindex(layers)
+            ax.plot(range(len(layers)), rows[value], marker="o", color=style["color"], label=networks)
+            ax.plot(range(len(layers)), rows[chance], linestyle=":", color=style["color"])
+        _mark_layers(ax, layers, frozen)
+        ax.set_ylabel(title)
+    lowest = min(0.0, float(np.nanmin([0.0, *table[["CKA", "CKA of shuffled images"]].to_numpy().ravel()])))
+    axes[0].set_ylim(lowest - 0.03, 1.03)  # debiased values can be below 0
     axes[0].plot([], [], linestyle=":", color="black", label="by chance")
     axes[0].legend(frameon=False, fontsize=8)
     return figure

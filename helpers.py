@@ -87,7 +87,7 @@ RULES = {
     "SEARCH_EPOCHS": (int, 0, 10_000),
     "SEARCH_IMAGES": (int, 0, 100_000_000),
     "FINAL_SEEDS": (int, 0, 100),
-    "N_IMAGES": (int, 2, 100_000),
+    "N_IMAGES": (int, 4, 100_000),
     "MAP_SIZE": (int, 32, 1024),
     "RANDOMISED_IMAGES": (int, 0, 10_000),
     "OCCLUDED_IMAGES": (int, 0, 10_000),
