@@ -1202,15 +1202,6 @@ def reproduction(run: Run, loader: DataLoader, predictions: pd.DataFrame, *, dev
     return {"checked": len(saved), "max_difference": difference, "tolerance": tolerance}
 
 
-def most_confused(predictions: pd.DataFrame) -> tuple[str, int]:
-    """The most frequent error, as "<true> taken for <predicted>", and how many images it is; ("none", 0) without errors."""
-    wrong = predictions[predictions["label"] != predictions["predicted"]]
-    if wrong.empty:
-        return "none", 0
-    counts = (wrong["label"] + " taken for " + wrong["predicted"]).value_counts()
-    return counts.index[0], int(counts.iloc[0])
-
-
 def describe_confusion(predictions: pd.DataFrame) -> str:
     """A sentence on the most frequent errors among the test images of a prediction table, without markup."""
     wrong = predictions[predictions["label"] != predictions["predicted"]]
