@@ -502,7 +502,7 @@ def compare(run: helpers.Run, settings: Mapping[str, object], parts: Mapping[str
             loader = helpers.make_loader(image_data.ImageDataset(parts[split], root, classes, transform),
                                          batch_size=own["BATCH_SIZE"], workers=own["WORKERS"])
             predictions = helpers.saved_predictions(part, split, model, loader, parts[split], classes)
-            scores[split] = helpers.class_metrics(predictions, classes, seed=own["SEED"]).set_index("class").loc["mean"]
+            scores[split] = helpers.class_metrics(predictions, classes, groups=parts[split].get("group")).iloc[-1]
             overall = float((predictions["label"] == predictions["predicted"]).mean())
         histories[name] = history
         found.append({"name": name, "from_scratch": is_random(own), "trainable": description["costs"]["trainable"],

@@ -37,6 +37,9 @@ import torch
 import torchvision
 from IPython.display import HTML, Image, Markdown, display
 from PIL import Image as PILImage
+from scipy.optimize import brentq
+from scipy.special import expit
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, confusion_matrix
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -1052,40 +1055,157 @@ def prediction_table(table: pd.DataFrame, scores: np.ndarray, losses: np.ndarray
     predictions = pd.DataFrame({"path": table["path"].to_numpy(), "label": table["label"].to_numpy(),
                                 "predicted": np.asarray(classes)[scores.argmax(1)],
                                 "confidence": scores.max(1), "loss": losses})
-    return predictions.assign(**{f"prob_{name}": scores[:, index] for index, name in enumerate(classes)})
+    return predictions.join(pd.DataFrame(scores, columns=[f"prob_{name}" for name in classes]))
 
 
-def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, n_resamples: int = 1000, seed: int = 0,
+MEAN_ROW = "mean over classes"  # the last row of class_metrics; a class may be called so, too: read the row by its place
+
+
+def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, groups: Sequence | None = None,
                   level: float = 0.95) -> pd.DataFrame:
     """class, support, accuracy (= recall), average_precision, and the ends of their intervals; a row a class.
 
     Average precision is one against the rest from the softmax scores (scikit-learn's definition). A class without
-    images has NaN. The last row, "mean", is the mean over the classes that have images. Intervals: percentile
-    bootstrap over images (Efron 1979), so an accuracy of exactly 1 gets an interval without width.
+    images has NaN. The last row (MEAN_ROW; read it with .iloc[-1]) is the mean over the classes that have images.
+    `groups` holds a label an image, in the order of `predictions`; images of a class with the same label are copies of one
+    picture and count as one draw, missing values are pictures of their own. The intervals, for class sizes that are given:
+    `wilson_interval`, `mean_share_interval`, and `logit_interval` for both average precisions. How often they hold the
+    truth is measured by benchmarks/coverage.py.
     """
     label = predictions["label"].to_numpy()
+    units = sampling_units(label, groups)
     hit = (predictions["predicted"].to_numpy() == label).astype(float)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(label), np.full(len(label), 1 / len(label)), size=n_resamples).astype(float)
-    rows, draws = [], {"accuracy": [], "average_precision": []}
+    rows, effects = [], []
     for name in classes:
-        positive = (label == name).astype(float)
-        score = predictions[f"prob_{name}"].to_numpy()
-        present = positive.sum() > 0
-        rows.append({"class": name, "support": int(positive.sum()),
-                     "accuracy": hit[positive > 0].mean() if present else math.nan,
-                     "average_precision": average_precision_score(positive, score) if present else math.nan})
-        with np.errstate(invalid="ignore"):
-            draws["accuracy"].append((weights @ (hit * positive)) / (weights @ positive))
-        draws["average_precision"].append(resampled_average_precision(positive, score, weights))
-    table = pd.DataFrame(rows)
-    table.loc[len(table)] = ["mean", len(label), table["accuracy"].mean(), table["average_precision"].mean()]
-    for name, values in draws.items():
-        values = np.ma.masked_invalid([*values, np.ma.masked_invalid(values).mean(0).filled(np.nan)]).filled(np.nan)
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        table[[f"{name}_low", f"{name}_high"]] = [
-            np.nanquantile(row, tails) if np.isfinite(row).any() else [math.nan] * 2 for row in values]
-    return table
+        own = label == name
+        rows.append({"class": name, "support": int(own.sum()), "size": effective_size(units[own])})
+        if own.any():
+            score = predictions[f"prob_{name}"].to_numpy()
+            value = average_precision_score(own, score)
+            effects.append(np.nan_to_num(value - leave_one_out_average_precision(own, score)))
+            rows[-1] |= {"accuracy": hit[own].mean(), "average_precision": value,
+                         "error": jackknife_error(effects[-1], label, units)}
+    table = pd.DataFrame(rows, columns=["class", "support", "size", "accuracy", "average_precision", "error"])
+    present = table[table["support"] > 0]
+    error = jackknife_error(np.mean(effects, axis=0), label, units)
+    table.loc[len(table)] = [MEAN_ROW, len(label), len(present) ** 2 / (1 / present["size"]).sum(),
+                             present["accuracy"].mean(), present["average_precision"].mean(), error]
+    ends = {name: [(math.nan, math.nan)] * len(table) for name in ("accuracy", "average_precision")}
+    for place, row in table[table["support"] > 0].iterrows():
+        ends["accuracy"][place] = wilson_interval(row["accuracy"], row["size"], level)
+        ends["average_precision"][place] = logit_interval(row["average_precision"], row["error"], row["size"], level)
+    ends["accuracy"][-1] = mean_share_interval(present["accuracy"], present["size"], level)
+    for name, limits in ends.items():
+        table[[f"{name}_low", f"{name}_high"]] = limits
+    return table.drop(columns=["size", "error"])
+
+
+def sampling_units(label: Sequence, groups: Sequence | None = None) -> np.ndarray:
+    """A number an image, (N,): equal for images of the same label and group, one of its own for an image without a group."""
+    singles = np.arange(len(label))
+    groups = pd.Series(singles if groups is None else np.asarray(groups, dtype=object))
+    if len(groups) != len(label):
+        raise ValueError(f"groups has {len(groups)} entries for {len(label)} images: it takes one an image, NA for none.")
+    codes = pd.factorize(groups)[0]  # -1: no group
+    keys = pd.DataFrame({"label": label, "group": np.where(codes < 0, len(label) + singles, codes)})
+    return keys.groupby(["label", "group"], sort=False).ngroup().to_numpy()
+
+
+def effective_size(units: np.ndarray) -> float:
+    """How many independent images tell as much as these, (N,) -> n² / Σ m² with m copies of a picture (Kish 1965)."""
+    copies = np.unique(units, return_counts=True)[1]
+    return len(units) ** 2 / (copies ** 2).sum() if len(units) else 0.0
+
+
+def wilson_interval(share: float, size: float, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a share of `size` independent images (Wilson 1927): all p that a score test does not reject."""
+    z2 = norm.ppf((1 + level) / 2) ** 2
+    centre = (share + z2 / (2 * size)) / (1 + z2 / size)
+    half = math.sqrt(z2 * (share * (1 - share) / size + z2 / (4 * size ** 2))) / (1 + z2 / size)
+    return float(max(0, min(share, centre - half))), float(min(1, max(share, centre + half)))
+
+
+def mean_share_interval(shares: Sequence[float], sizes: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """The interval of the mean of shares from independent samples: Wilson's, for several classes.
+
+    It holds every mean that a score test does not reject, the shares of the classes being the likeliest ones with this mean
+    (Martín Andrés, Herranz Tejedor and Álvarez Hernández 2012); for one class it is Wilson's interval.
+    """
+    shares, sizes = np.asarray(shares, dtype=float), np.asarray(sizes, dtype=float)
+    return _lowest_mean_share(shares, sizes, level), 1 - _lowest_mean_share(1 - shares, sizes, level)
+
+
+def _lowest_mean_share(shares: np.ndarray, sizes: np.ndarray, level: float) -> float:
+    """The lower end of `mean_share_interval`, by the Lagrange multiplier λ of the constrained maximum of the likelihood.
+
+    The likeliest shares p solve size (share - p) = λ p (1 - p); then (mean - θ)² / Var(θ) = λ K (mean - θ) for θ their mean.
+    """
+    if not shares.any():
+        return 0.0
+    z2 = norm.ppf((1 + level) / 2) ** 2
+
+    def mean_at(multiplier):
+        b = multiplier + sizes
+        return (2 * sizes * shares / (b + np.sqrt(np.maximum(b ** 2 - 4 * multiplier * sizes * shares, 0)))).mean()
+
+    def excess(multiplier):
+        return multiplier * len(shares) * (shares.mean() - mean_at(multiplier)) - z2
+    low = high = z2 / shares.sum()  # the score is at most λ K mean: not reached yet
+    while excess(high) <= 0:
+        high *= 2
+    return float(mean_at(brentq(excess, low, high, xtol=1e-12, rtol=1e-12)) if high > low else mean_at(low))
+
+
+def leave_one_out_average_precision(positive: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Average precision without each of the images in turn: (N,), (N,) -> (N,), with one sort for all of them.
+
+    Equal scores are taken together, as scikit-learn does. NaN for the only positive image.
+    """
+    positive = np.asarray(positive, dtype=float)
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last image of each score
+    place = np.empty(len(score), dtype=int)
+    place[order] = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
+    hits, seen = np.cumsum(positive[order])[ends], ends + 1
+    new, one_less = np.diff(hits, prepend=0), np.maximum(seen - 1, 1)
+    above = np.cumsum(new * hits / seen) - new * hits / seen  # what higher scores add: unchanged
+    negative_gone = above + np.cumsum((new * hits / one_less)[::-1])[::-1]
+    below = np.cumsum((new * (hits - 1) / one_less)[::-1])[::-1]
+    positive_gone = above + below - (hits - 1) / one_less  # the score of the image itself has one positive less
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(positive > 0, positive_gone[place] / (hits[-1] - 1), negative_gone[place] / hits[-1])
+
+
+def jackknife_error(effects: np.ndarray, strata: Sequence, units: np.ndarray) -> float:
+    """The standard error of a statistic from the effect of leaving out each image, within strata that keep their sizes.
+
+    `effects` (N,) are differences from the statistic of all images, `units` (N,) numbers of what was drawn at once: effects
+    within a unit are added. Stratified jackknife (Efron 1982; a stratum of one unit is not centred).
+    """
+    total = np.bincount(units, effects)
+    stratum = np.zeros(len(total), dtype=int)
+    stratum[units] = pd.factorize(np.asarray(strata))[0]
+    count = np.bincount(stratum)
+    centre = np.where(count > 1, np.bincount(stratum, total) / count, 0)
+    weight = np.where(count > 1, (count - 1) / count, 1)
+    return math.sqrt((weight[stratum] * (total - centre[stratum]) ** 2).sum())
+
+
+def logit_interval(value: float, error: float, size: float, level: float = 0.95) -> tuple[float, float]:
+    """The interval of an average precision with a standard error, symmetric on the logit scale (Boyd, Eng and Page 2013).
+
+    Where the images have no spread (a perfect ranking, one image alone), that of Wilson for a share of `size` images.
+    """
+    if not (0 < value < 1 and error > 1e-9 and size > 1):
+        return wilson_interval(value, size, level)
+    middle, half = math.log(value / (1 - value)), norm.ppf((1 + level) / 2) * error / (value * (1 - value))
+    return tuple(float(expit(end)) for end in (middle - half, middle + half))
+
+
+def difference_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """The interval of the difference of two independent numbers, each (value, low, high) (MOVER: Newcombe 1998)."""
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    return a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
 
 
 def readable_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -1099,28 +1219,26 @@ def readable_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def resampled_average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average precision of one class for many weightings of the images at once: (N,), (N,), (R, N) -> (R,).
-
-    For one row of weights it is scikit-learn's average_precision_score(sample_weight=...), equal scores taken together;
-    sorting once for all rows makes the bootstrap affordable. NaN where no positive image has weight.
-    """
-    order = np.argsort(-score, kind="stable")
-    last_of_equal = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    hits = np.cumsum(weights[:, order] * positive[order], axis=1)[:, last_of_equal]
-    seen = np.cumsum(weights[:, order], axis=1)[:, last_of_equal]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(seen > 0, hits / seen, 0.0)
-        return (np.diff(hits, axis=1, prepend=0) * precision).sum(1) / hits[:, -1]
-
-
 def summary(metrics: pd.DataFrame, predictions: pd.DataFrame) -> dict:
     """The numbers of one split for NN_results.json: overall accuracy, means over classes, and each class."""
-    rows = metrics.set_index("class")
-    per_class = rows.drop(index="mean")[["support", "accuracy", "average_precision"]].to_dict("index")
+    mean, by_class = metrics.iloc[-1], metrics.iloc[:-1].set_index("class")
     return {"accuracy": float((predictions["label"] == predictions["predicted"]).mean()),
-            "mean_class_accuracy": rows.loc["mean", "accuracy"],
-            "mean_average_precision": rows.loc["mean", "average_precision"], "per_class": per_class}
+            "mean_class_accuracy": mean["accuracy"], "mean_average_precision": mean["average_precision"],
+            "per_class": by_class[["support", "accuracy", "average_precision"]].to_dict("index")}
+
+
+def majority_baseline(train: Sequence[str], labels: Sequence[str]) -> dict:
+    """What always predicting the most frequent class of the labels `train` gives on `labels`, measure by measure.
+
+    {class, accuracy, mean_class_accuracy, mean_average_precision}. Over the K classes that `labels` has: one is right
+    throughout and the others never, 1/K on average; a score that is the same for all images has the share of the class
+    as its average precision, and the shares average 1/K, too.
+    """
+    frequent, labels = pd.Series(train).mode()[0], pd.Series(labels)
+    shares = labels.value_counts(normalize=True)
+    return {"class": frequent, "accuracy": float((labels == frequent).mean()),
+            "mean_class_accuracy": float((shares.index == frequent).mean()),
+            "mean_average_precision": float(shares.mean())}
 
 
 def saved_predictions(run: Run, split: str, model: nn.Module, loader: DataLoader, table: pd.DataFrame,
@@ -1160,13 +1278,117 @@ def reproduction(run: Run, loader: DataLoader, predictions: pd.DataFrame, *, dev
     return {"checked": len(saved), "max_difference": difference, "tolerance": tolerance}
 
 
-def most_confused(predictions: pd.DataFrame) -> tuple[str, int]:
-    """The most frequent error, as "<true> taken for <predicted>", and how many images it is; ("none", 0) without errors."""
+def describe_confusion(predictions: pd.DataFrame) -> str:
+    """A sentence on the most frequent errors among the test images of a prediction table, without markup."""
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     if wrong.empty:
-        return "none", 0
-    counts = (wrong["label"] + " taken for " + wrong["predicted"]).value_counts()
-    return counts.index[0], int(counts.iloc[0])
+        return f"All {len(predictions):,} test images are predicted right." if len(predictions) > 1 else \
+            "The one test image is predicted right."
+    counts = (wrong["label"] + " taken for " + wrong["predicted"]).value_counts().sort_index()
+    most = int(counts.max())
+    names, total = list(counts.index[counts == most]), f"{len(wrong):,} wrong image{'s' * (len(wrong) > 1)}"
+    if len(wrong) == 1:
+        return f"The only error on test: {names[0]}, 1 image."
+    if most == 1:
+        return f"No error on test occurs twice: {total}, each of another pair of classes."
+    if len(names) == 1:
+        return f"The most frequent error on test: {names[0]}, {most:,} of {total}."
+    return f"The most frequent errors on test: {listed(names)}, {most:,} of {total} each."
+
+
+def describe_scores(result: Mapping, baseline: Mapping) -> str:
+    """The three measures of test (`summary`), each beside the same measure of `majority_baseline`."""
+    names = {"accuracy": "overall accuracy", "mean_class_accuracy": "mean accuracy over classes",
+             "mean_average_precision": "mean average precision"}
+    told = ", ".join(f"{title} **{result[name]:.3f}** ({baseline[name]:.3f})" for name, title in names.items())
+    return f"On test: {told}. In brackets: always saying “{baseline['class']}”, the most frequent class of training."
+
+
+def describe_classes(metrics: pd.DataFrame) -> str:
+    """Accuracy and average precision of each row of `class_metrics`, as text."""
+    return "; ".join(f"{row['class']} {row['accuracy']:.3f} and {row['average_precision']:.3f}" if row["support"]
+                     else f"{row['class']} without images" for row in metrics.to_dict("records"))
+
+
+def describe_evaluation(metrics: Mapping[str, pd.DataFrame], baseline: Mapping, *, conflicts: int, bad: int,
+                        drawn: bool) -> list[str]:
+    """What an evaluation found, as Markdown sentences made from its numbers.
+
+    `metrics` {"val", "test"} are tables of `class_metrics`, `baseline` is that of `majority_baseline` on test; conflicts
+    counts groups of identical images with several labels, bad files that could not be decoded, drawn: no photographs.
+    """
+    mean, base = metrics["test"].iloc[-1], baseline["mean_class_accuracy"]
+    place = "above" if base > mean["accuracy_high"] else "within" if base >= mean["accuracy_low"] else "below"
+    groups = ("No group of identical images carries" if not conflicts else
+              f"{conflicts:,} group{'s' * (conflicts > 1)} of identical images {'carry' if conflicts > 1 else 'carries'}")
+    files = "every file could be decoded" if not bad else f"{bad:,} file{'s' * (bad > 1)} could not be decoded"
+    return [
+        f"The network reads **{percent(mean['accuracy'])}** of the test images right, as a mean over classes (95 % interval "
+        f"{percent(mean['accuracy_low'])} to {percent(mean['accuracy_high'])}). Always saying “{baseline['class']}”, the "
+        f"most frequent class of training, gives {percent(base)} as a mean over classes, {place} that interval.",
+        _describe_extremes(metrics["test"].iloc[:-1]),
+        _describe_gap(metrics["val"], metrics["test"]),
+        f"{groups} different labels, and {files}.",
+        *(["**All images of this run are drawn**: the numbers say nothing about photographs."] if drawn else []),
+    ]
+
+
+def _describe_extremes(by_class: pd.DataFrame) -> str:
+    """A sentence on the classes with the lowest and the highest accuracy, with their intervals."""
+    found = by_class[by_class["support"] > 0]
+    if len(found) == 1:
+        return f"Only one class has test images: **{found['class'].iloc[0]}**."
+    lowest, highest = found["accuracy"].min(), found["accuracy"].max()
+    if lowest == highest:
+        return f"All {len(found)} classes that have test images have the same accuracy, {percent(lowest)}."
+    ends = []
+    for value in (lowest, highest):
+        rows = found[found["accuracy"] == value]
+        low, high = (f"{percent(rows[f'accuracy_{end}'].iloc[0])}" for end in ("low", "high"))
+        interval = f", 95 % interval {low} to {high}" if len(rows) == 1 else ""
+        ends.append(f"{listed([f'**{name}**' for name in rows['class']])} ({percent(value)}{interval})")
+    return f"Lowest accuracy of a class on test: {ends[0]}; highest: {ends[1]}."
+
+
+def _describe_gap(val: pd.DataFrame, test: pd.DataFrame) -> str:
+    """A sentence on mean class accuracy on validation against test: the difference, its interval, and what that allows."""
+    if list(val["class"][val["support"] > 0]) != list(test["class"][test["support"] > 0]):
+        return "Validation and test have images of different classes, so that their means over classes are not compared."
+    ends = [part.iloc[-1][["accuracy", "accuracy_low", "accuracy_high"]].to_list() for part in (val, test)]
+    gap, (low, high) = ends[0][0] - ends[1][0], difference_interval(*ends)
+    interval = f"on test (95 % interval of the difference: {points(low)} to {points(high)} points)"
+    chosen = "The epoch was chosen on validation, which tends to raise its accuracy."
+    if points(gap) == "0":
+        return f"Mean class accuracy on validation equals that {interval}. {chosen}"
+    side = "above" if gap > 0 else "below"
+    verdict = ("so that the choice of images alone can explain it" if points(low) == "0" or points(high) == "0"
+               or low < 0 < high else "more than the choice of images usually explains")
+    return (f"Mean class accuracy on validation is {points(abs(gap))} percentage points {side} that {interval}, {verdict}. "
+            f"{chosen}")
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal, and with as many more as tell it from 0 and from 100."""
+    for digits in range(1, 7):
+        text = f"{share:.{digits}%}"
+        if float(text[:-1]) not in (0, 100) or share in (0, 1):
+            break
+    return text
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points with one decimal, with more where they tell it from 0; "0" for none."""
+    for digits in range(1, 7):
+        text = f"{100 * share:.{digits}f}"
+        if float(text):
+            return text.replace("-", "−")
+    return "0"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Names as a reader lists them: a, b and c; the first `most` of them and how many more."""
+    names = list(names) if len(names) <= most else [*names[:most], f"{len(names) - most:,} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def ranked(predictions: pd.DataFrame, name: str, *, n: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -1218,7 +1440,7 @@ def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: 
     for name in classes:
         values = history[f"{part}_accuracy_{name}"]
         ax.plot(history["epoch"], values, "o-", markersize=3, color=colors[name], label=name)
-    ax.plot(history["epoch"], history[f"{part}_mean_class_accuracy"], "k--", linewidth=2, label="mean")
+    ax.plot(history["epoch"], history[f"{part}_mean_class_accuracy"], "k--", linewidth=2, label=MEAN_ROW)
     ax.set(xlabel="epoch", ylabel="accuracy (share of the class's images)", title=PART_NAMES[part])
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
@@ -1226,20 +1448,24 @@ def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: 
 
 def plot_class_metrics(metrics: pd.DataFrame, measure: str, *, baseline: float | None = None,
                        ax: plt.Axes | None = None) -> plt.Axes:
-    """A point a class with its 95 % interval; measure "accuracy" or "average_precision"; the baseline as a line."""
+    """A point a class with its 95 % interval, the last row their mean; measure "accuracy" or "average_precision".
+
+    `baseline` is the mean over classes that a baseline reaches: it stands in the row of the mean.
+    """
     ax = ax or plt.subplots(figsize=(6, 0.45 * len(metrics) + 1), layout="constrained")[1]
-    colors = class_colors([name for name in metrics["class"] if name != "mean"]) | {"mean": "black"}
+    names, last = list(metrics["class"]), len(metrics) - 1
+    colors = [class_colors(names[:-1])[name] for name in names[:-1]] + ["black"]
     for position, row in enumerate(metrics.to_dict("records")):
         if math.isfinite(row[measure]):
-            color, value = colors[row["class"]], row[measure]
+            color, value = colors[position], row[measure]
             ax.plot([row[f"{measure}_low"], row[f"{measure}_high"]], [position] * 2, color=color, lw=3, alpha=0.45)
-            ax.plot(value, position, "D" if row["class"] == "mean" else "o", color=color)
+            ax.plot(value, position, "D" if position == last else "o", color=color)
             ax.annotate(f"{value:.3f}", (value, position), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-    labels = [f"{row['class']} ({row['support']:,})" for row in metrics.to_dict("records")]
-    ax.set_yticks(range(len(metrics)), labels)
-    ax.set(xlabel=measure.replace("_", " "), ylim=(len(metrics) - 0.4, -0.8))
+    ax.set_yticks(range(len(metrics)), [f"{row['class']} ({row['support']:,})" for row in metrics.to_dict("records")])
+    ax.set(xlabel=measure.replace("_", " "), ylim=(last + 0.6, -0.8))
     if baseline is not None:
-        ax.axvline(baseline, color="gray", linestyle=":", label=f"baseline {baseline:.3f}")
+        ax.plot([baseline] * 2, [last - 0.4, last + 0.4], color="gray", linestyle=":",
+                label=f"baseline, {names[-1]}: {baseline:.3f}")
         ax.legend(frameon=False, loc="lower left")
     return ax
 

@@ -436,6 +436,8 @@ def test_workers_load_the_images(images, monkeypatch, workers):
 
 def test_comparison(images, tmp_path, capsys):
     parts, root, classes = images
+    parts = {split: part.assign(group=part.index // 2) for split, part in parts.items()}  # as if there were copies
+    images = parts, root, classes
     table = pd.concat(parts.values(), ignore_index=True)
     run = helpers.Run(str(tmp_path / "run"))
     rows = [{"ARCHITECTURE": "convnet5", "ARCHITECTURE_OPTIONS": {"filters": 4}, "EPOCHS": 3}, {"STRATEGY": "head"}, {}]
@@ -455,6 +457,8 @@ def test_comparison(images, tmp_path, capsys):
         hits = predictions["label"] == predictions["predicted"]
         assert row["test"] == pytest.approx(hits.groupby(predictions["label"]).mean().mean())
         assert row["test_accuracy"] == pytest.approx(hits.mean()) and row["test_low"] <= row["test"] <= row["test_high"]
+        mean = helpers.class_metrics(predictions, classes, groups=parts["test"]["group"]).iloc[-1]
+        assert (row["test_low"], row["test_high"]) == (mean["accuracy_low"], mean["accuracy_high"])
         history = pd.read_csv(part.path("history.csv"))
         assert row["val"] == pytest.approx(history["val_mean_class_accuracy"].max()) and row["seconds"] >= history["seconds"].sum() - 1e-6
     capsys.readouterr()
