@@ -525,14 +525,20 @@ def _fires(x: Tensor, channels: int | None) -> np.ndarray:
 def channel_axes(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, int | None]:
     """The axis on which the output of each layer (of its last call) has its channels, seen in one pass of `images`.
 
-    None where it cannot be followed, or where the layer never ran. The operations that made a tensor decide, not the type of
-    the module: a convolution puts the channels second, a linear layer last, and so they stay until axes are permuted.
+    1 or another, -1 for the last one; None where it cannot be followed, or where the layer never ran. The operations that
+    made a tensor decide, not the type of the module: a convolution puts the channels second, a linear layer last, and so
+    they stay until axes are permuted.
     """
     axes: dict[str, int | None] = dict.fromkeys(layers)
     tracer = Tracer()
     tracer.begin(images)
-    with evaluating(model), torch.no_grad(), tracer, capture(
-            model, layers, lambda name, output: axes.update({name: tracer.channels(only_tensor(name, output))})):
+
+    def note(name: str, output: object) -> None:
+        x = only_tensor(name, output)
+        axis = tracer.channels(x)
+        axes[name] = -1 if axis == x.ndim - 1 else axis
+
+    with evaluating(model), torch.no_grad(), tracer, capture(model, layers, note):
         model(images)
     return axes
 
@@ -883,21 +889,19 @@ class Images:
 class Scenario:
     """A network and the images that it is run on; `stamp` is the fingerprint of the network, see `network_stamp`.
 
-    `draw`: of random weights, the number of the draw, from 1. `redraw` gives the network of any other draw.
+    `network` may be a function that builds it; then each use of `model` builds it anew, and it takes no memory in between.
     """
 
     name: str
-    model: nn.Module
+    network: nn.Module | Callable[[], nn.Module]
     preprocessing: dict
     images: Images
-    stamp: str
-    draw: int = 1
-    redraw: Callable[[int], nn.Module] | None = field(default=None, repr=False, compare=False)
+    stamp: str = ""
 
     @property
-    def file(self) -> str:
-        """Where its statistics are kept in the run folder."""
-        return f"statistics/{self.name}{f'_draw{self.draw}' if self.draw > 1 else ''}.npz"
+    def model(self) -> nn.Module:
+        """The network."""
+        return self.network if isinstance(self.network, nn.Module) else self.network()
 
     @property
     def reduced(self) -> int | None:
@@ -932,19 +936,17 @@ def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0)
 
 
 def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
-                   device: torch.device, seed: int = 0, control: bool = False,
-                   map_size: int = 224) -> tuple[dict[str, Scenario], dict[str, str]]:
+                   device: torch.device, seed: int = 0, control: bool = False, map_size: int = 224,
+                   draws: int = 1) -> tuple[dict[str, Scenario], dict[str, str]]:
     """The scenarios of the design that can be had, and for the others the reason and the remedy, by name.
-
-    `random_own` is the first of its draws: `random_draws` gives the others.
 
     `imagenet_val` and `cifar10` are data sets by name or folder; the embedded ones are stand-ins, and the scenario is
     then named after them. All scenarios have the same number of images, that of the smallest set. `control` adds own and
-    ImageNet images reduced to 32×32 pixels, names ending in _32px. `map_size`: see `input_size`.
+    ImageNet images reduced to 32×32 pixels, names ending in _32px. `map_size`: see `input_size`. `draws`: how often random
+    weights are drawn, from the seeds of `random_seeds`: random_own, random_own_draw2, random_own_draw3, …
     """
     asked = {"n_classes": max(2, len(own.classes)), "device": device, "seed": seed, "image_size": map_size}
     networks, missing = open_networks(run, architecture, **asked)
-    redraw = partial(open_random_network, run, architecture, **asked)
     images = {"own": own}
     for name, dataset, parameter in (("imagenet", imagenet_val, "IMAGENET_VAL"), ("cifar10", cifar10, "CIFAR10")):
         key = dataset if dataset in STAND_INS else name
@@ -965,8 +967,11 @@ def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images
         if network in networks:
             model, preprocessing, stamp = networks[network]
             name = f"{network}_{key}"
-            scenarios[name] = Scenario(name, model, preprocessing, images[key.removesuffix("_32px")], stamp,
-                                       redraw=redraw if network == "random" else None)
+            scenarios[name] = Scenario(name, model, preprocessing, images[key.removesuffix("_32px")], stamp)
+            again = range(2, draws + 1) if network == "random" else ()
+            scenarios |= {f"{name}_draw{draw}": dataclasses.replace(
+                scenarios[name], name=f"{name}_draw{draw}", stamp="",
+                network=partial(open_random_network, run, architecture, draw, **asked)) for draw in again}
         else:
             missing[f"{network}_{key}"] = missing[network]
     return scenarios, {name: reason for name, reason in missing.items() if "_" in name}
@@ -1020,6 +1025,11 @@ def read_description(run: helpers.Run) -> dict:
     return helpers.read_json(run.path("model.json")) if held else {}
 
 
+def is_pretrained(run: helpers.Run) -> bool:
+    """Whether the network of a run was trained from ImageNet weights, as far as model.json tells; True without one."""
+    return read_description(run).get("settings", {}).get("WEIGHTS", "imagenet") == "imagenet"
+
+
 def network_stamp(model: nn.Module) -> str:
     """The fingerprint of a network: all its weights and buffers, and its modules with their options."""
     digest = hashlib.sha256(repr(model).encode())
@@ -1051,30 +1061,32 @@ def open_random_network(run: helpers.Run, architecture: str, draw: int, *, n_cla
     return model.eval().to(device)
 
 
-def random_draws(scenarios: Mapping[str, Scenario], n: int) -> Iterator[Scenario]:
-    """The scenario random_own n times, with weights of n draws, the first as it is in `scenarios`; none where it is missing.
+def random_draws(scenarios: Mapping[str, Scenario]) -> list[Scenario]:
+    """The scenarios of random weights on own images, one a draw."""
+    return [scenario for name, scenario in scenarios.items() if scenario_draw(name)[0] == "random_own"]
 
-    Each network is built when its turn comes, so that only those that are kept take memory.
-    """
-    first = scenarios.get("random_own")
-    for draw in range(1, n + 1) if first else ():
-        if draw == 1:
-            yield first
-        else:
-            model = first.redraw(draw)
-            yield dataclasses.replace(first, model=model, stamp=network_stamp(model), draw=draw)
+
+def first_draws(by_scenario: Mapping[str, object]) -> dict[str, object]:
+    """A dictionary by scenario without the further draws of random weights."""
+    return {name: value for name, value in by_scenario.items() if scenario_draw(name)[1] == 1}
+
+
+def scenario_draw(name: str) -> tuple[str, int]:
+    """("random_own", 2) of "random_own_draw2": the scenario, and which draw of its weights; 1 for names without a number."""
+    scenario, _, draw = name.partition("_draw")
+    return (scenario, int(draw)) if draw.isdecimal() else (name, 1)
 
 
 def scenario_statistics(run: helpers.Run, scenario: Scenario, layers: Sequence[str], *, map_size: int,
                         batch_size: int) -> dict[str, LayerStatistics]:
     """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass."""
-    name = scenario.file
-    stamp = helpers.fingerprint(scenario.stamp, scenario.preprocessing, scenario.images.table[["label", "sha256"]],
-                                list(layers), map_size, scenario.reduced, 2)
+    name, model = f"statistics/{scenario.name}.npz", scenario.model
+    stamp = helpers.fingerprint(scenario.stamp or network_stamp(model), scenario.preprocessing,
+                                scenario.images.table[["label", "sha256"]], list(layers), map_size, scenario.reduced, 2)
     if not run.is_current(stamp, name):
         transform = image_data.make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
         images = image_data.ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
-        found = collect_statistics(scenario.model, helpers.make_loader(images, batch_size=batch_size), layers)
+        found = collect_statistics(model, helpers.make_loader(images, batch_size=batch_size), layers)
         run.path("statistics").mkdir(exist_ok=True)
         with helpers.replacing(run.path(name)) as temporary, open(temporary, "wb") as file:
             np.savez(file, **{f"{layer}/{key}": value for layer, state in found.items()
@@ -1153,30 +1165,34 @@ def mark_frozen(table: pd.DataFrame, frozen: Sequence[str]) -> pd.DataFrame:
 SHARE_COLUMNS = ["scenario", "layer", "draw", "channels", "images", "values", "non_positive", "non_positive_share"]
 
 
-def count_by_hand(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, int]:
-    """How many values <= 0 each layer gives for a batch, the plain way: copy every output, run on, count at the end."""
-    kept: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-    with evaluating(model), torch.no_grad(), capture(
-            model, layers, lambda name, output: kept[name].append(only_tensor(name, output).detach().clone().cpu().numpy())):
-        model(images)
-    return {layer: sum(int((values <= 0).sum()) for values in outputs) for layer, outputs in kept.items()}
+def count_twice(model: nn.Module, images: Tensor, layers: Sequence[str]) -> pd.DataFrame:
+    """Values <= 0 that each layer gives for a batch (N,C,H,W), as `collect_statistics` counts them and the plain way.
+
+    The plain way: copy every output when it is there, and count in the copies with NumPy at the end. Columns layer, values,
+    by_hook, by_hand.
+    """
+    kept: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    with capture(model, layers, lambda name, output: kept[name].append(only_tensor(name, output).detach().clone())):
+        counted = collect_statistics(model, [images], layers)
+    copies = {layer: [copy.float().cpu().numpy() for copy in outputs] for layer, outputs in kept.items()}
+    rows = [(layer, sum(copy.size for copy in copies[layer]), int(counted[layer].counts.total[0].sum()),
+             sum(int((copy <= 0).sum()) for copy in copies[layer])) for layer in layers]
+    return pd.DataFrame(rows, columns=["layer", "values", "by_hook", "by_hand"])
 
 
-def share_table(statistics: Mapping[str, Mapping[str, LayerStatistics]],
-                draws: Sequence[Mapping[str, LayerStatistics]] = ()) -> pd.DataFrame:
-    """One row a scenario, layer and draw: SHARE_COLUMNS, dead_channels, activation, reason.
+def share_table(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> pd.DataFrame:
+    """One row a scenario, layer and draw of random weights: SHARE_COLUMNS, dead_channels, activation, reason.
 
-    `draws`: the statistics of all draws of random_own, its own first. `values` are those that are numbers. dead_channels is
-    missing where the map neither comes from an activation nor goes into one, and `reason` says why.
+    `values` are those that are numbers. dead_channels is missing where the map neither comes from an activation nor goes
+    into one, and `reason` says why.
     """
     rows = []
-    for name, of_first in statistics.items():
-        for draw, by_layer in enumerate(draws if name == "random_own" and draws else [of_first], start=1):
-            for layer, state in by_layer.items():
-                non_positive, nan, values = (int(number) for number in state.counts.total.sum(1))
-                dead, after = state.dead_channels, state.after or Following()
-                rows.append((name, layer, draw, state.channels, state.images, values - nan, non_positive, state.counts.share,
-                             None if dead is None else len(dead), after.activation, after.reason))
+    for name, by_layer in statistics.items():
+        for layer, state in by_layer.items():
+            non_positive, nan, values = (int(number) for number in state.counts.total.sum(1))
+            (scenario, draw), dead, after = scenario_draw(name), state.dead_channels, state.after or Following()
+            rows.append((scenario, layer, draw, state.channels, state.images, values - nan, non_positive, state.counts.share,
+                         None if dead is None else len(dead), after.activation, after.reason))
     table = pd.DataFrame(rows, columns=[*SHARE_COLUMNS, "dead_channels", "activation", "reason"])
     return table.astype({"dead_channels": "Int64"})
 
@@ -1212,10 +1228,11 @@ def dead_overview(shares: pd.DataFrame) -> pd.DataFrame:
 
 
 def channel_share_table(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> pd.DataFrame:
-    """Share of values <= 0 of every channel: scenario, layer, channel, share."""
+    """Share of values <= 0 of every channel: scenario, layer, channel, share; of several draws of weights the first."""
     return pd.concat([pd.DataFrame({"scenario": name, "layer": layer, "channel": range(state.channels),
                                     "share": state.counts.share_by_channel})
-                      for name, by_layer in statistics.items() for layer, state in by_layer.items()], ignore_index=True)
+                      for name, by_layer in first_draws(statistics).items() for layer, state in by_layer.items()],
+                     ignore_index=True)
 
 
 def class_share_table(statistics: Mapping[str, LayerStatistics], classes: Sequence[str]) -> pd.DataFrame:
@@ -1233,6 +1250,16 @@ def class_share_table(statistics: Mapping[str, LayerStatistics], classes: Sequen
                         index=list(shares), columns=list(classes))
 
 
+def describe_input_sizes(run: helpers.Run, map_size: int) -> str:
+    """At which size the images were measured, and at which the network of the run was fine-tuned, if there is one."""
+    told = f"Measured on whole images resized to {map_size}×{map_size} pixels"
+    size = helpers.read_json(run.path("model.json")).get("image_size") if run.path("model.json").exists() else None
+    if not size:
+        return f"{told}."
+    return f"{told}, the size at which the network was fine-tuned." if size == map_size else \
+        f"{told}; the network was fine-tuned at {size}×{size} pixels."
+
+
 def share_results(shares: pd.DataFrame) -> dict[str, dict[str, dict]]:
     """{scenario: {layer: numbers}} for 02_results.json: those of the first draw; mean and range where there are several."""
     found: dict[str, dict[str, dict]] = {}
@@ -1245,16 +1272,6 @@ def share_results(shares: pd.DataFrame) -> dict[str, dict[str, dict]]:
             entry["draws"] = {"n": len(rows), "mean": several.mean(), "low": several.min(), "high": several.max()}
         found.setdefault(name, {})[layer] = entry
     return found
-
-
-def describe_sizes(trained: int | None, measured: int) -> str:
-    """At which size (pixels a side) the network was trained and is explained, and at which its maps are measured."""
-    if trained is None:
-        return f"All networks are measured and explained on images of {measured}×{measured} pixels."
-    if trained == measured:
-        return f"The network was trained, and is explained and measured, on images of {measured}×{measured} pixels."
-    return (f"The network was trained, and is explained, on images of {trained}×{trained} pixels (IMAGE_SIZE). Its feature "
-            f"maps are measured on images of {measured}×{measured} pixels (MAP_SIZE): their numbers are those of that size.")
 
 
 def describe_shares(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretrained: bool = True) -> list[str]:
@@ -1271,7 +1288,7 @@ def _describe_tuning(means: pd.DataFrame, frozen: Sequence[str], pretrained: boo
     if not {"finetuned_own", "imagenet_own"} <= set(means):
         return []
     still = [layer for layer in means.index if layer in frozen]
-    lines = [f"{_listed(f'**{layer}**' for layer in still)} {'is' if len(still) == 1 else 'are'} frozen: before and after "
+    lines = [f"{_in_a_row(f'**{layer}**' for layer in still)} {'is' if len(still) == 1 else 'are'} frozen: before and after "
              "fine-tuning the same by construction."] if still else []
     change = 100 * (means["finetuned_own"] - means["imagenet_own"]).drop(still).dropna()
     if not len(change):
@@ -1313,7 +1330,9 @@ def describe_dead(shares: pd.DataFrame) -> str:
         several = f"{numbers.mean():.1f} on average ({numbers.min()} to {numbers.max()} in {len(numbers)} draws)"
         told.append(f"{scenario_title(name)} {several if len(numbers) > 1 else numbers.iloc[0]}")
     channels = rows.drop_duplicates("layer")["channels"].sum()
-    where = f"the {len(counted)} of {_layers(len(missing))} that have one" if len(missing) > 1 else f"**{counted[0]}**"
+    of = f"all {_layers(len(missing))}" if len(counted) == len(missing) else \
+        f"the {len(counted)} of {_layers(len(missing))} that have one"
+    where = of if len(missing) > 1 else f"**{counted[0]}**"
     return (f"Dead channels, those that are never above 0 after the activation, in {where} ({channels:,} channels): "
             f"{'; '.join(told)}.")
 
@@ -1322,7 +1341,7 @@ def _layers(number: int) -> str:
     return f"{number} layer{'s' if number != 1 else ''}"
 
 
-def _listed(words: Iterable[str]) -> str:
+def _in_a_row(words: Iterable[str]) -> str:
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -1338,7 +1357,7 @@ def _most(change: pd.Series, which: str) -> str:
     largest = shown[shown.abs() == shown.abs().max()]
     if len(largest) == len(change) and largest.nunique() == 1:
         return f"in {where} by {largest.iloc[0]:+.1f} percentage points"
-    return f"most in {_listed(f'**{layer}** ({value:+.1f} percentage points)' for layer, value in largest.items())}"
+    return f"most in {_in_a_row(f'**{layer}** ({value:+.1f} percentage points)' for layer, value in largest.items())}"
 
 
 def describe_share_figure(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> str:
@@ -1347,19 +1366,23 @@ def describe_share_figure(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> s
     number = shares.groupby("scenario")["draw"].max()
     told = []
     for name in mean:
-        ranges = [f" ({a:.2f} to {b:.2f})" if number[name] > 1 else "" for a, b in zip(low[name], high[name], strict=True)]
-        of_draws = f", mean and range of {number[name]} draws" if number[name] > 1 else ""
-        told.append(f"{scenario_title(name)}{of_draws}: "
-                    + ", ".join(f"{value:.2f}{ends}" for value, ends in zip(mean[name], ranges, strict=True)))
+        several = number[name] > 1
+        values = [_as_share(value) + (f" ({a:.2f} to {b:.2f})" if several and value == value else "")
+                  for value, a, b in zip(mean[name], low[name], high[name], strict=True)]
+        of_draws = f", mean and range of {number[name]} draws" if several else ""
+        told.append(f"{scenario_title(name)}{of_draws}: {', '.join(values)}")
     layers = ", ".join(frozen_label(layer, frozen) for layer in mean.index)
     return f"Share of values ≤ 0 by layer, from input to output ({layers}). {'; '.join(told)}."
+
+
+def _as_share(value: float) -> str:
+    return "not defined" if np.isnan(value) else f"{value:.2f}"
 
 
 def describe_channel_figure(channels: pd.DataFrame) -> str:
     """How far the channels of `channel_share_table` differ, scenario by scenario, for those who do not see the figure."""
     spread = channels.groupby("scenario", sort=False)["share"].std()
-    told = ", ".join(f"{scenario_title(name)} {'not known' if np.isnan(value) else f'{value:.2f}'}"
-                     for name, value in spread.items())
+    told = ", ".join(f"{scenario_title(name)} {_as_share(value)}" for name, value in spread.items())
     return ("Distribution over channels of the share of values ≤ 0, a box a layer and scenario. Standard deviation over the "
             f"channels of all layers: {told}.")
 
@@ -1367,14 +1390,14 @@ def describe_channel_figure(channels: pd.DataFrame) -> str:
 def describe_class_figure(heat: pd.DataFrame, scenario: str) -> str:
     """Where the classes of `class_share_table` differ most, for those who do not see the figure."""
     line = f"Share of values ≤ 0 by layer and class, {scenario_title(scenario)}."
-    width = (heat.max(axis=1) - heat.min(axis=1)).dropna()
+    width = (heat.max(axis=1) - heat.min(axis=1))[heat.notna().sum(axis=1) > 1]
     if heat.shape[1] < 2 or not len(width):
         return line + (" There is one class only." if heat.shape[1] < 2 else " No layer has shares to compare.")
     if round(width.max(), 3) == 0:
         return f"{line} The classes differ by less than 0.1 % in every layer."
     shown = width.round(3)
     most = [str(layer) for layer in shown.index[shown == shown.max()]]
-    return f"{line} Classes differ most in {_listed(most)}, by {width.max():.1%}."
+    return f"{line} Classes differ most in {_in_a_row(most)}, by {width.max():.1%}."
 
 
 # ---------------------------------------------------------------------------------------------- spectra
@@ -1457,6 +1480,19 @@ def save_spectra(path: Path, spectra: Mapping[str, Mapping[str, Spectrum]],
                        f"{name}/{layer}/mean": state.location()}
     with helpers.replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
+
+
+def spectra_results(spectra: Mapping[str, Mapping[str, Spectrum]]) -> dict[str, dict[str, dict]]:
+    """{scenario: {layer: numbers}} for 03_results.json: those of the first draw; mean and range of the effective rank."""
+    found = {name: {layer: {"channels": s.channels, "images": s.images, "rank_bound": s.rank_bound, "trace": s.trace,
+                            "effective_rank": s.effective_rank, "k95": s.k95, "eigenvalues": s.eigenvalues[:10]}
+                    for layer, s in by_layer.items()} for name, by_layer in first_draws(spectra).items()}
+    for name, by_layer in found.items():
+        draws = [drawn for other, drawn in spectra.items() if scenario_draw(other)[0] == name]
+        for layer, entry in by_layer.items() if len(draws) > 1 else ():
+            ranks = [drawn[layer].effective_rank for drawn in draws]
+            entry["draws"] = {"n": len(ranks), "mean": float(np.mean(ranks)), "low": min(ranks), "high": max(ranks)}
+    return found
 
 
 def effective_rank(eigenvalues: np.ndarray) -> float:
@@ -1804,6 +1840,10 @@ def plot_channel_shares(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     ax = ax or plt.subplots(figsize=(9, 4.2), layout="constrained")[1]
     palette = {s: scenario_style(s)["color"] for s in table["scenario"].unique()}
+    table = table.dropna(subset="share")
+    if not len(table):
+        ax.text(0.5, 0.5, "no channel has a share", transform=ax.transAxes, ha="center")
+        return ax
     sns.boxplot(table, x="layer", y="share", hue="scenario", palette=palette, whis=(5, 95), fliersize=1.5,
                 linewidth=0.8, ax=ax)
     ax.set(xlabel="layer, from input to output", ylabel="share of values ≤ 0 in a channel", ylim=(-0.02, 1.02))
@@ -1819,7 +1859,8 @@ def plot_class_heatmap(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Heat map of the share of non-positive values: layers down (index), classes across (columns)."""
     size = (2.5 + 1.0 * table.shape[1], 1.5 + 0.5 * table.shape[0])
     ax = ax or plt.subplots(figsize=size, layout="constrained")[1]
-    sns.heatmap(table, annot=True, fmt=".1%", cmap="cividis", linewidths=0.5, annot_kws={"fontsize": 8}, ax=ax,
+    limits = {"vmin": 0, "vmax": 1} if table.isna().all(axis=None) else {}
+    sns.heatmap(table, **limits, annot=True, fmt=".1%", cmap="cividis", linewidths=0.5, annot_kws={"fontsize": 8}, ax=ax,
                 cbar_kws={"label": "share of values ≤ 0", "format": PercentFormatter(1, decimals=0)})
     ax.set(xlabel="class of the image", ylabel="layer")
     ax.tick_params(axis="y", rotation=0)
