@@ -36,6 +36,7 @@ from feature_maps import (
     Scenario,
     all_modules,
     capture,
+    channel_axes,
     check_layer,
     evaluating,
     first_parameter,
@@ -119,22 +120,33 @@ def feature_maps_of(model: nn.Module, image: Tensor, layer: str) -> np.ndarray:
 
     ValueError: unknown layer, or one whose output has no positions.
     """
-    kept, modules = [], all_modules(model)
+    kept, images = [], _batch(model, image)
+    last = _channels_last(model, images, layer)
 
     def keep(name: str, output: object) -> None:
-        kept.append(_as_map(name, modules[name], output, needed=True).detach().clone())
+        kept.append(_as_map(name, last, output, needed=True).detach().clone())
 
     with evaluating(model), torch.no_grad(), capture(model, [layer], keep):
-        model(_batch(model, image))
+        model(images)
     _check_called(layer, kept)
     return kept[-1][0].float().cpu().numpy()
 
 
-def _as_map(name: str, module: nn.Module, output: object, *, needed: bool = False) -> Tensor | None:
-    """An output as (N,C,h,w): also (N,h,w,C), and tokens (N,T,C) on a square grid after at most 8 others; else None."""
+def _channels_last(model: nn.Module, images: Tensor, layer: str) -> bool:
+    """Whether the four axes of a layer's output are (N,h,w,C): from its type, or where that does not tell from one pass."""
+    check_layer(layer, all_modules(model))
+    module = all_modules(model)[layer]
+    if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+        return isinstance(module, nn.Linear)
+    axis = channel_axes(model, images[:1], [layer])[layer]
+    return gives_channels_last(module) if axis is None else axis == -1
+
+
+def _as_map(name: str, last: bool, output: object, *, needed: bool = False) -> Tensor | None:
+    """An output as (N,C,h,w): also (N,h,w,C) if `last`, tokens (N,T,C) on a square grid after at most 8 others, or None."""
     x = only_tensor(name, output)
     if x.ndim == 4:
-        return x.permute(0, 3, 1, 2) if gives_channels_last(module) else x
+        return x.permute(0, 3, 1, 2) if last else x
     side = math.isqrt(x.shape[1]) if x.ndim == 3 else 0
     if side > 1 and x.shape[1] - side**2 <= 8:
         return x[:, x.shape[1] - side**2:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
@@ -325,12 +337,12 @@ def strongest_units(model: nn.Module, loader, layer: str | None = None) -> tuple
     modules = all_modules(model)
     layer = layer or last_convolution(model)
     check_layer(layer, modules)
-    values, indices, latest = [], [], []
+    values, indices, latest, axes = [], [], [], []
 
     def strongest(name: str, output: object) -> None:
         x = only_tensor(name, output).detach()
         where = torch.arange(x[0].numel(), device=x.device).view(x.shape[1:])
-        last = x.ndim < 4 or gives_channels_last(modules[name])  # (N,C), (N,T,C) and (N,H,W,C): channels come last
+        last = x.ndim < 4 or axes == [True]  # (N,C), (N,T,C) and (N,H,W,C): channels come last
         x, where = (x.movedim(-1, 1), where.movedim(-1, 0)) if last else (x, where)
         value, at = x.flatten(2).max(2) if x.ndim > 2 else (x, torch.zeros_like(x, dtype=torch.long))
         index = where.flatten(1).expand(len(x), -1, -1).gather(2, at[..., None])[..., 0] if x.ndim > 2 else \
@@ -339,7 +351,9 @@ def strongest_units(model: nn.Module, loader, layer: str | None = None) -> tuple
 
     with evaluating(model), torch.inference_mode(), capture(model, [layer], strongest):
         for batch in loader:
-            model(_batch(model, batch[0] if isinstance(batch, tuple | list) else batch))
+            images = _batch(model, batch[0] if isinstance(batch, tuple | list) else batch)
+            axes = axes or [_channels_last(model, images, layer)]
+            model(images)
             _check_called(layer, latest)
             values.append(latest[0][0])
             indices.append(latest[0][1])
@@ -565,8 +579,9 @@ def grad_cam(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Te
         source = ending.source if layer is None else kept[-1]
         gradient, = torch.autograd.grad(score, source, allow_unused=True)
         gradient = torch.zeros_like(source) if gradient is None else gradient
+        last = layer is not None and source.ndim == 4 and _channels_last(model, x.detach(), layer)
         source, gradient = (tensor.permute(ending.order) if layer is None else
-                            _as_map(layer, modules[layer], tensor, needed=True) for tensor in (source, gradient))
+                            _as_map(layer, last, tensor, needed=True) for tensor in (source, gradient))
         maps = (gradient.mean((2, 3), keepdim=True) * source).sum(1)
     return _activation_maps(maps, layer or ending.name, "Grad-CAM", chosen, logits)
 
@@ -577,7 +592,7 @@ def _last_map(model: nn.Module, images: Tensor) -> str:
     names = {id(module): name for name, module in model.named_modules()}
 
     def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
-        grid = _as_map(names[id(module)], module, output)
+        grid = _as_map(names[id(module)], gives_channels_last(module), output)
         if grid is not None and grid[0, 0].numel() > 1:
             found.append((names[id(module)], output))
             return output.clone()
@@ -594,7 +609,8 @@ def _last_map(model: nn.Module, images: Tensor) -> str:
             handle.remove()
     for name, output in reversed(found):
         gradient, = torch.autograd.grad(logits.sum(), output, retain_graph=True, allow_unused=True)
-        if gradient is not None and _as_map(name, model.get_submodule(name), gradient).abs().max() > 0:
+        last = gives_channels_last(model.get_submodule(name))
+        if gradient is not None and _as_map(name, last, gradient).abs().max() > 0:
             return name
     raise ValueError(f"{type(model).__name__} gives no map with positions: it has no class activation map.")
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from matplotlib.ticker import PercentFormatter
 from scipy.stats import beta, norm
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 import helpers
 import image_data
@@ -55,21 +58,7 @@ SCENARIO_LABELS = {
     "imagenet_demo": "ImageNet-initialised, drawn scenes (stand-in)",
     "random_own": "random initialisation, own images",
 }
-
-# Data sets that come with the project and stand in where the images of the design are not to be had.
-STAND_INS = ("photo_patches", "digits", "demo")
-
-
-def is_stand_in(name: str) -> bool:
-    """Whether a data set, or the images of a scenario, only stand in for ImageNet or CIFAR-10: they are never ranked."""
-    return name.removesuffix("_32px").removeprefix("imagenet_") in STAND_INS
-
-
-def scenario_draw(name: str) -> tuple[str, int]:
-    """("random_own", 2) of "random_own_draw2": the scenario, and which draw of its weights; 1 for names without a number."""
-    scenario, _, draw = name.partition("_draw")
-    return (scenario, int(draw)) if draw.isdecimal() else (name, 1)
-
+STAND_INS = ("photo_patches", "digits", "demo")  # embedded data sets that take the place of ImageNet and CIFAR-10
 
 # ---------------------------------------------------------------------------------------------- walk and choose
 
@@ -223,30 +212,34 @@ def only_tensor(name: str, output: object) -> Tensor:
 
 
 def gives_channels_last(module: nn.Module) -> bool:
-    """Whether a module's four axes are (N,H,W,C) instead of (N,C,H,W)."""
+    """Whether a module's four axes are (N,H,W,C) instead of (N,C,H,W), as far as its type alone tells.
+
+    An activation between two linear layers, or a block that holds them, does not tell: see `channel_axes`, which does.
+    """
     if isinstance(module, nn.Sequential) and len(module):
         return gives_channels_last(module[-1])
     swin = type(module).__name__.startswith(("Swin", "PatchMerging"))
     return swin or (isinstance(module, nn.Linear | nn.LayerNorm) and "2d" not in type(module).__name__.lower())
 
 
-def _positions(name: str, module: nn.Module, output: object) -> tuple[Tensor, int]:
+def _positions(name: str, module: nn.Module, x: Tensor, channels: int | None = None) -> tuple[Tensor, int]:
     """A feature map as (N,P,C) with 1 or (N,C,P) with 2: a view where memory allows, and the axis of positions P.
 
-    (N,C,H,W) has H*W positions, (N,T,C) has T, (N,C) one. Linear, LayerNorm and Swin modules give (N,H,W,C).
+    (N,C,H,W) has H*W positions, (N,T,C) has T, (N,C) one. `channels`: the axis of the channels; None where it is not known:
+    then the last one of three, and of four that which the type of the module tells.
     """
-    x = only_tensor(name, output).detach()
+    if x.ndim not in (2, 3, 4):
+        raise ValueError(f"Module {name!r} returns shape {tuple(x.shape)}; legal are (N,C,H,W), (N,T,C) and (N,C).")
+    x, last = x.detach(), x.ndim - 1
+    if not channels:
+        channels = last if x.ndim < 4 or gives_channels_last(module) else 1
     if x.ndim == 2:
         return x.unsqueeze(1), 1
-    if x.ndim == 3:
-        return x, 1
-    if x.ndim != 4:
-        raise ValueError(f"Module {name!r} returns shape {tuple(x.shape)}; legal are (N,C,H,W), (N,T,C) and (N,C).")
-    if gives_channels_last(module):
-        return x.flatten(1, 2), 1
-    if x.is_contiguous(memory_format=torch.channels_last):
+    if channels == last:
+        return x.flatten(1, -2), 1
+    if channels == 1 and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return x.permute(0, 2, 3, 1).flatten(1, 2), 1
-    return x.flatten(2), 2
+    return x.movedim(channels, 1).flatten(2), 2
 
 
 def _pool_and_count(x: Tensor, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -345,6 +338,12 @@ def _audit_activation(kind: str, label: str, in_place: bool, places: Counter) ->
             "places": len(places), "examples": list(places)[:5], "handling": handling}
 
 
+def _activation_label(func: Callable, args: tuple, kwargs: Mapping) -> str | None:
+    """What the audit calls a function that is an activation for these arguments; None where it is none."""
+    name = getattr(func, "__name__", "").rstrip("_")
+    return name if name in _ACTIVATIONS else "clamp(min=0)" if rectifier_ceiling(func, args, kwargs) else None
+
+
 class _SeeActivations(TorchFunctionMode):
     """Reports each activation function that runs, whoever calls it; see torch.overrides.TorchFunctionMode."""
 
@@ -353,8 +352,7 @@ class _SeeActivations(TorchFunctionMode):
         self.report = report
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        name = getattr(func, "__name__", "").rstrip("_")
-        label = name if name in _ACTIVATIONS else "clamp(min=0)" if rectifier_ceiling(func, args, kwargs or {}) else None
+        label = _activation_label(func, args, kwargs or {})
         address = args[0].data_ptr() if label and args and isinstance(args[0], Tensor) else None
         result = func(*args, **(kwargs or {}))
         if address is not None:
@@ -375,6 +373,175 @@ def rectifier_ceiling(func: Callable, args: tuple, kwargs: Mapping) -> float | N
     if isinstance(low, Tensor) or isinstance(high, Tensor) or low != 0:
         return None
     return float("inf") if high is None else float(high)
+
+
+# ---------------------------------------------------------------------------------------------- what becomes of an output
+
+# functions whose result has its channels on the second axis, and on the last one
+_SECOND = set("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d batch_norm group_norm "
+              "instance_norm".split())
+_LAST = set("linear layer_norm rms_norm multi_head_attention_forward scaled_dot_product_attention".split())
+_MIXING = set("matmul bmm baddbmm einsum tensordot".split())
+_MOVING = set("permute transpose swapaxes swapdims movedim moveaxis t get".split())
+_NORMALISING = set("batch_norm group_norm instance_norm layer_norm rms_norm".split())
+_RESHAPING = set("reshape view flatten unflatten squeeze unsqueeze reshape_as view_as ravel".split())
+# functions that hand the values of a channel on: normalised, in another order or type, or as they are
+_HANDING_ON = _NORMALISING | _RESHAPING | (_MOVING - {"get"}) | set(
+    "dropout dropout1d dropout2d dropout3d alpha_dropout contiguous clone detach to type float double half bfloat16".split())
+_IN_WORDS = {"add": "an addition (a shortcut)", "iadd": "an addition (a shortcut)", "mul": "a multiplication",
+             "imul": "a multiplication", "cat": "a concatenation", "linear": "the next linear layer",
+             "multi_head_attention_forward": "an attention", "scaled_dot_product_attention": "an attention"}
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What is known of a tensor: the axis of its channels, the activation that gave it, and whose output it hands on."""
+
+    channels: int | None = None
+    activation: str = ""
+    outputs: frozenset[tuple[str, int]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Following:
+    """The activation that follows an output, and which channels (C,) were ever > 0 after it; or why none follows."""
+
+    activation: str = ""
+    fires: np.ndarray | None = None
+    reason: str = ""
+
+
+class Tracer(TorchFunctionMode):
+    """Follows tensors through forward passes: where their channels are, and which activation takes up the output of a layer.
+
+    Enter it around a pass after `begin`, tell it the outputs to follow with `follow`, and ask `channels` during the pass
+    and `following` after it. An output is followed, tensor by tensor, through normalisation, dropout and changes of shape
+    or type to the function that takes it up. Operations fused in C++ are not seen. See torch.overrides.TorchFunctionMode.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._idle, self._marks = False, WeakTensorKeyDictionary()
+        self._found: dict[tuple[str, int], list[Following]] = {}
+
+    def begin(self, images: Tensor) -> None:
+        """Forget the last pass; the channels of the images (N,C,H,W) are on the second axis."""
+        self._marks, self._found = WeakTensorKeyDictionary(), {}
+        self._marks[images] = _Mark(channels=1)
+
+    def channels(self, x: Tensor) -> int | None:
+        """The axis on which a tensor has its channels; None where that could not be followed."""
+        return self._marks.get(x, _Mark()).channels
+
+    def follow(self, layer: str, call: int, x: Tensor) -> str:
+        """Follow `x`, the output of a call of a layer, from here on; returns the activation that gave it, if one did."""
+        mark = self._marks.get(x, _Mark())
+        self._marks[x] = dataclasses.replace(mark, outputs=mark.outputs | {(layer, call)})
+        return mark.activation
+
+    def following(self, layer: str, call: int) -> Following:
+        """What took up an output: an activation and nothing else, or the reason why no activation can be named."""
+        found = self._found.get((layer, call), [])
+        others = [taken.reason for taken in found if taken.reason]
+        if others or not found:
+            words = f"its output goes into {others[0]}" if others else "nothing that is seen takes up its output"
+            alone, also = (" alone", ", too") if len(others) < len(found) else ("", "")
+            return Following(reason=f"no activation follows{alone}: {words}{also}")
+        return Following(found[0].activation, np.any([taken.fires for taken in found], axis=0))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, nothing is followed: for the work of hooks."""
+        self._idle = True
+        try:
+            yield
+        finally:
+            self._idle = False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if not self._idle and isinstance(result, Tensor | tuple | list):
+            given, results = _tensors([args, kwargs]), _tensors(result)
+            if given and results:
+                self._note(func, args, kwargs, given, results)
+        return result
+
+    def _note(self, func: Callable, args: tuple, kwargs: Mapping, given: list[Tensor], results: list[Tensor]) -> None:
+        name = getattr(func, "__name__", "").strip("_")
+        marks = [self._marks.get(x, _Mark()) for x in given]
+        first, label = marks[0], _activation_label(func, args, kwargs)
+        on = label or (name in _HANDING_ON and len(results) == 1)
+        known = next(((x, mark.channels) for x, mark in zip(given, marks, strict=True) if mark.channels), None)
+        label = "relu6" if label == "hardtanh" and rectifier_ceiling(func, args, kwargs) == 6 else label
+        activation = label or (first.activation if on and name not in _NORMALISING else "")
+        for x in results:
+            axis = _channel_axis(func, name, args, kwargs, x, known)
+            self._marks[x] = _Mark(axis, activation, first.outputs if on and not label else frozenset())
+        fires = _fires(results[0], self.channels(results[0])) if label and first.outputs else None
+        for place, mark in enumerate(marks):
+            for output in mark.outputs:
+                if place or not on:
+                    self._found.setdefault(output, []).append(Following(reason=_in_words(name)))
+                elif label:
+                    self._found.setdefault(output, []).append(Following(label, fires))
+
+
+def _in_words(name: str) -> str:
+    kinds = {"conv": "the next convolution", "pool": "a pooling"}
+    return next((words for kind, words in kinds.items() if kind in name), _IN_WORDS.get(name, f"the operation {name}"))
+
+
+def _channel_axis(func: Callable, name: str, args: tuple, kwargs: Mapping, result: Tensor,
+                  known: tuple[Tensor, int] | None) -> int | None:
+    """The axis of the channels of a result, from a tensor that it was made from and its axis (`known`); None: not known."""
+    if name in _SECOND or name in _LAST:
+        return 1 if name in _SECOND else result.ndim - 1
+    if known is None or name in _MIXING:
+        return None
+    x, axis = known
+    if name in _RESHAPING:  # an axis with as many channels, and as many values before it
+        ahead = np.cumprod([1, *result.shape])
+        same = [i for i, size in enumerate(result.shape) if size == x.shape[axis] and ahead[i] == np.prod(x.shape[:axis])]
+        return same[-1] if same else None
+    if result.ndim == x.ndim and name not in _MOVING:
+        return axis
+    sizes = (2, 3, 5, 7, 11, 13)[:x.ndim]  # where does the axis go? tried on a tensor without values, no two sizes the same
+    try:
+        return list(func(torch.empty(sizes, device="meta"), *args[1:], **kwargs).shape).index(sizes[axis])
+    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _fires(x: Tensor, channels: int | None) -> np.ndarray:
+    """Which channels (C,) of an activation's output have a value > 0; `channels`: their axis."""
+    x = x.detach()
+    flat, axis = _positions("", nn.Identity(), x, channels) if x.ndim in (2, 3, 4) else (x.flatten(1).unsqueeze(1), 1)
+    highest = flat.amax((0, axis))
+    if highest.isnan().any():
+        highest = torch.where(flat.isnan(), -1, flat).amax((0, axis))
+    return (highest > 0).cpu().numpy()
+
+
+def channel_axes(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, int | None]:
+    """The axis on which the output of each layer (of its last call) has its channels, seen in one pass of `images`.
+
+    1 or another, -1 for the last one; None where it cannot be followed, or where the layer never ran. The operations that
+    made a tensor decide, not the type of the module: a convolution puts the channels second, a linear layer last, and so
+    they stay until axes are permuted.
+    """
+    axes: dict[str, int | None] = dict.fromkeys(layers)
+    tracer = Tracer()
+    tracer.begin(images)
+
+    def note(name: str, output: object) -> None:
+        x = only_tensor(name, output)
+        axis = tracer.channels(x)
+        axes[name] = -1 if axis == x.ndim - 1 else axis
+
+    with evaluating(model), torch.no_grad(), tracer, capture(model, layers, note):
+        model(images)
+    return axes
 
 
 # ---------------------------------------------------------------------------------------------- statistics in one pass
@@ -441,7 +608,10 @@ class NonPositiveCounts:
 
     @property
     def dead_channels(self) -> np.ndarray:
-        """Indices of the channels that are never > 0 over all images and positions (and had a number at all)."""
+        """Indices of the channels that are never > 0 in this map (and had a number at all).
+
+        Dead in the usual sense only if the map is what leaves an activation: see LayerStatistics.dead_channels.
+        """
         non_positive, nan, values = self.total
         return np.flatnonzero((non_positive + nan == values) & (non_positive > 0))
 
@@ -514,7 +684,7 @@ class CovarianceState:
             raise ValueError("The state holds 0 vectors; a mean or covariance needs at least 1.")
 
 
-STORED = ("calls", "features", "labels", "skipped", "table", "images")
+STORED = ("calls", "features", "labels", "skipped", "table", "images", "activation", "fires", "reason")
 
 
 @dataclass
@@ -523,6 +693,7 @@ class LayerStatistics:
 
     `calls` in one forward pass: those of a module called several times stand side by side, as further channels.
     `skipped`: images whose pooled feature is not finite; they are counted in `counts` but left out of `covariance`.
+    `after`: the activation that gave the map or follows it, with the channels that were ever > 0 after it, or why none does.
     """
 
     layer: str
@@ -531,11 +702,23 @@ class LayerStatistics:
     covariance: CovarianceState = field(default_factory=CovarianceState)
     skipped: int = 0
     pooled: list[np.ndarray] = field(default_factory=list)
+    after: Following | None = None
 
     @property
     def images(self) -> int:
         """Number of images seen."""
         return self.counts.images.total()
+
+    @property
+    def dead_channels(self) -> np.ndarray | None:
+        """Indices of the channels that are never > 0 after the activation, over all images and positions.
+
+        None where the map neither comes from an activation nor goes into one: `after.reason` says why.
+        """
+        if self.after is None or self.after.fires is None:
+            return None
+        _, nan, values = self.counts.total
+        return np.flatnonzero(~self.after.fires & (nan < values))
 
     @property
     def channels(self) -> int:
@@ -558,18 +741,29 @@ class LayerStatistics:
         self.covariance.merge(other.covariance)
         self.skipped += other.skipped
         self.pooled += other.pooled
+        self._add_after(other.after)
+
+    def _add_after(self, after: Following | None) -> None:
+        if self.after is None or after is None or after.fires is None:
+            self.after = after or self.after
+        elif self.after.fires is not None:
+            self.after = dataclasses.replace(self.after, fires=self.after.fires | after.fires)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """This state as arrays for np.savez; `of_arrays` reads them."""
-        labels = sorted(self.counts.table)
-        return {"calls": np.array(self.calls), "features": self.features, "labels": np.array(labels),
+        labels, after = sorted(self.counts.table), self.after or Following()
+        fires = np.zeros(0, bool) if after.fires is None else after.fires
+        return {"activation": np.array(after.activation), "fires": fires, "reason": np.array(after.reason),
+                "calls": np.array(self.calls), "features": self.features, "labels": np.array(labels),
                 "skipped": np.array(self.skipped), "table": np.stack([self.counts.table[label] for label in labels]),
                 "images": np.array([self.counts.images[label] for label in labels])}
 
     @classmethod
     def of_arrays(cls, layer: str, stored: Mapping[str, np.ndarray], batch_size: int) -> LayerStatistics:
         """The state that `arrays` gave; the covariance is accumulated anew, in minibatches of `batch_size`."""
-        state = cls(layer, int(stored["calls"]), skipped=int(stored["skipped"]), pooled=[stored["features"]])
+        fires, reason = stored["fires"], str(stored["reason"])
+        state = cls(layer, int(stored["calls"]), skipped=int(stored["skipped"]), pooled=[stored["features"]],
+                    after=Following(str(stored["activation"]), None if reason else fires, reason))
         for label, table, images in zip(stored["labels"], stored["table"], stored["images"], strict=True):
             state.counts._add(int(label), table, int(images))
         finite = stored["features"][np.isfinite(stored["features"]).all(axis=1)]
@@ -577,8 +771,9 @@ class LayerStatistics:
             state.covariance.update(finite[start:start + batch_size])
         return state
 
-    def _update(self, maps: list[tuple], labels: np.ndarray, keep_features: bool) -> None:
+    def _update(self, maps: list[tuple], labels: np.ndarray, keep_features: bool, after: Following) -> None:
         """Add one batch; `maps`: for each call positions, means (N,C), counts (N,C), counts of NaN or None."""
+        self._add_after(after)
         means = np.concatenate([mean for _, mean, _, _ in maps], axis=1)
         positions = np.concatenate([np.full(mean.shape[1], p) for p, mean, _, _ in maps])
         counts = np.concatenate([count for *_, count, _ in maps], axis=1)
@@ -598,34 +793,70 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
 
     `loader` yields (images (N,C,H,W), labels (N,)) or images alone. The network runs in evaluation mode and inference
     mode on its own device, under autocast if `precision` is not float32; flags and buffers come back. Everything is
-    reduced inside the hooks: pooling in float32 (float64 for float64 maps), counting in exact integers. With
+    reduced inside the hooks: pooling in float32 (float64 for float64 maps), counting in exact integers. A `Tracer` runs
+    along: it tells where the channels of a map are, and which are ever > 0 after the activation that follows. With
     keep_features the pooled features (4 bytes a channel and image) stay; without, memory does not grow with the images.
     ValueError: unknown layer, a layer never called, called differently from batch to batch, no images.
     """
-    names, modules = choose_layers(model, layers), all_modules(model)
-    like = first_parameter(model)
-    maps: dict[str, list] = {name: [] for name in names}
-    result: dict[str, LayerStatistics] = {}
-
-    def reduce(name: str, output: object) -> None:
-        x, axis = _positions(name, modules[name], output)
-        maps[name].append((x.shape[axis], *_pool_and_count(x, axis)))
-
+    names, like, result = choose_layers(model, layers), first_parameter(model), {}
+    running = _Pass(all_modules(model))
     autocast = torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32)
-    with evaluating(model), torch.inference_mode(), autocast, capture(model, names, reduce):
+    with evaluating(model), torch.inference_mode(), autocast, capture(model, names, running.reduce):
         for batch in loader:
             images, labels = batch if isinstance(batch, tuple | list) else (batch, None)
             labels = np.full(len(images), -1) if labels is None else torch.as_tensor(labels).cpu().numpy()
             layout = torch.channels_last if channels_last and images.ndim == 4 else torch.preserve_format
-            model(images.to(like.device, like.dtype, memory_format=layout))
+            images = images.to(like.device, like.dtype, memory_format=layout)
+            running.begin(images)
+            with running.tracer:
+                model(images)
             for name in names:
-                _check_calls(name, maps[name], len(images), result.get(name))
-                layer = result.setdefault(name, LayerStatistics(name, len(maps[name])))
-                layer._update(maps[name], labels, keep_features)
-                maps[name].clear()
+                maps = running.maps.get(name, [])
+                _check_calls(name, maps, len(images), result.get(name))
+                layer = result.setdefault(name, LayerStatistics(name, len(maps)))
+                layer._update(maps, labels, keep_features, running.after(name))
     if not result:
         raise ValueError("The loader gave 0 batches; at least 1 is needed.")
     return result
+
+
+class _Pass:
+    """What the hooks reduce the outputs of one forward pass to.
+
+    `maps`: layer -> for each call positions, means (N,C), counts (N,C), counts of NaN or None.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self.modules, self.tracer = modules, Tracer()
+        self.maps: dict[str, list[tuple]] = {}
+        self.given_by: dict[str, list[str]] = {}
+
+    def begin(self, images: Tensor) -> None:
+        self.maps, self.given_by = {}, {}
+        self.tracer.begin(images)
+
+    def reduce(self, name: str, output: object) -> None:
+        tensor, maps = only_tensor(name, output), self.maps.setdefault(name, [])
+        with self.tracer.paused():
+            x, axis = _positions(name, self.modules[name], tensor, self.tracer.channels(tensor))
+            maps.append((x.shape[axis], *_pool_and_count(x, axis)))
+        self.given_by.setdefault(name, []).append(self.tracer.follow(name, len(maps) - 1, tensor))
+
+    def after(self, name: str) -> Following:
+        """The activations of all calls of a layer, their channels side by side; the reason of the first without one."""
+        found, maps = [], self.maps[name]
+        for call, ((positions, mean, count, nan), activation) in enumerate(zip(maps, self.given_by[name], strict=True)):
+            after = self.tracer.following(name, call)
+            if activation:  # the map is itself what leaves an activation
+                numbers = len(mean) * positions - (0 if nan is None else nan.sum(0))
+                after = Following(activation, numbers > count.sum(0))
+            if after.fires is not None and len(after.fires) != mean.shape[1]:
+                after = Following(reason=f"no activation follows channel by channel: {after.activation} regroups them")
+            if after.reason:
+                return Following(reason=after.reason + (f" (call {call + 1} of {len(maps)})" if len(maps) > 1 else ""))
+            found.append(after)
+        return Following(" and ".join(dict.fromkeys(after.activation for after in found)),
+                         np.concatenate([after.fires for after in found]))
 
 
 def _check_calls(name: str, maps: list[tuple], images: int, before: LayerStatistics | None) -> None:
@@ -657,13 +888,21 @@ class Images:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A network and the images that it is run on; `stamp` is the fingerprint of the network's weights."""
+    """A network and the images that it is run on; `stamp` is the fingerprint of the network, see `network_stamp`.
+
+    `network` may be a function that builds it; then each use of `model` builds it anew, and it takes no memory in between.
+    """
 
     name: str
-    model: nn.Module
+    network: nn.Module | Callable[[], nn.Module]
     preprocessing: dict
     images: Images
-    stamp: str
+    stamp: str = ""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+        return self.network if isinstance(self.network, nn.Module) else self.network()
 
     @property
     def reduced(self) -> int | None:
@@ -698,19 +937,20 @@ def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0)
 
 
 def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
-                   device: torch.device, seed: int = 0, control: bool = False,
-                   map_size: int = 224) -> tuple[dict[str, Scenario], dict[str, str]]:
+                   device: torch.device, seed: int = 0, control: bool = False, map_size: int = 224,
+                   draws: int = 1) -> tuple[dict[str, Scenario], dict[str, str]]:
     """The scenarios of the design that can be had, and for the others the reason and the remedy, by name.
 
     `imagenet_val` and `cifar10` are data sets by name or folder; the embedded ones are stand-ins, and the scenario is
     then named after them. All scenarios have the same number of images, that of the smallest set. `control` adds own and
-    ImageNet images reduced to 32×32 pixels, names ending in _32px. `map_size`: see `input_size`.
+    ImageNet images reduced to 32×32 pixels, names ending in _32px. `map_size`: see `input_size`. `draws`: how often random
+    weights are drawn, from the seeds of `random_seeds`: random_own, random_own_draw2, random_own_draw3, …
     """
-    networks, missing = open_networks(run, architecture, max(2, len(own.classes)), device=device, seed=seed,
-                                      image_size=map_size)
+    asked = {"n_classes": max(2, len(own.classes)), "device": device, "seed": seed, "image_size": map_size}
+    networks, missing = open_networks(run, architecture, **asked)
     images = {"own": own}
     for name, dataset, parameter in (("imagenet", imagenet_val, "IMAGENET_VAL"), ("cifar10", cifar10, "CIFAR10")):
-        key = dataset if dataset in ("photo_patches", "digits", "demo") else name
+        key = dataset if dataset in STAND_INS else name
         if key != name:
             missing[f"imagenet_{name}"] = f"replaced by a stand-in: set {parameter} to a folder of these images"
         try:
@@ -721,7 +961,7 @@ def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images
     images = {key: dataclasses.replace(found, table=pick_images(found.table, same, seed=seed))
               for key, found in images.items()}
     pairs = [("finetuned", "own"), *(("imagenet", key) for key in images), ("random", "own")]
-    small = cifar10 if cifar10 in ("photo_patches", "digits", "demo") else "cifar10"
+    small = cifar10 if cifar10 in STAND_INS else "cifar10"
     pairs += [("imagenet", f"{key}_32px") for key in images if control and key != small]
     scenarios = {}
     for network, key in pairs:
@@ -729,25 +969,13 @@ def open_scenarios(run: helpers.Run, own: Images, *, architecture: str, n_images
             model, preprocessing, stamp = networks[network]
             name = f"{network}_{key}"
             scenarios[name] = Scenario(name, model, preprocessing, images[key.removesuffix("_32px")], stamp)
+            again = range(2, draws + 1) if network == "random" else ()
+            scenarios |= {f"{name}_draw{draw}": dataclasses.replace(
+                scenarios[name], name=f"{name}_draw{draw}", stamp="",
+                network=partial(open_random_network, run, architecture, draw, **asked)) for draw in again}
         else:
             missing[f"{network}_{key}"] = missing[network]
     return scenarios, {name: reason for name, reason in missing.items() if "_" in name}
-
-
-def frozen_layers(scenarios: Mapping[str, Scenario], layers: Sequence[str]) -> list[str]:
-    """The layers up to and in which the fine-tuned network has the initial one's weights: the same by construction."""
-    if not {"finetuned_own", "imagenet_own"} <= set(scenarios):
-        return []
-    tuned, initial = (dict(scenarios[name].model.named_modules()) for name in ("finetuned_own", "imagenet_own"))
-    same = 0  # how many modules, in the order of their definition, before the first that differs
-    for module, other in zip(tuned.values(), initial.values(), strict=False):
-        pairs = [(x, y) for kind in ("_parameters", "_buffers") for x, y in
-                 zip(getattr(module, kind).values(), getattr(other, kind).values(), strict=False) if x is not None]
-        if any(x.shape != y.shape or x.is_floating_point() and not torch.equal(x, y) for x, y in pairs):
-            break
-        same += 1
-    changed = list(tuned)[same:]
-    return [layer for layer in layers if not any(name == layer or name.startswith(f"{layer}.") for name in changed)]
 
 
 def input_size(model: nn.Module, map_size: int) -> int:
@@ -765,37 +993,101 @@ def open_networks(run: helpers.Run, architecture: str, n_classes: int, *, device
     """{finetuned, imagenet, random: (network, preprocessing, stamp)}, and the reasons for those that cannot be had.
 
     Where the run holds a fine-tuned network, the others are of its architecture. `image_size` is for networks whose input
-    has one size, where the run does not tell it.
+    has one size, where the run does not tell it. The random one is the first draw of `open_random_network`.
     """
-    networks, missing, built = {}, {}, {"image_size": image_size}
+    networks, missing = {}, {}
     try:
         model, description = helpers.load_network(run)
-        architecture, n_classes = description["architecture"], len(description["classes"])
-        built = {"image_size": description["image_size"], "options": description.get("options"),
-                 "head": description.get("head", "linear")}
-        stamp = helpers.file_hash(run.path("model.safetensors"))
-        networks["finetuned"] = model.to(device), description["preprocessing"], stamp
+        networks["finetuned"] = model.to(device), description["preprocessing"], network_stamp(model)
     except ValueError as error:
         missing["finetuned"] = str(error)
-    for weights in ("imagenet", "random"):
+    built = _building(run, architecture, n_classes, image_size)
+    for weights, drawn in (("imagenet", seed), ("random", random_seeds(seed, 1)[0])):
         try:
-            model, preprocessing = helpers.build_network(architecture, n_classes, weights=weights, seed=seed, **built)
-            networks[weights] = model.eval().to(device), preprocessing, f"{architecture} {weights} {seed}"
+            model, preprocessing = helpers.build_network(**built, weights=weights, seed=drawn)
+            networks[weights] = model.eval().to(device), preprocessing, network_stamp(model)
         except ValueError as error:
             missing[weights] = str(error)
     return networks, missing
 
 
+def _building(run: helpers.Run, architecture: str, n_classes: int, image_size: int) -> dict[str, object]:
+    """How the networks of a run are built: as its fine-tuned one, where it holds one, else as asked for."""
+    found = read_description(run)
+    if not found:
+        return {"architecture": architecture, "n_classes": n_classes, "image_size": image_size}
+    return {"architecture": found["architecture"], "n_classes": len(found["classes"]), "image_size": found["image_size"],
+            "options": found.get("options"), "head": found.get("head", "linear")}
+
+
+def read_description(run: helpers.Run) -> dict:
+    """What notebook 01 has noted of the network of a run (model.json); empty where it holds none."""
+    held = run.path("model.json").exists() and run.path("model.safetensors").exists()
+    return helpers.read_json(run.path("model.json")) if held else {}
+
+
+def is_pretrained(run: helpers.Run) -> bool:
+    """Whether the network of a run was trained from ImageNet weights, as far as model.json tells; True without one."""
+    return read_description(run).get("settings", {}).get("WEIGHTS", "imagenet") == "imagenet"
+
+
+def network_stamp(model: nn.Module) -> str:
+    """The fingerprint of a network: all its weights and buffers, and its modules with their options."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def random_seeds(seed: int, n: int) -> list[int]:
+    """n seeds for random weights, none of them one that a run with SEED = `seed` uses itself; the first do not depend on n.
+
+    A run uses SEED for its own start, and SEED + 1, SEED + 2, … for new trainings (FINAL_SEEDS).
+    """
+    seeds: list[int] = []
+    for number in itertools.count():
+        if len(seeds) == n:
+            return seeds
+        drawn = int(helpers.fingerprint("random weights", seed, number), 16) % 2**31
+        if drawn not in seeds and not seed <= drawn <= seed + helpers.RULES["FINAL_SEEDS"][2]:
+            seeds.append(drawn)
+
+
+def open_random_network(run: helpers.Run, architecture: str, draw: int, *, n_classes: int, device: torch.device,
+                        seed: int = 0, image_size: int = 224) -> nn.Module:
+    """The network of `open_networks` with random weights, those of a draw (1, 2, …): see `random_seeds`."""
+    built = _building(run, architecture, n_classes, image_size)
+    model, _ = helpers.build_network(**built, weights="random", seed=random_seeds(seed, draw)[-1])
+    return model.eval().to(device)
+
+
+def random_draws(scenarios: Mapping[str, Scenario]) -> list[Scenario]:
+    """The scenarios of random weights on own images, one a draw."""
+    return [scenario for name, scenario in scenarios.items() if scenario_draw(name)[0] == "random_own"]
+
+
+def first_draws(by_scenario: Mapping[str, object]) -> dict[str, object]:
+    """A dictionary by scenario without the further draws of random weights."""
+    return {name: value for name, value in by_scenario.items() if scenario_draw(name)[1] == 1}
+
+
+def scenario_draw(name: str) -> tuple[str, int]:
+    """("random_own", 2) of "random_own_draw2": the scenario, and which draw of its weights; 1 for names without a number."""
+    scenario, _, draw = name.partition("_draw")
+    return (scenario, int(draw)) if draw.isdecimal() else (name, 1)
+
+
 def scenario_statistics(run: helpers.Run, scenario: Scenario, layers: Sequence[str], *, map_size: int,
                         batch_size: int) -> dict[str, LayerStatistics]:
     """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass."""
-    name = f"statistics/{scenario.name}.npz"
-    stamp = helpers.fingerprint(scenario.stamp, scenario.preprocessing, scenario.images.table[["label", "sha256"]],
-                                list(layers), map_size, scenario.reduced, 1)
+    name, model = f"statistics/{scenario.name}.npz", scenario.model
+    stamp = helpers.fingerprint(scenario.stamp or network_stamp(model), scenario.preprocessing,
+                                scenario.images.table[["label", "sha256"]], list(layers), map_size, scenario.reduced, 2)
     if not run.is_current(stamp, name):
         transform = image_data.make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
         images = image_data.ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
-        found = collect_statistics(scenario.model, helpers.make_loader(images, batch_size=batch_size), layers)
+        found = collect_statistics(model, helpers.make_loader(images, batch_size=batch_size), layers)
         run.path("statistics").mkdir(exist_ok=True)
         with helpers.replacing(run.path(name)) as temporary, open(temporary, "wb") as file:
             np.savez(file, **{f"{layer}/{key}": value for layer, state in found.items()
@@ -804,6 +1096,309 @@ def scenario_statistics(run: helpers.Run, scenario: Scenario, layers: Sequence[s
     with np.load(run.path(name)) as stored:
         return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
                 for layer in layers}
+
+
+def is_stand_in(name: str) -> bool:
+    """Whether a data set, or the images of a scenario, only stand in for ImageNet or CIFAR-10: they are never ranked."""
+    return name.removesuffix("_32px").removeprefix("imagenet_") in STAND_INS
+
+
+def scenario_title(name: str) -> str:
+    """The name of a scenario for tables and sentences, a stand-in marked as one."""
+    return f"{name} (stand-in)" if is_stand_in(name) else name
+
+
+def frozen_layers(scenarios: Mapping[str, Scenario], layers: Sequence[str]) -> list[str]:
+    """Those of `layers` that are the same in the fine-tuned and in the initial network by construction.
+
+    In one pass of an empty image: everything that had begun to run when the layer was ready has the same weights and buffers
+    (the statistics of batch norm) in both. None where either network is missing.
+    """
+    if not {"finetuned_own", "imagenet_own"} <= set(scenarios):
+        return []
+    tuned, initial = (scenarios[name].model for name in ("finetuned_own", "imagenet_own"))
+    begun: list[str] = []
+    before: dict[str, set[str]] = {}
+    handles = [module.register_forward_pre_hook(lambda module, inputs, name=name: begun.append(name))
+               for name, module in tuned.named_modules()]
+    like, side = first_parameter(tuned), _usual_side(tuned)
+    image = torch.zeros(1, scenarios["finetuned_own"].preprocessing.get("channels", 3), side, side, device=like.device)
+    try:
+        with evaluating(tuned), torch.no_grad(), capture(tuned, layers, lambda name, _: before.update({name: set(begun)})):
+            tuned(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    changed = _changed_modules(tuned, initial, set(begun))
+    return [layer for layer in layers if layer in before and not before[layer] & changed]
+
+
+def _usual_side(model: nn.Module) -> int:
+    """A side in pixels that a network takes: its own where there is but one."""
+    side = getattr(model, "image_size", None) or (getattr(model, "pretrained_cfg", None) or {}).get("input_size", [224])[-1]
+    return side if isinstance(side, int) else 224
+
+
+def _changed_modules(a: nn.Module, b: nn.Module, called: set[str]) -> set[str]:
+    """The modules, of those `called`, that own weights or buffers that differ; those of others go to the nearest above."""
+    others, changed = b.state_dict(), set()
+    for name, tensor in a.state_dict().items():
+        if name not in others or not torch.equal(tensor, others[name]):
+            owner = name.rpartition(".")[0]
+            while owner and owner not in called:
+                owner = owner.rpartition(".")[0]
+            changed.add(owner)
+    return changed
+
+
+def frozen_label(layer: str, frozen: Sequence[str]) -> str:
+    """The name of a layer for axes and tables, a frozen one marked as one."""
+    return f"{layer} (frozen)" if layer in frozen else layer
+
+
+def mark_frozen(table: pd.DataFrame, frozen: Sequence[str]) -> pd.DataFrame:
+    """A table with the frozen layers marked in its column "layer"."""
+    return table.assign(layer=[frozen_label(layer, frozen) for layer in table["layer"]])
+
+
+# ---------------------------------------------------------------------------------------------- shares: tables and sentences
+
+SHARE_COLUMNS = ["scenario", "layer", "draw", "channels", "images", "values", "non_positive", "non_positive_share"]
+
+
+def count_twice(model: nn.Module, images: Tensor, layers: Sequence[str]) -> pd.DataFrame:
+    """Values <= 0 that each layer gives for a batch (N,C,H,W), as `collect_statistics` counts them and the plain way.
+
+    The plain way: copy every output when it is there, and count in the copies with NumPy at the end. Columns layer, values,
+    by_hook, by_hand.
+    """
+    kept: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    with capture(model, layers, lambda name, output: kept[name].append(only_tensor(name, output).detach().clone())):
+        counted = collect_statistics(model, [images], layers)
+    copies = {layer: [copy.float().cpu().numpy() for copy in outputs] for layer, outputs in kept.items()}
+    rows = [(layer, sum(copy.size for copy in copies[layer]), int(counted[layer].counts.total[0].sum()),
+             sum(int((copy <= 0).sum()) for copy in copies[layer])) for layer in layers]
+    return pd.DataFrame(rows, columns=["layer", "values", "by_hook", "by_hand"])
+
+
+def share_table(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> pd.DataFrame:
+    """One row a scenario, layer and draw of random weights: SHARE_COLUMNS, dead_channels, activation, reason.
+
+    `values` are those that are numbers. dead_channels is missing where the map neither comes from an activation nor goes
+    into one, and `reason` says why.
+    """
+    rows = []
+    for name, by_layer in statistics.items():
+        for layer, state in by_layer.items():
+            non_positive, nan, values = (int(number) for number in state.counts.total.sum(1))
+            (scenario, draw), dead, after = scenario_draw(name), state.dead_channels, state.after or Following()
+            rows.append((scenario, layer, draw, state.channels, state.images, values - nan, non_positive, state.counts.share,
+                         None if dead is None else len(dead), after.activation, after.reason))
+    table = pd.DataFrame(rows, columns=[*SHARE_COLUMNS, "dead_channels", "activation", "reason"])
+    return table.astype({"dead_channels": "Int64"})
+
+
+def over_draws(table: pd.DataFrame, value: str, how: str = "mean") -> pd.DataFrame:
+    """A column of a table by layer (index) and scenario (columns), its mean ("min", "max") over the draws."""
+    values = table.assign(**{value: table[value].astype(float)})
+    wide = values.groupby(["layer", "scenario"], sort=False)[value].agg(how).unstack()
+    return wide.reindex(index=table["layer"].unique(), columns=table["scenario"].unique())
+
+
+def share_overview(shares: pd.DataFrame, value: str = "non_positive_share") -> pd.DataFrame:
+    """One row a layer, a column a scenario; of several draws of random weights mean, lowest and highest value."""
+    mean, low, high = (over_draws(shares, value, how) for how in ("mean", "min", "max"))
+    number = shares.groupby("scenario")["draw"].max()
+    table = pd.DataFrame({"layer": mean.index})
+    for name in mean:
+        if number[name] > 1:
+            table[f"{name}, mean of {number[name]} draws"] = mean[name].to_numpy()
+            table[f"{name}, lowest"], table[f"{name}, highest"] = low[name].to_numpy(), high[name].to_numpy()
+        else:
+            table[scenario_title(name)] = mean[name].to_numpy()
+    return table
+
+
+def dead_overview(shares: pd.DataFrame) -> pd.DataFrame:
+    """Dead channels by layer and scenario, and the activation after which they are counted, or why there is none."""
+    first = shares.drop_duplicates("layer").set_index("layer")
+    table = share_overview(shares, "dead_channels")
+    found = [row.activation and f"after {row.activation}" or row.reason for row in first.loc[table["layer"]].itertuples()]
+    table.insert(1, "channels", first.loc[table["layer"], "channels"].to_numpy())
+    return table.assign(counted=found)
+
+
+def channel_share_table(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> pd.DataFrame:
+    """Share of values <= 0 of every channel: scenario, layer, channel, share; of several draws of weights the first."""
+    return pd.concat([pd.DataFrame({"scenario": name, "layer": layer, "channel": range(state.channels),
+                                    "share": state.counts.share_by_channel})
+                      for name, by_layer in first_draws(statistics).items() for layer, state in by_layer.items()],
+                     ignore_index=True)
+
+
+def class_share_table(statistics: Mapping[str, LayerStatistics], classes: Sequence[str]) -> pd.DataFrame:
+    """Share of values <= 0 by layer (index) and class of the image (columns), of one scenario.
+
+    `classes`: those of the images that were measured (`Scenario.images.classes`), whose places the labels are. ValueError
+    where the labels are not those of these classes.
+    """
+    for layer, state in statistics.items():
+        if sorted(state.counts.table) != list(range(len(classes))):
+            raise ValueError(f"The images of {layer!r} have the labels {sorted(state.counts.table)}; legal are those of "
+                             f"{len(classes)} classes, {', '.join(classes)}, each with images.")
+    shares = {layer: state.counts.share_by_class for layer, state in statistics.items()}
+    return pd.DataFrame([[by_class[label] for label in range(len(classes))] for by_class in shares.values()],
+                        index=list(shares), columns=list(classes))
+
+
+def describe_input_sizes(run: helpers.Run, map_size: int) -> str:
+    """At which size the images were measured, and at which the network of the run was fine-tuned, if there is one."""
+    told = f"Measured on whole images resized to {map_size}×{map_size} pixels"
+    size = helpers.read_json(run.path("model.json")).get("image_size") if run.path("model.json").exists() else None
+    if not size:
+        return f"{told}."
+    return f"{told}, the size at which the network was fine-tuned." if size == map_size else \
+        f"{told}; the network was fine-tuned at {size}×{size} pixels."
+
+
+def share_results(shares: pd.DataFrame) -> dict[str, dict[str, dict]]:
+    """{scenario: {layer: numbers}} for 02_results.json: those of the first draw; mean and range where there are several."""
+    found: dict[str, dict[str, dict]] = {}
+    for (name, layer), rows in shares.groupby(["scenario", "layer"], sort=False):
+        first, several = rows.iloc[0], rows["non_positive_share"]
+        entry = {"channels": first["channels"], "images": first["images"], "non_positive_share": several.iloc[0],
+                 "dead_channels": None if pd.isna(first["dead_channels"]) else int(first["dead_channels"])}
+        entry |= {"activation": first["activation"]} if first["activation"] else {"dead_channels_reason": first["reason"]}
+        if len(rows) > 1:
+            entry["draws"] = {"n": len(rows), "mean": several.mean(), "low": several.min(), "high": several.max()}
+        found.setdefault(name, {})[layer] = entry
+    return found
+
+
+def describe_shares(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretrained: bool = True) -> list[str]:
+    """What `share_table` tells: fine-tuning, random weights as a baseline, dead channels; one sentence each, or more.
+
+    `frozen`: layers that are the same before and after by construction. `pretrained`: whether the fine-tuned network had
+    started from the ImageNet-initialised one.
+    """
+    means = over_draws(shares, "non_positive_share")
+    return [*_describe_tuning(means, frozen, pretrained), *_describe_learnt(shares, means), describe_dead(shares)]
+
+
+def _describe_tuning(means: pd.DataFrame, frozen: Sequence[str], pretrained: bool) -> list[str]:
+    if not {"finetuned_own", "imagenet_own"} <= set(means):
+        return []
+    still = [layer for layer in means.index if layer in frozen]
+    lines = [f"{_in_a_row(f'**{layer}**' for layer in still)} {'is' if len(still) == 1 else 'are'} frozen: before and after "
+             "fine-tuning the same by construction."] if still else []
+    change = 100 * (means["finetuned_own"] - means["imagenet_own"]).drop(still).dropna()
+    if not len(change):
+        return lines or ["Before and after fine-tuning no layer has shares that can be compared."]
+    what = "Fine-tuning moved the share of non-positive values" if pretrained else \
+        "The network that was trained from random weights differs from the ImageNet-initialised one in this share"
+    which = "that learn" if still else "measured"
+    return [*lines, f"{what} {_most(change, which)}."]
+
+
+def _describe_learnt(shares: pd.DataFrame, means: pd.DataFrame) -> list[str]:
+    if not {"imagenet_own", "random_own"} <= set(means):
+        return []
+    gap = 100 * (means["imagenet_own"] - means["random_own"]).dropna()
+    if not len(gap):
+        return []
+    number = int(shares.loc[shares["scenario"] == "random_own", "draw"].max())
+    drawn = f"the mean of {number} draws" if number > 1 else "one draw"
+    line = (f"Against random initialisation ({drawn}) the share of the ImageNet-initialised network differs "
+            f"{_most(gap, 'measured')}.")
+    if number > 1:
+        low, high = (over_draws(shares, "non_positive_share", how)["random_own"] for how in ("min", "max"))
+        outside = ((means["imagenet_own"] < low) | (means["imagenet_own"] > high))[gap.index].sum()
+        line += f" It lies outside the range of the draws in {outside} of {_layers(len(gap))}."
+    return [line]
+
+
+def describe_dead(shares: pd.DataFrame) -> str:
+    """The number of dead channels of each scenario, over the layers that come from an activation or go into one."""
+    missing = shares.groupby("layer", sort=False)["dead_channels"].apply(lambda numbers: numbers.isna().any())
+    counted = missing.index[~missing]
+    if not len(counted):
+        where = f"**{missing.index[0]}**" if len(missing) == 1 else f"any of the {_layers(len(missing))}"
+        return f"No activation gives or follows {where}: no channel there can be called dead."
+    rows = shares[shares["layer"].isin(counted)]
+    totals = rows.groupby(["scenario", "draw"], sort=False)["dead_channels"].sum()
+    told = []
+    for name, numbers in totals.groupby("scenario", sort=False):
+        several = f"{numbers.mean():.1f} on average ({numbers.min()} to {numbers.max()} in {len(numbers)} draws)"
+        told.append(f"{scenario_title(name)} {several if len(numbers) > 1 else numbers.iloc[0]}")
+    channels = rows.drop_duplicates("layer")["channels"].sum()
+    of = f"all {_layers(len(missing))}" if len(counted) == len(missing) else \
+        f"the {len(counted)} of {_layers(len(missing))} that have one"
+    where = of if len(missing) > 1 else f"**{counted[0]}**"
+    return (f"Dead channels, those that are never above 0 after the activation, in {where} ({channels:,} channels): "
+            f"{'; '.join(told)}.")
+
+
+def _layers(number: int) -> str:
+    return f"{number} layer{'s' if number != 1 else ''}"
+
+
+def _in_a_row(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _most(change: pd.Series, which: str) -> str:
+    """Where changes in percentage points, a number a layer, are largest, with all that tie as they are shown."""
+    shown = change.round(1) + 0.0
+    where = f"**{change.index[0]}**" if len(change) == 1 else f"each of the {_layers(len(change))} {which}"
+    if not shown.any():
+        return f"by less than 0.1 percentage points in {where}"
+    if len(change) == 1:
+        return f"in {where} by {shown.iloc[0]:+.1f} percentage points"
+    largest = shown[shown.abs() == shown.abs().max()]
+    if len(largest) == len(change) and largest.nunique() == 1:
+        return f"in {where} by {largest.iloc[0]:+.1f} percentage points"
+    return f"most in {_in_a_row(f'**{layer}** ({value:+.1f} percentage points)' for layer, value in largest.items())}"
+
+
+def describe_share_figure(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> str:
+    """The numbers of `plot_non_positive_shares` in words, for those who do not see it."""
+    mean, low, high = (over_draws(shares, "non_positive_share", how) for how in ("mean", "min", "max"))
+    number = shares.groupby("scenario")["draw"].max()
+    told = []
+    for name in mean:
+        several = number[name] > 1
+        values = [_as_share(value) + (f" ({a:.2f} to {b:.2f})" if several and value == value else "")
+                  for value, a, b in zip(mean[name], low[name], high[name], strict=True)]
+        of_draws = f", mean and range of {number[name]} draws" if several else ""
+        told.append(f"{scenario_title(name)}{of_draws}: {', '.join(values)}")
+    layers = ", ".join(frozen_label(layer, frozen) for layer in mean.index)
+    return f"Share of values ≤ 0 by layer, from input to output ({layers}). {'; '.join(told)}."
+
+
+def _as_share(value: float) -> str:
+    return "not defined" if np.isnan(value) else f"{value:.2f}"
+
+
+def describe_channel_figure(channels: pd.DataFrame) -> str:
+    """How far the channels of `channel_share_table` differ, scenario by scenario, for those who do not see the figure."""
+    spread = channels.groupby("scenario", sort=False)["share"].std()
+    told = ", ".join(f"{scenario_title(name)} {_as_share(value)}" for name, value in spread.items())
+    return ("Distribution over channels of the share of values ≤ 0, a box a layer and scenario. Standard deviation over the "
+            f"channels of all layers: {told}.")
+
+
+def describe_class_figure(heat: pd.DataFrame, scenario: str) -> str:
+    """Where the classes of `class_share_table` differ most, for those who do not see the figure."""
+    line = f"Share of values ≤ 0 by layer and class, {scenario_title(scenario)}."
+    width = (heat.max(axis=1) - heat.min(axis=1))[heat.notna().sum(axis=1) > 1]
+    if heat.shape[1] < 2 or not len(width):
+        return line + (" There is one class only." if heat.shape[1] < 2 else " No layer has shares to compare.")
+    if round(width.max(), 3) == 0:
+        return f"{line} The classes differ by less than 0.1 % in every layer."
+    shown = width.round(3)
+    most = [str(layer) for layer in shown.index[shown == shown.max()]]
+    return f"{line} Classes differ most in {_in_a_row(most)}, by {width.max():.1%}."
 
 
 # ---------------------------------------------------------------------------------------------- spectra
@@ -886,6 +1481,19 @@ def save_spectra(path: Path, spectra: Mapping[str, Mapping[str, Spectrum]],
                        f"{name}/{layer}/mean": state.location()}
     with helpers.replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
+
+
+def spectra_results(spectra: Mapping[str, Mapping[str, Spectrum]]) -> dict[str, dict[str, dict]]:
+    """{scenario: {layer: numbers}} for 03_results.json: those of the first draw; mean and range of the effective rank."""
+    found = {name: {layer: {"channels": s.channels, "images": s.images, "rank_bound": s.rank_bound, "trace": s.trace,
+                            "effective_rank": s.effective_rank, "k95": s.k95, "eigenvalues": s.eigenvalues[:10]}
+                    for layer, s in by_layer.items()} for name, by_layer in first_draws(spectra).items()}
+    for name, by_layer in found.items():
+        draws = [drawn for other, drawn in spectra.items() if scenario_draw(other)[0] == name]
+        for layer, entry in by_layer.items() if len(draws) > 1 else ():
+            ranks = [drawn[layer].effective_rank for drawn in draws]
+            entry["draws"] = {"n": len(ranks), "mean": float(np.mean(ranks)), "low": min(ranks), "high": max(ranks)}
+    return found
 
 
 def effective_rank(eigenvalues: np.ndarray) -> float:
@@ -1201,16 +1809,6 @@ def comparison_table(statistics: Mapping[str, Mapping[str, LayerStatistics]], la
              "remark": remark(a, layer, frozen)} for a, b in pairs for layer in layers]
     return pd.DataFrame(rows, columns=["networks", "layer", "m", "overlap", "overlap by chance", "CKA",
                                        "CKA of shuffled images", "remark"])
-
-
-def describe_input_sizes(run: helpers.Run, map_size: int) -> str:
-    """At which size the images were measured, and at which the network of the run was fine-tuned, if there is one."""
-    told = f"Measured on whole images resized to {map_size}×{map_size} pixels"
-    size = helpers.read_json(run.path("model.json")).get("image_size") if run.path("model.json").exists() else None
-    if not size:
-        return f"{told}."
-    return f"{told}, the size at which the network was fine-tuned." if size == map_size else \
-        f"{told}; the network was fine-tuned at {size}×{size} pixels."
 
 
 def describe_by_layer(table: pd.DataFrame, column: str, *, digits: int = 1, frozen: Sequence[str] = ()) -> str:
@@ -1543,14 +2141,20 @@ def plot_comparison(table: pd.DataFrame, *, frozen: Sequence[str] = ()) -> Figur
 
 
 def plot_non_positive_shares(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Share of non-positive values by layer, a line a scenario; columns scenario, layer, non_positive_share."""
+    """Share of non-positive values by layer, a line a scenario; columns scenario, layer, non_positive_share.
+
+    Where a scenario has several rows a layer, those of several draws, their mean and as a band their range.
+    """
     ax = ax or plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
-    layers = list(dict.fromkeys(table["layer"]))
-    for scenario, rows in table.groupby("scenario", sort=False):
-        shares = rows.set_index("layer")["non_positive_share"].reindex(layers)
-        ax.plot(range(len(layers)), shares, marker="o", **scenario_style(str(scenario)))
+    mean, low, high = (over_draws(table, "non_positive_share", how) for how in ("mean", "min", "max"))
+    for name in mean:
+        style = scenario_style(str(name))
+        ax.plot(range(len(mean)), mean[name], marker="o", **style)
+        if table[table["scenario"] == name].duplicated("layer").any():
+            ax.fill_between(range(len(mean)), low[name], high[name], color=style["color"], alpha=0.25, linewidth=0)
+            ax.lines[-1].set_label(f"{style['label']} (mean and range of the draws)")
     ax.axhline(0.5, color="black", linewidth=0.6, linestyle=":")
-    ax.set_xticks(range(len(layers)), layers, rotation=20, ha="right")
+    ax.set_xticks(range(len(mean)), mean.index, rotation=20, ha="right")
     ax.set(xlabel="layer, from input to output", ylabel="share of values ≤ 0", ylim=(0, 1))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -1564,6 +2168,10 @@ def plot_channel_shares(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     ax = ax or plt.subplots(figsize=(9, 4.2), layout="constrained")[1]
     palette = {s: scenario_style(s)["color"] for s in table["scenario"].unique()}
+    table = table.dropna(subset="share")
+    if not len(table):
+        ax.text(0.5, 0.5, "no channel has a share", transform=ax.transAxes, ha="center")
+        return ax
     sns.boxplot(table, x="layer", y="share", hue="scenario", palette=palette, whis=(5, 95), fliersize=1.5,
                 linewidth=0.8, ax=ax)
     ax.set(xlabel="layer, from input to output", ylabel="share of values ≤ 0 in a channel", ylim=(-0.02, 1.02))
@@ -1579,7 +2187,8 @@ def plot_class_heatmap(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Heat map of the share of non-positive values: layers down (index), classes across (columns)."""
     size = (2.5 + 1.0 * table.shape[1], 1.5 + 0.5 * table.shape[0])
     ax = ax or plt.subplots(figsize=size, layout="constrained")[1]
-    sns.heatmap(table, annot=True, fmt=".1%", cmap="cividis", linewidths=0.5, annot_kws={"fontsize": 8}, ax=ax,
+    limits = {"vmin": 0, "vmax": 1} if table.isna().all(axis=None) else {}
+    sns.heatmap(table, **limits, annot=True, fmt=".1%", cmap="cividis", linewidths=0.5, annot_kws={"fontsize": 8}, ax=ax,
                 cbar_kws={"label": "share of values ≤ 0", "format": PercentFormatter(1, decimals=0)})
     ax.set(xlabel="class of the image", ylabel="layer")
     ax.tick_params(axis="y", rotation=0)

@@ -92,6 +92,7 @@ RULES = {
     "FINAL_SEEDS": (int, 0, 100),
     "N_IMAGES": (int, 4, 100_000),
     "MAP_SIZE": (int, 32, 1024),
+    "RANDOM_DRAWS": (int, 1, 100),
     "RANDOMISED_IMAGES": (int, 0, 10_000),
     "OCCLUDED_IMAGES": (int, 0, 10_000),
     "TOP_K": (int, 1, 100_000),

@@ -147,8 +147,9 @@ def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
             min(train, settings["SEARCH_IMAGES"] or train) / train_speed + val / speed)
         for row in settings["COMPARE"]:
             seconds += training_seconds(experiments.suited(settings, row), train, val)[0] + (val + test) / speed
-    if set(numbers) - {"01"}:  # seven scenarios, measured once for 02 and 03
-        seconds += 7 * settings["N_IMAGES"] / speed * (settings["MAP_SIZE"] / settings["IMAGE_SIZE"]) ** 2
+    if set(numbers) - {"01"}:  # six scenarios and the draws of random weights, measured once for 02 and 03
+        passes = 6 + settings["RANDOM_DRAWS"]
+        seconds += passes * settings["N_IMAGES"] / speed * (settings["MAP_SIZE"] / settings["IMAGE_SIZE"]) ** 2
     if "02" in numbers:  # explanations: seven networks with a map and two gradients each; four views of what is hidden
         seconds += (49 * settings["RANDOMISED_IMAGES"] + 5 * settings["OCCLUDED_IMAGES"] + settings["N_IMAGES"]) / speed
     return (f"time: about {helpers.duration(seconds)} for notebooks {', '.join(numbers)} ({images:,} images, "
