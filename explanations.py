@@ -1016,8 +1016,8 @@ def told_occlusion(table: pd.DataFrame) -> list[str]:
         lines.append(f"Against the {name} the difference, image by image, is {mean:.1f} points ({low:.1f} to {high:.1f}): "
                      f"{verdict}.")
     if len(measured) < ENOUGH:
-        lines.append(f"Of fewer than {ENOUGH} images 95 % intervals are somewhat too narrow where few images drop much and "
-                     "most little: of 20 images they hold the mean in about 90 of 100 samples.")
+        lines.append(f"Of fewer than {ENOUGH} images these 95 % intervals are too narrow where few images drop much and "
+                     f"most little: of 20 images they hold the mean in about 90 of 100 samples, of {FEWEST} in about 80.")
     return lines
 
 
