@@ -8,6 +8,7 @@ points at lower the score (`occlusion_check`)?
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import re
 import textwrap
@@ -24,7 +25,9 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
+from scipy.fft import dctn, idctn
+from scipy.stats import rankdata, spearmanr
+from scipy.stats import t as student_t
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointError
@@ -92,7 +95,18 @@ def open_inspection(run: helpers.Run, scenario: Scenario, own: Images,
     return found, helpers.saved_predictions(run, "test", scenario.model, loader, table, classes)
 
 
+def describe_sizes(inspection: Inspection, map_size: int) -> str:
+    """At which size the images are explained, and at which other one, `map_size`, the feature maps are measured."""
+    told = f"The explanations are of images at {inspection.size}×{inspection.size} pixels"
+    if inspection.size == map_size:
+        return f"{told}, the size at which the feature maps above are measured."
+    return (f"{told}, the size at which this network was trained and tested; the feature maps above are measured at "
+            f"{map_size}×{map_size}.")
+
+
 # ---------------------------------------------------------------------------------------------- filters and maps
+
+SHOWN_FILTERS = 64  # at most, of the first layer
 
 
 def first_convolution(model: nn.Module) -> str | None:
@@ -682,6 +696,9 @@ def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps:
         yield group[-1], network
 
 
+UNRELATED = "unrelated map"  # of `Randomisation.controls`: what chance gives
+
+
 @dataclass(frozen=True)
 class Randomisation:
     """What `randomisation_check` found: `table`, `controls`, and `pictures` {down to: {method: map (h,w)}} of one image."""
@@ -691,43 +708,109 @@ class Randomisation:
     pictures: dict[str, dict[str, np.ndarray]]
 
 
-def randomisation_check(model: nn.Module, fresh: nn.Module, images: Tensor, *, n_steps: int = 6,
-                        batch_size: int = 16) -> Randomisation:
+def randomisation_check(model: nn.Module, fresh: Sequence[nn.Module], images: Tensor, *, n_steps: int = 6,
+                        batch_size: int = 16, seed: int = 0) -> Randomisation:
     """Does an explanation change when the weights are drawn anew, layer by layer from the top down?
 
-    For each of the images (N,C,H,W), of the class predicted by the trained network: Spearman's rank correlation between a
-    method's map and the same method's on the network of each step of `randomise`. `table`: step, down_to, method, image,
-    correlation (NaN where a map is constant). `controls`: method, control, image, correlation; the control "another image"
-    is the map of the next image on the trained network, "edges" the strength of the edges in the image itself.
-    Source: Adebayo et al., Sanity checks for saliency maps (2018).
+    `fresh`: networks of the same architecture with random weights, each a draw, from seeds that the training did not use.
+    The images (N,C,H,W) are dealt over the draws: image i goes to draw i modulo their number, so that each draw has images
+    of its own and the cost does not depend on how many draws there are. Of each image, and of the class that the trained
+    network predicts: Spearman's rank correlation between a method's map and the same method's on the network of each step
+    of `randomise`. `table`: step, down_to, method, draw, image, correlation (NaN where a map is constant). `controls`:
+    method, control, image, correlation on the trained network; the control "another image" is the map of the next image,
+    "edges" the strength of the edges in the image itself, "unrelated map" see `chance_correlations`, drawn by `seed`.
+    ValueError: no draw, or two that are the same. Source: Adebayo et al., Sanity checks for saliency maps (2018).
     """
-    methods, rows, controls, pictures = explainers(model, images), [], [], {}
+    _check_draws(fresh)
+    methods, units = explainers(model, images), weight_units(model)
     with evaluating(model), torch.no_grad():
         targets = torch.cat([_logits(model, _batch(model, part)).argmax(1) for part in images.split(batch_size)])
-    trained: dict[str, np.ndarray] = {}
-    for step, (down_to, network) in enumerate(randomise(model, fresh, weight_units(model), n_steps)):
-        for method, explain in methods.items():
-            maps = np.concatenate([explain(network, part, target) for part, target in
-                                   zip(images.split(batch_size), targets.split(batch_size), strict=True)])
-            trained.setdefault(method, maps)
-            pictures.setdefault(down_to, {})[method] = maps[0]
-            rows += [(step, down_to, method, image, rank_correlation(a, b))
-                     for image, (a, b) in enumerate(zip(trained[method], maps, strict=True))]
-    edges = edge_strength(images)
+    trained = {method: _explain(explain, model, images, targets, batch_size) for method, explain in methods.items()}
+    rows = [(0, "nothing", method, image % len(fresh), image, rank_correlation(own, own))
+            for method, maps in trained.items() for image, own in enumerate(maps)]
+    pictures = {"nothing": {method: maps[0] for method, maps in trained.items()}}
+    for draw, weights in enumerate(fresh[:len(images)]):
+        dealt = range(draw, len(images), len(fresh))
+        for step, (down_to, network) in enumerate(randomise(model, weights, units, n_steps)):
+            for method, explain in methods.items() if step else ():
+                maps = _explain(explain, network, images[dealt], targets[dealt], batch_size)
+                pictures.setdefault(down_to, {}).setdefault(method, maps[0])
+                rows += [(step, down_to, method, draw, image, rank_correlation(trained[method][image], found))
+                         for image, found in zip(dealt, maps, strict=True)]
+    table = pd.DataFrame(rows, columns=["step", "down_to", "method", "draw", "image", "correlation"])
+    return Randomisation(table, _controls(trained, images, seed), pictures)
+
+
+def _check_draws(fresh: Sequence[nn.Module]) -> None:
+    if not len(fresh):
+        raise ValueError("fresh holds 0 networks; legal is 1 or more, each a draw of random weights.")
+    for a, b in itertools.combinations(range(len(fresh)), 2):
+        if all(torch.equal(one, other) for one, other in zip(fresh[a].parameters(), fresh[b].parameters(), strict=True)):
+            raise ValueError(f"The draws {a} and {b} of fresh hold the same weights; legal are different ones, each from a "
+                             "seed of its own.")
+
+
+def _explain(explain: Callable, network: nn.Module, images: Tensor, targets: Tensor, batch_size: int) -> np.ndarray:
+    """The maps (N,h,w) that a method of `explainers` gives, batch by batch."""
+    return np.concatenate([explain(network, part, target) for part, target in
+                           zip(images.split(batch_size), targets.split(batch_size), strict=True)])
+
+
+def _controls(trained: Mapping[str, np.ndarray], images: Tensor, seed: int) -> pd.DataFrame:
+    """The table `controls` of `randomisation_check` from the trained network's maps {method: (N,h,w)} of the images."""
+    rows, edges = [], torch.from_numpy(edge_strength(images))[:, None]
     for method, maps in trained.items():
-        size = maps.shape[1:]
-        small = F.interpolate(torch.from_numpy(edges)[:, None], size=size, mode="area")[:, 0].numpy()
-        for control, others in (("another image", np.roll(maps, 1, axis=0)), ("edges", small)):
-            there = control == "edges" or len(maps) > 1
-            controls += [(method, control, image, rank_correlation(a, b) if there else math.nan)
-                         for image, (a, b) in enumerate(zip(maps, others, strict=True))]
-    return Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "image", "correlation"]),
-                         pd.DataFrame(controls, columns=["method", "control", "image", "correlation"]), pictures)
+        small = F.interpolate(edges, size=maps.shape[1:], mode="area")[:, 0].numpy()
+        rows += [(method, "another image", image, math.nan if other is None else rank_correlation(maps[image], maps[other]))
+                 for image, other in enumerate(images_before(maps))]
+        rows += [(method, "edges", image, rank_correlation(values, small[image])) for image, values in enumerate(maps)]
+        rows += [(method, UNRELATED, image, value) for image, value in chance_correlations(maps, seed=seed)]
+    return pd.DataFrame(rows, columns=["method", "control", "image", "correlation"])
+
+
+def images_before(maps: np.ndarray) -> list[int | None]:
+    """For each of the maps (N,h,w) that can be ranked, the one before it that can be, the last for the first; else None."""
+    usable = [index for index, values in enumerate(maps) if can_be_ranked(values)]
+    before = dict(zip(usable, usable[-1:] + usable[:-1], strict=True)) if len(usable) > 1 else {}
+    return [before.get(index) for index in range(len(maps))]
+
+
+def unrelated_maps(maps: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Maps (N,h,w) as smooth as the given ones, whose arrangement is left to chance.
+
+    The ranks of each map in the cosine basis, every coefficient with a random sign: surrogates with the same spectrum, as
+    in Theiler et al., Testing for nonlinearity in time series: the method of surrogate data (1992). Not in the Fourier
+    basis, as there: it takes a map to wrap round, and small smooth maps then come out too rough.
+    """
+    ranks = rankdata(maps.reshape(len(maps), -1), axis=1).reshape(maps.shape)
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], maps.shape)
+    return idctn(signs * dctn(ranks, axes=(1, 2), norm="ortho"), axes=(1, 2), norm="ortho")
+
+
+def chance_correlations(maps: np.ndarray, *, n: int | None = None, seed: int = 0) -> list[tuple[int, float]]:
+    """Rank correlations of maps (N,h,w) with maps that have nothing to do with them, of the same size and smoothness.
+
+    Each map with `n` surrogates of *other* maps (one of its own has its very spectrum, and is too alike); None: 20 of small
+    maps and 4 of those with more than 1,000 values, whose correlations vary less. Pairs (image, correlation); none of maps
+    that cannot be ranked, and none where there are fewer than two others.
+    """
+    usable = np.flatnonzero([can_be_ranked(map_) for map_ in maps])
+    n = n or (20 if maps[0].size <= 1000 else 4)
+    found = []
+    for number in range(n if len(usable) > 1 else 0):
+        others = unrelated_maps(np.roll(maps[usable], 1 + number % (len(usable) - 1), axis=0), seed=seed + number)
+        found += [(int(image), rank_correlation(maps[image], other)) for image, other in zip(usable, others, strict=True)]
+    return found
+
+
+def can_be_ranked(values: np.ndarray) -> bool:
+    """Whether a map is finite and not constant, beyond the rounding of float32."""
+    return bool(np.isfinite(values).all() and np.ptp(values) > 1e-6 * np.abs(values).max())
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's rank correlation of two maps of the same shape; NaN where one is constant."""
-    if np.ptp(a) == 0 or np.ptp(b) == 0 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+    if not (can_be_ranked(a) and can_be_ranked(b)):
         return math.nan
     return float(spearmanr(a, b, axis=None).statistic)
 
@@ -751,11 +834,12 @@ HIDINGS = ("hottest tenth", "random tenth", "hottest tenth of another image")
 
 
 def hidings(maps: np.ndarray, *, share: float = 0.1, seed: int = 0) -> dict[str, np.ndarray]:
-    """Masks (N,H,W) to hide, each of the same area: see `occlusion_check`."""
+    """Masks (N,H,W) to hide, each of the same area: see `occlusion_check`. Another map is one that points somewhere."""
     masks, rng = hottest(maps, share), np.random.default_rng(seed)
     shifts = zip(masks, rng.integers(0, masks.shape[1:], (len(masks), 2)), strict=True)
     moved = np.stack([np.roll(mask, shift, axis=(0, 1)) for mask, shift in shifts])
-    return dict(zip(HIDINGS, (masks, moved, np.roll(masks, 1, axis=0)), strict=True))
+    others = np.stack([masks[image if other is None else other] for image, other in enumerate(images_before(maps))])
+    return dict(zip(HIDINGS, (masks, moved, others), strict=True))
 
 
 def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, seed: int = 0,
@@ -764,9 +848,9 @@ def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, see
 
     For images (N,C,H,W) and the predicted class: the confidence, and the drop (points of probability, negative where it
     rises) when a part is set to 0, the mean colour of the preprocessing: the pixels of the hottest `share` of the map; the
-    same shape moved to a random place, around the edges; and the hottest part of the map of the previous image, which
-    knows where things usually are, but not this image. Columns image, confidence, then one of HIDINGS each (NaN where the
-    map is constant); and the masks.
+    same shape moved to a random place, around the edges; and the hottest part of the map of the previous image that has one,
+    which knows where things usually are, but not this image. Columns image, confidence, then one of HIDINGS each (NaN where
+    the map is constant, or is the only one that is not); and the masks.
     Source of the idea: Petsiuk et al., RISE (2018), deletion; here one share, and against moved shapes.
     """
     found = [class_activation_maps(model, part) for part in images.split(batch_size)]
@@ -777,9 +861,8 @@ def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, see
     for name, hidden in masks.items():
         left = images * torch.from_numpy(~hidden)[:, None]
         table[name] = table["confidence"] - confidences(model, left, targets, batch_size=batch_size)
-    table.loc[np.ptp(maps, axis=(1, 2)) == 0, list(HIDINGS)] = math.nan  # a map that points nowhere
-    if len(images) < 2:
-        table[HIDINGS[2]] = math.nan
+    table.loc[[not can_be_ranked(values) for values in maps], list(HIDINGS)] = math.nan
+    table.loc[[other is None for other in images_before(maps)], HIDINGS[2]] = math.nan
     return table, masks
 
 
@@ -791,74 +874,185 @@ def confidences(model: nn.Module, images: Tensor, targets: Tensor, *, batch_size
     return logits.softmax(1).gather(1, targets.cpu()[:, None])[:, 0].numpy()
 
 
-def mean_interval(values: np.ndarray, *, level: float = 0.95, n_resamples: int = 2000,
-                  seed: int = 0) -> tuple[float, float, float]:
-    """Mean of the values that are numbers, and the ends of its bootstrap interval; NaN where there are none."""
-    values = np.asarray(values, dtype=float)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return (math.nan,) * 3
-    draws = np.random.default_rng(seed).choice(values, (n_resamples, len(values))).mean(1)
-    return (float(values.mean()), *np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist())
+def mean_interval(values: Sequence[float], *, level: float = 0.95,
+                  bounds: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float, float]:
+    """Mean of the values that are numbers and the ends of Student's t interval, within `bounds`; NaN where there are none.
+
+    A single value has no ends. Of skewed values it takes many (ENOUGH) before it covers what it says, but of few it covers
+    more than the percentile and BCa bootstraps, and the studentised bootstrap is better for some and worse for others.
+    """
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    if len(known) < 2:
+        return (float(known.mean()) if len(known) else math.nan, math.nan, math.nan)
+    half = student_t.ppf((1 + level) / 2, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known))
+    return (float(known.mean()), *np.clip([known.mean() - half, known.mean() + half], *bounds).tolist())
 
 
 FEWEST = 10  # images that a verdict takes
+ENOUGH = 60  # images of which an interval of drops covers 93 % and more: see benchmarks/coverage.py
 
 
-def told_randomisation(found: Randomisation, *, bar: float = 0.5) -> list[str]:
-    """A sentence a method: whether and where its maps change as weights are drawn anew.
+def interval_over_draws(values: Sequence[float], draws: Sequence[int]) -> tuple[float, float, float, int]:
+    """The mean of `values`, the ends of its 95 % interval, and how many draws it is of; values that are NaN are left out.
 
-    They change at a step where the whole 95 % interval of the mean absolute rank correlation lies below `bar` (a map
-    with its sign turned has not changed), do not where it lies above, and else it is said to be near the bar.
+    `draws`: the draw of each value; the values of a draw are of images that no other draw has. The interval is Student's t
+    of the means of the draws (draws - 1 degrees of freedom), so that it holds the variance between draws and that between
+    images. Of a single draw it is `mean_interval` over the images, which leaves the variance between draws out.
     """
-    lines, steps = [], list(dict.fromkeys(found.table["down_to"]))[1:]
-    for method, rows in found.table.groupby("method", sort=False):
-        by_step = [group.abs() for _, group in rows.groupby("step")["correlation"]][1:]
-        known = min(int(group.notna().sum()) for group in by_step)
-        if known < FEWEST:
-            lines.append(f"**{method}**: no verdict, since only {known} of {rows['image'].nunique()} images have maps that "
-                         f"can be ranked at every step; it takes {FEWEST}.")
-            continue
-        intervals = [mean_interval(group) for group in by_step]
-        head, whole = ("|ρ| {:.3f}, {:.3f} to {:.3f}".format(*intervals[index]) for index in (0, -1))
-        control = found.controls.query("method == @method and control == 'another image'")["correlation"].abs().mean()
-        below = [high < bar for _, _, high in intervals]
-        first = next((index for index in range(len(below)) if all(below[index:])), None)
-        if first == 0:
-            told = (f"**{method}** changes as soon as the classifier is drawn anew ({head}; all weights: {whole}; the map "
-                    f"of another image: |ρ| {control:.3f}): it depends on what was learnt about the classes.")
-        elif intervals[0][1] > bar:
-            told = (f"**{method} does not change** when the classifier is drawn anew ({head}): it does not say why the "
-                    f"network chose this class. ")
-            told += f"It stays below {bar} from the step on where the weights down to {steps[first]} are drawn anew " \
-                    f"(all weights: {whole})." if first is not None else \
-                f"Nor does it with all weights ({whole}): it shows " + (
-                    "where things usually are, since maps of different images are as alike." if control >= bar else
-                    "the image, not what the network has learnt.")
-        else:
-            told = (f"**{method}** changes in part when the classifier is drawn anew ({head}; all weights: {whole}; the map "
-                    f"of another image: |ρ| {control:.3f}): not clearly below {bar}.")
-        lines.append(told)
-    return lines
+    known = pd.DataFrame({"value": np.asarray(values, dtype=float), "draw": np.asarray(draws)}).dropna()
+    means = known.groupby("draw")["value"].mean()
+    if len(means) < 2:
+        return (*mean_interval(known["value"]), len(means))
+    return (*mean_interval(means), len(means))
+
+
+def summarise_randomisation(found: Randomisation) -> pd.DataFrame:
+    """The one statistic of the check, the mean absolute rank correlation |ρ|, a row a method and step.
+
+    Columns method, step, down_to; images and draws that it is of; |ρ| with its 95 % interval (`interval_over_draws`) low,
+    high; `chance`, the mean |ρ| of unrelated maps of that size and smoothness (`chance_correlations`); `bar`, halfway from
+    chance to 1; `verdict`: "changed" where the whole interval lies below the bar, "not changed" where it lies above, else
+    "undecided"; "no verdict" of fewer than FEWEST images. Numbers are rounded first (|ρ| to 3 digits, chance and bar to 2),
+    so that a verdict is that of the numbers shown. A map with its sign turned has not changed, hence the absolute value.
+    """
+    rows = []
+    for (method, step, down_to), group in found.table.groupby(["method", "step", "down_to"], sort=False):
+        mean, low, high, draws = interval_over_draws(group["correlation"].abs(), group["draw"])
+        low, mean, high = (round(min(max(value, 0.0), 1.0), 3) for value in (low, mean, high))
+        chance = round(control_mean(found, str(method), UNRELATED), 2)
+        bar, images = round((1 + chance) / 2, 2), int(group["correlation"].notna().sum())
+        verdict = "no verdict" if images < FEWEST or math.isnan(bar) else "changed" if high < bar else \
+            "not changed" if low > bar else "undecided"
+        rows.append((method, step, down_to, images, draws, mean, low, high, chance, bar, verdict))
+    return pd.DataFrame(rows, columns=["method", "step", "down_to", "images", "draws", "|ρ|", "low", "high", "chance", "bar",
+                                       "verdict"])
+
+
+def control_mean(found: Randomisation, method: str, control: str) -> float:
+    """Mean |ρ| of a method's maps with a control of `randomisation_check`; NaN where there is none."""
+    rows = found.controls[(found.controls["method"] == method) & (found.controls["control"] == control)]
+    return float(rows["correlation"].abs().mean())
+
+
+def randomisation_baselines(found: Randomisation) -> pd.DataFrame:
+    """Mean |ρ| of the trained network's maps with each control, a row a method; NaN where no map can be ranked."""
+    controls = list(dict.fromkeys(found.controls["control"]))
+    return pd.DataFrame([{"method": method} | {control: control_mean(found, method, control) for control in controls}
+                         for method in dict.fromkeys(found.table["method"])])
+
+
+def told_randomisation(found: Randomisation) -> list[str]:
+    """A sentence or two a method: whether, and from which step on, its maps change as weights are drawn anew."""
+    return [_told_method(found, method, rows) for method, rows in
+            summarise_randomisation(found).query("step > 0").groupby("method", sort=False)]
+
+
+def _told_method(found: Randomisation, method: str, steps: pd.DataFrame) -> str:
+    """The verdict on a method, from its rows of `summarise_randomisation`, that of "nothing" left out."""
+    reason = no_verdict(found, method, steps)
+    if reason:
+        return f"**{method}**: no verdict, since {reason}."
+    head = steps.iloc[0]
+    numbers = f"{_told_rho(head)}, {_AGAINST[head['verdict']]} the bar of {head['bar']:.2f}; chance {head['chance']:.2f}"
+    told = {"changed": f"**{method}** changes as soon as the classifier is drawn anew ({numbers}): it depends on the "
+                       "weights of the classifier, as what explains a class must.",
+            "not changed": f"**{method} does not change** when the classifier is drawn anew ({numbers}): it does not say "
+                           "why the network chose this class.",
+            "undecided": f"Whether **{method}** changes when the classifier is drawn anew cannot be told ({numbers})."}
+    note = [] if steps["draws"].min() > 1 else ["The weights were drawn once: the intervals leave out how draws differ."]
+    return " ".join([told[head["verdict"]], *_told_further(found, method, steps), *note])
+
+
+_AGAINST = {"changed": "below", "not changed": "above", "undecided": "around"}
+
+
+def no_verdict(found: Randomisation, method: str, steps: pd.DataFrame) -> str | None:
+    """Why there is no verdict on a method, from its rows of `summarise_randomisation`; None where there is one."""
+    if not (steps["verdict"] == "no verdict").any():
+        return None
+    return (f"only {steps['images'].min()} of {found.table.query('method == @method')['image'].nunique()} images have maps "
+            f"that can be ranked at every step; it takes {FEWEST}")
+
+
+def _told_rho(row: pd.Series) -> str:
+    return f"|ρ| {row['|ρ|']:.3f}, {row['low']:.3f} to {row['high']:.3f}"
+
+
+def _told_further(found: Randomisation, method: str, steps: pd.DataFrame) -> list[str]:
+    """What the steps after the classifier add: from where on the maps change for good, or what all weights give."""
+    verdicts, whole = steps["verdict"].tolist(), steps.iloc[-1]
+    if len(steps) < 2:
+        return []
+    numbers = f"{_told_rho(whole)}, {_AGAINST[whole['verdict']]} the bar"
+    if whole["verdict"] == "undecided":
+        return [f"With all weights drawn anew it cannot be told{', either' * (verdicts[0] == 'undecided')} ({numbers})."]
+    if whole["verdict"] == "not changed":
+        another = round(control_mean(found, method, "another image"), 3)
+        shows = "maps of different images are as alike: it shows where things usually are" if another >= whole["low"] else \
+            "more than maps of different images are alike: it shows the image, not what the network has learnt"
+        return [f"With all weights drawn anew it does not change{' either' * (verdicts[0] == 'not changed')} ({numbers}; "
+                f"the map of another image: {another:.3f}), {shows}."]
+    first = max((index for index, verdict in enumerate(verdicts) if verdict != "changed"), default=-1) + 1
+    if first == 0:
+        return [f"So it does at every further step (all weights: {numbers})."]
+    return [f"From the step on where the weights down to {steps['down_to'].iloc[first]} are drawn anew it changes at every "
+            f"step (all weights: {numbers})."]
+
+
+def describe_randomisation(found: Randomisation) -> str:
+    """The figure of `plot_randomisation` in words: every mean |ρ| with its chance and its bar."""
+    told = "; ".join(f"{method} {', '.join(f'{value:.2f}' for value in rows['|ρ|'])} (chance {rows['chance'].iloc[0]:.2f}, "
+                     f"bar {rows['bar'].iloc[0]:.2f})"
+                     for method, rows in summarise_randomisation(found).groupby("method", sort=False))
+    return f"Mean |ρ| with the trained network's map by how far down weights are drawn anew, from nothing to all: {told}."
 
 
 def told_occlusion(table: pd.DataFrame) -> list[str]:
-    """The mean drops of an occlusion check with intervals, in points, and what the paired differences show."""
-    table = table.dropna()
-    if len(table) < FEWEST:
-        return [f"No verdict: only {len(table)} images have a map that points somewhere; it takes {FEWEST}."]
-    drops = {name: [100 * value for value in mean_interval(table[name])] for name in HIDINGS}
+    """The mean drops of an occlusion check with intervals, in points, and what the paired differences show.
+
+    Numbers are rounded first, so that a verdict is that of the numbers shown.
+    """
+    measured = table.dropna()
+    if len(measured) < FEWEST:
+        return [f"No verdict: only {len(measured)} of {len(table)} images have a map that points somewhere, and another "
+                f"image to compare with; it takes {FEWEST}."]
+    drops = {name: _points(measured[name]) for name in HIDINGS}
     words = {name: "{:.1f} points ({:.1f} to {:.1f})".format(*drop) for name, drop in drops.items()}
     lines = [f"Hiding the **{HIDINGS[0]}** costs {words[HIDINGS[0]]} of confidence, a {HIDINGS[1]} of the same shape "
-             f"{words[HIDINGS[1]]}, the {HIDINGS[2]} {words[HIDINGS[2]]}: means over {len(table)} images."]
+             f"{words[HIDINGS[1]]}, the {HIDINGS[2]} {words[HIDINGS[2]]}: means over {len(measured)} images."]
     for name in HIDINGS[1:]:
-        mean, low, high = (100 * value for value in mean_interval(table[HIDINGS[0]] - table[name]))
-        verdict = "the map points at what the score depends on" if low > 0 and drops[HIDINGS[0]][1] > 0 else \
-            "the map points away from what the score depends on" if high < 0 else \
-            "no difference that speaks for the map is shown on these images"
+        mean, low, high = _points(measured[HIDINGS[0]] - measured[name])
+        verdict = "no difference is shown that speaks for or against the map"
+        if low > 0:
+            verdict = "the map points at what the score depends on" if drops[HIDINGS[0]][1] > 0 else \
+                "more than there, but that hiding it costs any confidence is not shown"
+        elif high < 0:
+            verdict = "the map points away from what the score depends on"
         lines.append(f"Against the {name} the difference, image by image, is {mean:.1f} points ({low:.1f} to {high:.1f}): "
                      f"{verdict}.")
+    if len(measured) < ENOUGH:
+        lines.append(f"Of fewer than {ENOUGH} images these 95 % intervals are too narrow where few images drop much and "
+                     f"most little: of 20 images they hold the mean in about 90 of 100 samples, of {FEWEST} in about 80.")
     return lines
+
+
+def _points(values: pd.Series) -> tuple[float, float, float]:
+    """Mean of drops of confidence and the ends of its interval, in points, to one digit; no -0.0."""
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in mean_interval(values, bounds=(-1, 1)))
+    return mean, low, high
+
+
+def describe_occlusion(table: pd.DataFrame) -> str:
+    """The figure of `plot_occlusion` in words."""
+    return ("Left, one image whole and with a tenth hidden in three ways, with its confidence; right, the drops in "
+            f"confidence of {len(table.dropna())} images. {helpers.plain_text(told_occlusion(table)[0])}")
+
+
+def middle_image(table: pd.DataFrame) -> int | None:
+    """The row of an occlusion check in the middle by the drop of its hottest tenth; None where no image has all drops."""
+    drop = table.dropna()[HIDINGS[0]]
+    return None if drop.empty else int(table.index.get_loc((drop - drop.median()).abs().idxmin()))
 
 
 def results(cam: ActivationMaps | None, checked: Randomisation | None, occluded: pd.DataFrame | None) -> dict:
@@ -866,18 +1060,25 @@ def results(cam: ActivationMaps | None, checked: Randomisation | None, occluded:
     found: dict[str, object] = {"class_activation_map": cam and {"method": cam.method, "layer": cam.layer},
                                 "randomisation": None, "occlusion": None}
     if checked is not None:
-        steps = checked.table.groupby(["method", "down_to"], sort=False)["correlation"].mean()
-        absolute = checked.table.assign(correlation=checked.table["correlation"].abs()).groupby(
-            ["method", "down_to"], sort=False)["correlation"].mean()
-        controls = checked.controls.groupby(["method", "control"], sort=False)["correlation"].mean()
-        found["randomisation"] = {method: {"images": int(checked.table["image"].nunique()),
-                                           "down_to": steps[method].to_dict(),
-                                           "absolute": absolute[method].to_dict(), "baselines": controls[method].to_dict()}
-                                  for method in checked.table["method"].unique()}
+        baselines = randomisation_baselines(checked).set_index("method").T.to_dict()
+        found["randomisation"] = {method: _method_results(checked, method, rows) | {"baselines": baselines[method]}
+                                  for method, rows in summarise_randomisation(checked).groupby("method", sort=False)}
     if occluded is not None:
-        drops = {name: dict(zip(("mean", "low", "high"), mean_interval(occluded[name]), strict=True)) for name in HIDINGS}
-        found["occlusion"] = {"images": len(occluded), "drop": drops}
+        measured = occluded.dropna()
+        drops = {name: dict(zip(("mean", "low", "high"), mean_interval(measured[name], bounds=(-1, 1)), strict=True))
+                 for name in HIDINGS}
+        found["occlusion"] = {"images": len(measured), "drop": drops,
+                              "no_verdict": told_occlusion(occluded)[0] if len(measured) < FEWEST else None}
     return found
+
+
+def _method_results(found: Randomisation, method: str, rows: pd.DataFrame) -> dict:
+    """What JSON can hold of one method: {step: mean |ρ|}, {step: its interval}, …, from `summarise_randomisation`."""
+    by_step = rows.set_index("down_to")
+    return {"images": int(found.table.query("method == @method")["image"].nunique()), "draws": int(rows["draws"].max()),
+            "chance": rows["chance"].iloc[0], "bar": rows["bar"].iloc[0], "down_to": by_step["|ρ|"].to_dict(),
+            "interval": {name: [row["low"], row["high"]] for name, row in by_step.iterrows()},
+            "verdict": by_step["verdict"].to_dict(), "no_verdict": no_verdict(found, method, rows)}
 
 
 # ---------------------------------------------------------------------------------------------- what is shown
@@ -1052,25 +1253,27 @@ def plot_class_activation_maps(views: Sequence[View], *, columns: int = 2) -> Fi
     return figure
 
 
-def plot_randomisation(found: Randomisation, *, ax: Axes | None = None) -> Axes:
-    """Mean rank correlation by step with 95 % intervals over images, a line a method; dotted: of another image."""
-    ax = ax or plt.subplots(figsize=(8, 4), layout="constrained")[1]
-    labels = list(dict.fromkeys(found.table["down_to"]))
-    for method, rows in found.table.groupby("method", sort=False):
-        color = next(color for name, color in METHOD_COLORS.items() if str(method).startswith(name))
-        mean, low, high = np.array([mean_interval(group) for _, group in rows.groupby("step")["correlation"]]).T
-        ax.errorbar(range(len(labels)), mean, yerr=[(mean - low).clip(0), (high - mean).clip(0)], marker="o", capsize=2,
-                    color=color, label=method)
-        control = found.controls.query("method == @method and control == 'another image'")["correlation"].mean()
-        ax.axhline(control, color=color, linestyle=":", linewidth=1)
-    ax.plot([], [], color="black", linestyle=":", linewidth=1, label="map of another image, trained network")
-    ax.axhline(0, color="black", linewidth=0.6)
-    ax.set_xticks(range(len(labels)), labels, rotation=20, ha="right")
-    ax.set(xlabel="weights drawn anew, from the classifier down to",
-           ylabel="rank correlation with the\ntrained network's map",
-           ylim=(min(-0.25, ax.get_ylim()[0]), 1.03))
-    ax.legend(frameon=False, fontsize=8)
-    return ax
+def plot_randomisation(found: Randomisation) -> Figure:
+    """Mean |ρ| by step with 95 % intervals, a panel a method; grey: up to chance; line: the bar; dotted: another image."""
+    table = summarise_randomisation(found)
+    methods = list(dict.fromkeys(table["method"]))
+    figure, axes = plt.subplots(1, len(methods), figsize=(3.4 * len(methods), 3.9), layout="constrained", sharey=True,
+                                squeeze=False)
+    for ax, method in zip(axes[0], methods, strict=True):
+        rows = table[table["method"] == method]
+        color = next(color for name, color in METHOD_COLORS.items() if method.startswith(name))
+        error = [(rows["|ρ|"] - rows["low"]).clip(lower=0), (rows["high"] - rows["|ρ|"]).clip(lower=0)]
+        ax.axhspan(0, rows["chance"].iloc[0], color="#D9D9D9", zorder=0, label="unrelated maps (chance)")
+        ax.axhline(rows["bar"].iloc[0], color="black", linewidth=1, label="bar, halfway from chance to 1")
+        ax.axhline(control_mean(found, method, "another image"), color="black", linestyle=":", linewidth=1.2,
+                   label="map of another image")
+        ax.errorbar(range(len(rows)), rows["|ρ|"], yerr=error, marker="o", capsize=2, color=color)
+        ax.set_xticks(range(len(rows)), rows["down_to"], rotation=40, ha="right")
+        ax.set_title(method, fontsize=10)
+    axes[0, 0].set(ylabel="mean |ρ| with the\ntrained network's map", ylim=(0, 1.03))
+    figure.supxlabel("weights drawn anew, from the classifier down to", fontsize=10)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return figure
 
 
 def plot_randomised(picture: np.ndarray, pictures: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -1100,11 +1303,11 @@ def plot_occlusion(picture: np.ndarray, masks: Mapping[str, np.ndarray], titles:
     for ax, mask, title in zip(left.subplots(2, 2).flat, [*whole.values(), *masks.values()], titles, strict=True):
         _bare(ax).imshow(np.where(mask[..., None], 0.5, picture))
         ax.set_title(title, fontsize=8)
-    ax, rng = right.subplots(), np.random.default_rng(0)
+    ax, rng, measured = right.subplots(), np.random.default_rng(0), table.dropna()
     for row, name in enumerate(masks):
-        at = row + rng.uniform(-0.22, 0.22, len(table))
-        ax.scatter(100 * table[name], at, s=9, color="#0072B2", alpha=0.45, linewidths=0)
-        mean, low, high = (100 * value for value in mean_interval(table[name]))
+        at = row + rng.uniform(-0.22, 0.22, len(measured))
+        ax.scatter(100 * measured[name], at, s=9, color="#0072B2", alpha=0.45, linewidths=0)
+        mean, low, high = (100 * value for value in mean_interval(measured[name], bounds=(-1, 1)))
         ax.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="#D55E00", marker="D", capsize=4, linewidth=2)
     ax.errorbar([], [], xerr=[], color="#D55E00", marker="D", capsize=4, label="mean with its 95 % interval")
     ax.axvline(0, color="black", linewidth=0.6)

@@ -302,7 +302,7 @@ class Run:
         return read_json(file) if file.exists() else {}
 
     def show_figure(self, fig: plt.Figure, name: str, alt: str) -> None:
-        """Save `fig` as figures/<name>.png (144 dpi) and display it with the alternative text `alt`.
+        """Save `fig` as figures/<name>.png (144 dpi) and display it with the alternative text `alt`, see `plain_text`.
 
         Where a JPEG is less than half as large, as with photographs, that is what the notebook shows.
         """
@@ -313,7 +313,7 @@ class Run:
         picture = PILImage.open(io.BytesIO(png))
         picture.convert("RGB").save(jpeg, "JPEG", quality=88)
         data = jpeg.getvalue() if jpeg.tell() < len(png) / 2 else png
-        display(Image(data=data, alt=alt, width=round(picture.width * 96 / 144)))  # 144 dpi, shown at 96
+        display(Image(data=data, alt=plain_text(alt), width=round(picture.width * 96 / 144)))  # 144 dpi, shown at 96
 
     def show_table(self, table: pd.DataFrame, name: str, *, digits: int = 3, rows: int = 30) -> None:
         """Save `table` as tables/<name>.csv and display its first `rows` rows, numbers with `digits` digits."""
@@ -328,6 +328,13 @@ class Run:
     def write_results(self, number: str, results: Mapping) -> None:
         """Write NN_results.json, the numbers of notebook `number`."""
         write_json(self.path(f"{number}_results.json"), results)
+
+
+def plain_text(markdown: str) -> str:
+    """A sentence without Markdown's marks of emphasis and code (**x**, *x*, `x`), which an alternative text would show."""
+    for marked in (r"\*\*(?=\S)(.+?)(?<=\S)\*\*", r"(?<![\w*])\*(?=[^\s*])(.+?)(?<=[^\s*])\*(?![\w*])", r"`([^`]+)`"):
+        markdown = re.sub(marked, r"\1", markdown, flags=re.DOTALL)
+    return markdown
 
 
 def file_hash(path: Path) -> str:

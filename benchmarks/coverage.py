@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from coverage_attribution import attribution_rows
 from scipy import integrate, optimize
 from scipy.stats import binom, norm
 
@@ -255,7 +256,7 @@ def main() -> None:
     families: list[Callable[[], list[dict]]] = [
         class_accuracy_rows, lambda: mean_accuracy_rows(4 * repeats), lambda: difference_rows(2 * repeats),
         lambda: average_precision_rows(repeats), lambda: mean_average_precision_rows(repeats),
-        lambda: duplicates_rows(2 * repeats)]
+        lambda: duplicates_rows(2 * repeats), lambda: attribution_rows(samples=4 * repeats)]
     table = pd.DataFrame([found for family in families for found in family()])
     table["93 to 99 %?"] = np.select([table["coverage"] < WANTED[0], table["coverage"] > WANTED[1]], ["less", "more"], "")
     print(table.to_string(index=False, float_format="{:.3f}".format))

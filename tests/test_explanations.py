@@ -1,17 +1,22 @@
 """explanations.py at known answers: definitions written out, captum, networks made so that the answer is known; panels.py."""
 
 import copy
+import re
 import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.ndimage
+import scipy.stats
 import timm
 import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint
 import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
@@ -484,28 +489,32 @@ def test_rank_correlation():
     assert np.isnan(ex.rank_correlation(a, np.ones((3, 4)))) and np.isnan(ex.rank_correlation(a, a * np.nan))
 
 
-def another_gap_network():
-    torch.manual_seed(77)
+def another_gap_network(seed=77):
+    torch.manual_seed(seed)
     return scratch_networks.ConvNetGAP(4, widths=[6, 8]).eval()
 
 
-def test_the_check_compares_the_network_of_each_step():
-    """Every row worked out again: the class that the trained network predicts, the maps of that step's network."""
-    model, fresh, batch = seeded(gap_network), another_gap_network(), images(12, 32)
+def test_the_check_compares_the_network_of_each_step_and_draw():
+    """Every row worked out again: the class that the trained network predicts, the maps of that draw's network at that step."""
+    model, fresh, batch = seeded(gap_network), [another_gap_network(77), another_gap_network(78)], images(12, 32)
     found = ex.randomisation_check(model, fresh, batch, n_steps=3, batch_size=5)
     with torch.no_grad():
         targets = model(batch).argmax(1)
-        assert (fresh(batch).argmax(1) != targets).any()
-    networks = [(name, copy.deepcopy(network)) for name, network in ex.randomise(model, fresh, ex.weight_units(model), 3)]
-    assert [name for name, _ in networks] == list(found.pictures) and len(networks) == 4
-    rows = found.table.set_index(["step", "method", "image"])["correlation"]
-    for step, (_, network) in enumerate(networks):
-        cams = [ex.class_activation_maps(net, batch, targets).maps for net in (model, network)]
-        grads = [ex.input_gradient(net, batch, targets).abs().sum(1).numpy() for net in (model, network)]
-        guided = [ex.guided_backpropagation(net, batch, targets).abs().sum(1).numpy() for net in (model, network)]
-        for method, (a, b) in {"class activation map (CAM)": cams, "gradient": grads, "guided backpropagation": guided}.items():
-            for image in (0, 7, 11):
-                assert rows[step, method, image] == pytest.approx(ex.rank_correlation(a[image], b[image]), abs=1e-3)
+        assert all((network(batch).argmax(1) != targets).any() for network in fresh)
+    rows = found.table.set_index(["step", "method", "draw", "image"])["correlation"]
+    cascades = [[(name, copy.deepcopy(network)) for name, network in ex.randomise(model, weights, ex.weight_units(model), 3)] for weights in fresh]
+    explained = {"class activation map (CAM)": lambda net: ex.class_activation_maps(net, batch, targets).maps,
+                 "gradient": lambda net: ex.input_gradient(net, batch, targets).abs().sum(1).numpy(),
+                 "guided backpropagation": lambda net: ex.guided_backpropagation(net, batch, targets).abs().sum(1).numpy()}
+    for draw, cascade in enumerate(cascades):
+        assert [name for name, _ in cascade] == list(found.pictures) and len(cascade) == 4
+        for step, (down_to, network) in enumerate(cascade):
+            for method, explain in explained.items():
+                trained, maps = explain(model), explain(network)
+                for image in (draw, 6 + draw, 10 + draw):  # dealt in turn
+                    assert rows[step, method, draw, image] == pytest.approx(ex.rank_correlation(trained[image], maps[image]), abs=1e-3)
+                if draw == 0:
+                    np.testing.assert_allclose(found.pictures[down_to][method], maps[0], rtol=1e-3, atol=1e-6)
     means = found.table.groupby(["method", "step"])["correlation"].mean()
     assert (means[:, 0] > 0.999).all() and (means[:, 3].abs() < 0.9).all()
     cams = ex.class_activation_maps(model, batch, targets).maps
@@ -515,11 +524,31 @@ def test_the_check_compares_the_network_of_each_step():
         ex.rank_correlation(ex.edge_strength(batch)[2], ex.input_gradient(model, batch, targets).abs().sum(1)[2].numpy()), abs=1e-3)
 
 
+@pytest.mark.parametrize("n_draws, n_images", [(1, 10), (3, 10), (5, 10), (4, 2)])
+def test_each_image_belongs_to_one_draw(monkeypatch, n_draws, n_images):
+    explained, explain = [], ex._explain
+    monkeypatch.setattr(ex, "_explain", lambda method, network, part, *more: explained.append(len(part)) or explain(method, network, part, *more))
+    found = ex.randomisation_check(seeded(gap_network), [another_gap_network(seed) for seed in range(n_draws)], images(n_images, 32), n_steps=2)
+    for _, rows in found.table.groupby(["step", "method"]):
+        assert sorted(rows["image"]) == list(range(n_images)) and set(rows["draw"]) == set(range(min(n_draws, n_images)))
+        assert rows.groupby("draw").size().max() - rows.groupby("draw").size().min() <= 1
+    assert (found.table.groupby("image")["draw"].nunique() == 1).all()
+    assert sum(explained) == 3 * 3 * n_images  # methods, steps: more draws cost no more images
+
+
+def test_draws_of_random_weights_must_differ():
+    model, batch = seeded(gap_network), images(2, 32)
+    with pytest.raises(ValueError, match="draws 0 and 2 of fresh hold the same weights"):
+        ex.randomisation_check(model, [another_gap_network(seed) for seed in (1, 2, 1)], batch)
+    with pytest.raises(ValueError, match="fresh holds 0 networks; legal is 1 or more"):
+        ex.randomisation_check(model, [], batch)
+
+
 def test_a_fresh_network_whose_head_is_zero():
     """As torchvision's vision transformers are: no map can be ranked, and that is told."""
     fresh = torchvision.models.VisionTransformer(**SMALL_VIT)
     assert not fresh.heads.head.weight.any()
-    found = ex.randomisation_check(seeded(torchvision.models.VisionTransformer, **SMALL_VIT), fresh, images(10, 224), n_steps=2)
+    found = ex.randomisation_check(seeded(torchvision.models.VisionTransformer, **SMALL_VIT), [fresh], images(10, 224), n_steps=2)
     rows = found.table[found.table["method"].str.startswith("class activation map (Grad-CAM)")]
     assert rows.query("step == 0")["correlation"].min() > 0.999 and rows.query("step > 0")["correlation"].isna().all()
     assert all("no verdict, since only 0 of 10" in line for line in ex.told_randomisation(found))
@@ -533,27 +562,190 @@ def test_edges_of_an_image():
 
 def test_a_method_that_does_not_change_is_told_so():
     model, batch = seeded(gap_network), images(12, 32)
-    same = ex.randomisation_check(model, copy.deepcopy(model), batch, n_steps=3, batch_size=4)
+    same = ex.randomisation_check(model, [copy.deepcopy(model)], batch, n_steps=3, batch_size=4)
     assert same.table["correlation"].tolist() == pytest.approx([1.0] * len(same.table))
-    assert all("Nor does it with all weights" in line for line in ex.told_randomisation(same))
-    alone = ex.randomisation_check(model, copy.deepcopy(model), batch[:1])
-    assert alone.controls.query("control == 'another image'")["correlation"].isna().all()
+    for line in ex.told_randomisation(same):
+        assert "does not change** when the classifier" in line and "it does not change either" in line and "were drawn once" in line
+    alone = ex.randomisation_check(model, [copy.deepcopy(model)], batch[:1])
+    assert alone.controls.query("control != 'edges'")["correlation"].isna().all()
     assert all("no verdict, since only 1 of 1" in line for line in ex.told_randomisation(alone))
 
 
+# ---------------------------------------------------------------------------------------------- intervals and chance
+
+def test_the_interval_over_draws_holds_the_variance_between_draws():
+    values, draws = [0.1, 0.3, 0.5, 0.7, 0.2, 0.4], [0, 0, 1, 1, 2, 2]  # means 0.2, 0.6, 0.3
+    expected = scipy.stats.t.interval(0.95, 2, np.mean([0.2, 0.6, 0.3]), np.std([0.2, 0.6, 0.3], ddof=1) / np.sqrt(3))
+    assert ex.interval_over_draws(values, draws) == pytest.approx((1.1 / 3, *expected, 3))
+    assert ex.interval_over_draws([*values, np.nan], [*draws, 3]) == pytest.approx((1.1 / 3, *expected, 3))
+    same_within = np.repeat([0.2, 0.6], 50)  # a hundred images, two draws: nothing but the draws varies
+    mean, low, high, n = ex.interval_over_draws(same_within, np.repeat([0, 1], 50))
+    assert (mean, n) == (pytest.approx(0.4), 2) and high - low > 2
+    assert ex.interval_over_draws(values, [0] * 6) == (*ex.mean_interval(values), 1)
+    assert np.isnan(ex.interval_over_draws([np.nan] * 3, [0, 1, 2])[:3]).all()
+
+
+@pytest.mark.parametrize("between, within", [(0.0, 0.2), (0.1, 0.2), (0.2, 0.05)])
+def test_the_interval_over_draws_covers(between, within):
+    rng, draws = np.random.default_rng(3), np.tile(np.arange(5), 6)
+    held = 0
+    for _ in range(400):
+        values = 0.5 + between * rng.standard_normal(5)[draws] + within * rng.standard_normal(30)
+        _, low, high, _ = ex.interval_over_draws(values, draws)
+        held += low <= 0.5 <= high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def smooth_maps(n, size, width, seed):
+    """n maps of noise, blurred by `width` positions, cut out of larger ones: nothing wraps round."""
+    noise = np.random.default_rng(seed).standard_normal((n, size + int(8 * width), size + int(8 * width)))
+    margin = int(4 * width)
+    return scipy.ndimage.gaussian_filter(noise, (0, width, width))[:, margin:margin + size, margin:margin + size]
+
+
+@pytest.mark.parametrize("size, width", [(5, 1.0), (5, 2.0), (7, 1.5), (10, 2.0), (14, 1.0), (14, 4.0), (40, 2.0)])
+def test_chance_is_what_unrelated_smooth_maps_have(size, width):
+    a, b = smooth_maps(300, size, width, 1), smooth_maps(300, size, width, 2)
+    unrelated = np.mean([abs(ex.rank_correlation(x, y)) for x, y in zip(a, b, strict=True)])
+    chance = np.mean([abs(value) for _, value in ex.chance_correlations(a[:60], n=5)])
+    assert chance == pytest.approx(unrelated, rel=0.2)
+    assert unrelated > 0.06  # not 0, and for the smooth ones far from it
+
+
+def test_chance_takes_maps_that_can_be_ranked():
+    maps = smooth_maps(4, 6, 1, 0)
+    maps[1], maps[2, 0, 0] = 3, np.nan
+    assert {image for image, _ in ex.chance_correlations(maps)} == {0, 3}
+    assert ex.chance_correlations(maps[:2]) == [] and ex.images_before(maps) == [3, None, None, 0]
+    assert ex.images_before(maps[:3]) == [None] * 3
+    assert ex.chance_correlations(maps, seed=1) == ex.chance_correlations(maps, seed=1) != ex.chance_correlations(maps, seed=2)
+    own, other = np.abs(maps[[0, 3]]), ex.unrelated_maps(maps[[0, 3]])
+    assert other.shape == own.shape and abs(ex.rank_correlation(own[0], other[0])) < 0.99
+
+
+# ---------------------------------------------------------------------------------------------- verdicts
+
+def randomised(steps, *, another=0.1, unrelated=0.28, spread=0.05, n_draws=5, n_images=30, draw_spread=0.0, seed=0):
+    """A Randomisation of one method "gradient" whose |ρ| are about `steps` below "nothing", unrelated maps' about `unrelated`."""
+    rng, names = np.random.default_rng(seed), ["nothing", "head", *(f"layer{n}" for n in range(len(steps) - 1, 0, -1))]
+    shift = draw_spread * rng.standard_normal(n_draws)
+    rows = [(step, down, "gradient", image % n_draws, image, value + (step > 0) * (spread * rng.standard_normal() + shift[image % n_draws]))
+            for step, (down, value) in enumerate(zip(names, (1.0, *steps), strict=True)) for image in range(n_images)]
+    controls = [("gradient", name, image, value) for name, value in (("another image", another), (ex.UNRELATED, unrelated)) for image in range(n_images)]
+    return ex.Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "draw", "image", "correlation"]),
+                            pd.DataFrame(controls, columns=["method", "control", "image", "correlation"]), {})
+
+
 @pytest.mark.parametrize("steps, another, words", [
-    ((0.2, 0.1), 0.1, "changes as soon as the classifier is drawn anew (|ρ| 0."), ((0.9, 0.1), 0.1, "It stays below 0.5 from the step on where the weights down to low"),
-    ((0.9, 0.8), 0.1, "it shows the image, not what"), ((0.9, 0.8), 0.9, "it shows where things usually are"),
-    ((0.3, 0.9), 0.1, "changes in part"), ((-0.95, -0.9), 0.1, "**m does not change** when the classifier"),
-    ((0.5, 0.1), 0.1, "changes in part"), ((0.2, np.nan), 0.1, "no verdict, since only 0 of 20")])
+    ((0.2, 0.1), 0.1, ["**gradient** changes as soon as the classifier is drawn anew (|ρ| 0.", "below the bar of 0.64; chance 0.28", "So it does at every further step"]),
+    ((0.9, 0.8, 0.1), 0.1, ["**gradient does not change** when", "above the bar of 0.64", "From the step on where the weights down to layer1 are drawn anew it changes at every step"]),
+    ((0.9, 0.8), 0.1, ["does not change** when", "With all weights drawn anew it does not change either", "it shows the image, not what"]),
+    ((0.9, 0.8), 0.9, ["as alike: it shows where things usually are"]),
+    ((0.3, 0.9), 0.1, ["changes as soon as", "With all weights drawn anew it does not change (|ρ| 0.9"]),
+    ((0.2, 0.9, 0.2), 0.1, ["changes as soon as", "down to layer1 are drawn anew it changes at every step"]),
+    ((0.64, 0.1), 0.1, ["Whether **gradient** changes when the classifier is drawn anew cannot be told (|ρ| 0.6", "around the bar of 0.64", "down to layer1 are drawn anew it changes"]),
+    ((0.64, 0.64), 0.1, ["cannot be told (", "With all weights drawn anew it cannot be told, either"]),
+    ((-0.95, -0.9), 0.1, ["**gradient does not change** when the classifier"]),
+    ((0.2, np.nan), 0.1, ["no verdict, since only 0 of 30 images"])])
 def test_verdicts_on_random_weights(steps, another, words):
-    rng = np.random.default_rng(0)
-    rows = [(step, down, "m", image, value + 0.05 * rng.standard_normal())
-            for step, (down, value) in enumerate(zip(("nothing", "head", "low"), (1.0, *steps), strict=True)) for image in range(20)]
-    controls = pd.DataFrame([("m", "another image", 0, another)], columns=["method", "control", "image", "correlation"])
-    found = ex.Randomisation(pd.DataFrame(rows, columns=["step", "down_to", "method", "image", "correlation"]), controls, {})
+    line, = ex.told_randomisation(randomised(steps, another=another))
+    assert all(word in line for word in words), line
+
+
+def test_the_issue_s_two_sentences():
+    """0.203 (0.188 to 0.219) is clearly below; an interval around the bar is not "no change"."""
+    clear, = ex.told_randomisation(randomised((0.203, 0.203), spread=0.015))
+    assert "changes as soon as" in clear and "in part" not in clear and "not clearly" not in clear
+    open_, = ex.told_randomisation(randomised((0.64, 0.64), spread=0.02))
+    assert "cannot be told" in open_ and "not change" not in open_
+
+
+def test_the_bar_moves_with_chance():
+    """The same |ρ| of 0.55 is above the bar where unrelated maps have 0, below it where they have 0.4."""
+    smooth, rough = (ex.summarise_randomisation(randomised((0.55,), unrelated=chance, spread=0.01)).iloc[1] for chance in (0.4, 0.0))
+    assert (smooth["bar"], smooth["verdict"]) == (0.7, "changed") and (rough["bar"], rough["verdict"]) == (0.5, "not changed")
+
+
+NUMBERS = re.compile(r"\|ρ\| (\S+), (\S+) to (\S+), (below|above|around) the bar(?: of (\S+); chance ([\d.]+))?")
+
+
+@settings(max_examples=50, deadline=None)
+@given(steps=st.lists(st.floats(-1, 1) | st.just(float("nan")) | st.floats(0.6, 0.68), min_size=1, max_size=4), unrelated=st.floats(0, 1),
+       another=st.floats(-1, 1) | st.just(float("nan")), spread=st.sampled_from([0, 0.001, 0.1]), draw_spread=st.sampled_from([0, 0.02, 0.3]),
+       n_draws=st.integers(1, 6), n_images=st.integers(1, 12))
+def test_no_sentence_on_random_weights_contradicts_its_numbers(n_images, **options):
+    found = randomised(n_images=n_images, **options)
+    (line,), rows = ex.told_randomisation(found), ex.summarise_randomisation(found)
+    assert "nan" not in line and ("no verdict" in line) == (n_images < ex.FEWEST or np.isnan(options["steps"]).any())
+    written = ex.results(None, found, None)["randomisation"]["gradient"]
+    assert list(written["down_to"].values()) == pytest.approx(rows["|ρ|"].tolist(), nan_ok=True) and bool(written["no_verdict"]) == ("no verdict" in line)
+    if "no verdict" in line:
+        return
+    told = [(float(mean), float(low), float(high), word) for mean, low, high, word, *_ in NUMBERS.findall(line)]
+    bar, chance = (float(value) for value in NUMBERS.search(line).groups()[4:])
+    assert bar == pytest.approx((1 + chance) / 2, abs=0.0051) and len(told) == 1 + (len(options["steps"]) > 1)
+    for mean, low, high, word in told:
+        assert 0 <= low <= mean <= high <= 1 and word == ("below" if high < bar else "above" if low > bar else "around")
+    first, last = told[0][3], told[-1][3]
+    assert (first == "below") == ("changes as soon as" in line) and (first == "above") == ("does not change** when" in line)
+    assert (first == "around") == ("is drawn anew cannot be told" in line)
+    if len(told) > 1:
+        assert (last == "below") == ("(all weights:" in line) and (last == "above") == ("all weights drawn anew it does not change" in line)
+        assert (last == "around") == ("all weights drawn anew it cannot be told" in line)
+    assert ("drawn once" in line) == (options["n_draws"] == 1)
+
+
+def test_one_statistic_everywhere():
+    """Figure, table, sentence and results show the same mean |ρ| with its interval, chance and bar."""
+    found = randomised((-0.3, 0.7), unrelated=-0.2, another=-0.4, draw_spread=0.05)
+    rows = ex.summarise_randomisation(found)
+    values = found.table.query("step == 1")
+    assert rows["|ρ|"].tolist()[1] == pytest.approx(values["correlation"].abs().mean(), abs=6e-4) and (rows["chance"] == 0.2).all() and (rows["bar"] == 0.6).all()
     line, = ex.told_randomisation(found)
-    assert words in line, line
+    assert f"|ρ| {rows['|ρ|'][1]:.3f}, {rows['low'][1]:.3f} to {rows['high'][1]:.3f}, below the bar of 0.60; chance 0.20" in line
+    ax = ex.plot_randomisation(found).axes[0]
+    lines = {line.get_label(): line.get_ydata() for line in ax.lines}
+    assert set(lines["bar, halfway from chance to 1"]) == {0.6} and lines["map of another image"] == pytest.approx([0.4, 0.4])
+    assert next(patch for patch in ax.patches if "chance" in patch.get_label()).get_y() + ax.patches[0].get_height() == pytest.approx(0.2)
+    drawn = next(container for container in ax.containers)
+    assert drawn[0].get_ydata().tolist() == rows["|ρ|"].tolist()
+    bars = np.array([segment[:, 1] for segment in drawn[2][0].get_segments()])
+    np.testing.assert_allclose(bars, rows[["low", "high"]])
+    written = ex.results(None, found, None)["randomisation"]["gradient"]
+    assert list(written["down_to"].values()) == rows["|ρ|"].tolist() and written["baselines"]["another image"] == pytest.approx(0.4)
+    assert written["interval"]["head"] == [rows["low"][1], rows["high"][1]] and (written["bar"], written["chance"]) == (0.6, 0.2)
+    assert ex.randomisation_baselines(found)["another image"].tolist() == pytest.approx([0.4])
+    assert f"{rows['|ρ|'][1]:.2f}, {rows['|ρ|'][2]:.2f} (chance 0.20, bar 0.60)" in ex.describe_randomisation(found)
+
+
+class Constant(nn.Module):
+    """All of its maps are constant: its convolution is 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+        with torch.no_grad():
+            self.conv.weight.fill_(0)
+            self.conv.bias.fill_(1)
+
+    def forward(self, x):
+        return self.head(F.relu(self.conv(x)).mean((2, 3)))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_maps_that_are_all_constant_give_no_verdict_and_no_error():
+    batch = images(12, 16)
+    checked = ex.randomisation_check(Constant(), [seeded(Constant)], batch, n_steps=2)
+    assert checked.table["correlation"].isna().all()
+    assert all("no verdict, since only 0 of 12" in line for line in ex.told_randomisation(checked))
+    assert len(ex.plot_randomisation(checked).axes) == 3 and "nan" in ex.describe_randomisation(checked)
+    ex.plot_randomised(np.zeros((16, 16, 3)), checked.pictures)
+    assert list(ex.randomisation_baselines(checked)) == ["method", "another image", "edges"]
+    occluded, masks = ex.occlusion_check(Constant(), batch)
+    assert occluded[list(ex.HIDINGS)].isna().all(axis=None) and ex.middle_image(occluded) is None
+    assert ex.told_occlusion(occluded)[0].startswith("No verdict: only 0 of 12 images")
+    found = ex.results(None, checked, occluded)
+    assert found["occlusion"]["no_verdict"].startswith("No verdict") and found["randomisation"]["gradient"]["no_verdict"]
 
 
 # ---------------------------------------------------------------------------------------------- occlusion
@@ -608,33 +800,89 @@ def test_hiding_what_counts_costs_more_than_hiding_something_else():
         drop = Spot()(first).softmax(1)[0, 0] - Spot()(hidden).softmax(1)[0, 0]
         assert table[name].iloc[0] == pytest.approx(drop.item(), abs=1e-5)
     told = ex.told_occlusion(table)
-    assert "40 images" in told[0] and all("points at what the score depends on" in line for line in told[1:])
+    assert "40 images" in told[0] and all("points at what the score depends on" in line for line in told[1:3])
 
 
 @pytest.mark.parametrize("drops, words", [
-    ((0.1, 0.1, 0.1), "no difference that speaks"), ((0, 0.2, 0.2), "points away"), ((0.3, 0.1, 0.1), "points at what"),
-    ((-0.02, -0.06, -0.06), "no difference that speaks")])  # hiding it raises the confidence, if less than elsewhere
+    ((0.1, 0.1, 0.1), "no difference is shown"), ((0, 0.2, 0.2), "points away"), ((0.3, 0.1, 0.1), "points at what"),
+    ((-0.02, -0.06, -0.06), "costs any confidence is not shown")])  # hiding it raises the confidence, if less than elsewhere
 def test_verdicts_on_occlusion(drops, words):
-    rng = np.random.default_rng(0).normal(0, 0.01, (3, 50))
+    rng = np.random.default_rng(0).normal(0, 0.01, (3, 60))
     table = pd.DataFrame(dict(zip(ex.HIDINGS, np.array(drops)[:, None] + rng, strict=True)))
-    assert all(words in line for line in ex.told_occlusion(table)[1:])
-    assert ex.told_occlusion(table.head(9)) == ["No verdict: only 9 images have a map that points somewhere; it takes 10."]
+    told = ex.told_occlusion(table)
+    assert len(told) == 3 and all(words in line for line in told[1:])
+    assert "Of fewer than 60 images" in ex.told_occlusion(table.head(59))[3]
+    few, = ex.told_occlusion(table.head(9))
+    assert few.startswith("No verdict: only 9 of 9 images have a map that points somewhere") and few.endswith("it takes 10.")
+
+
+COSTS = re.compile(r"(-?[\d.]+) points \((-?[\d.]+) to (-?[\d.]+)\)")
+DROPS = st.floats(-1, 1) | st.sampled_from([0.0, 0.0004, -0.0004, 1.0]) | st.just(float("nan"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(drops=st.lists(st.tuples(DROPS, DROPS, DROPS), min_size=1, max_size=13) | st.tuples(DROPS, DROPS, DROPS).map(lambda row: [row] * 10),
+       shift=st.sampled_from([0.0, 0.3, -0.3]))
+def test_no_sentence_on_occlusion_contradicts_its_numbers(drops, shift):
+    table = pd.DataFrame(drops, columns=list(ex.HIDINGS))
+    table[ex.HIDINGS[0]] = (table[ex.HIDINGS[0]] / 2 + shift).clip(-1, 1)
+    measured, told = table.dropna(), ex.told_occlusion(table)
+    written = ex.results(None, None, table)["occlusion"]
+    assert written["images"] == len(measured) and (written["no_verdict"] is None) == (len(measured) >= 10)
+    middle = ex.middle_image(table)
+    assert (middle is None) == measured.empty and (middle is None or table.iloc[middle].notna().all())
+    if len(measured) < ex.FEWEST:
+        assert told == [written["no_verdict"]] and f"only {len(measured)} of {len(table)} images" in told[0]
+        return
+    hottest = [float(number) for number in COSTS.findall(told[0])[0]]
+    assert "nan" not in "".join(told) and "-0.0 " not in "".join(told) and len(COSTS.findall(told[0])) == 3
+    assert "**" not in ex.describe_occlusion(table) and f"means over {len(measured)} images" in ex.describe_occlusion(table)
+    for name, line in zip(ex.HIDINGS[1:], told[1:3], strict=True):
+        mean, low, high = (float(number) for number in COSTS.findall(line)[0])
+        assert mean == pytest.approx(100 * (measured[ex.HIDINGS[0]] - measured[name]).mean(), abs=0.051) and low <= mean <= high
+        assert ("points at" in line) == (low > 0 and hottest[1] > 0) and ("points away" in line) == (high < 0)
+        assert ("no difference is shown" in line) == (low <= 0 <= high) and ("is not shown" in line) == (low > 0 >= hottest[1])
+
+
+@pytest.mark.parametrize("drops", [[np.nan, 0.1], [np.nan, np.nan], [0.3, 0.3], [0.2]])
+def test_the_figure_of_occlusion_shows_what_is_told(drops):
+    table = pd.DataFrame({name: drops for name in ex.HIDINGS})
+    figure = ex.plot_occlusion(np.zeros((4, 4, 3)), {name: np.eye(4, dtype=bool) for name in ex.HIDINGS}, ["x"] * 4, table)
+    dots = figure.subfigs[1].axes[0].collections[0].get_offsets()
+    assert dots[:, 0].tolist() == [100 * drop for drop in drops if not np.isnan(drop)]
 
 
 def test_a_map_that_points_nowhere_is_left_out():
     batch = spots(12)
     batch[3] = 0
-    table, _ = ex.occlusion_check(Spot(), batch)
+    table, masks = ex.occlusion_check(Spot(), batch)
     assert table[list(ex.HIDINGS)].isna().any(axis=1).tolist() == [index == 3 for index in range(12)]
+    np.testing.assert_array_equal(masks[ex.HIDINGS[2]][4], masks[ex.HIDINGS[0]][2])  # the one before that has a map
     assert "means over 11 images" in ex.told_occlusion(table)[0]
     assert ex.occlusion_check(Spot(), batch[:1])[0][ex.HIDINGS[2]].isna().all()
+    assert ex.occlusion_check(Spot(), batch[2:4])[0][ex.HIDINGS[2]].isna().all()  # one map, and none to compare with
+
+
+def test_the_image_in_the_middle():
+    table = pd.DataFrame(dict.fromkeys(ex.HIDINGS, [np.nan, 0.9, 0.1, np.nan, 0.3]))
+    assert ex.middle_image(table) == 4 and ex.middle_image(table.head(1)) is None
 
 
 def test_mean_and_its_interval():
     values = np.random.default_rng(1).normal(3, 1, 400)
     mean, low, high = ex.mean_interval(np.append(values, np.nan))
-    assert mean == pytest.approx(values.mean()) and low == pytest.approx(mean - 1.96 / 20, abs=0.02) and low < mean < high
-    assert np.isnan(ex.mean_interval(np.array([np.nan]))).all()
+    expected = scipy.stats.t.interval(0.95, 399, values.mean(), values.std(ddof=1) / 20)
+    assert (mean, low, high) == pytest.approx((values.mean(), *expected))
+    assert ex.mean_interval([0.9, 1.0, 0.2], bounds=(-1, 1))[1:] == pytest.approx((-0.382, 1), abs=1e-3)
+    assert np.isnan(ex.mean_interval([np.nan])).all() and ex.mean_interval([2.0])[0] == 2 and np.isnan(ex.mean_interval([2.0])[1:]).all()
+
+
+def test_the_interval_of_few_drops_covers_more_than_a_percentile_bootstrap():
+    rng = np.random.default_rng(0)
+    samples = rng.exponential(1, (1500, 20))
+    held = np.mean([low <= 1 <= high for _, low, high in map(ex.mean_interval, samples)])
+    low, high = np.quantile(samples[:, rng.integers(0, 20, (500, 20))].mean(2), [0.025, 0.975], axis=1)
+    assert held > ((low <= 1) & (high >= 1)).mean() + 0.005 and held > 0.9
 
 
 # ---------------------------------------------------------------------------------------------- what is shown
@@ -688,7 +936,12 @@ def test_views_of_examples(inspected):
     (first, second), found = ex.view_examples(inspection, wrong, CLASSES)
     assert first.title.startswith(f"predicted: {wrong['predicted'][0]}") and second.title.startswith(f"true class: {wrong['label'][0]}")
     assert first.scale == second.scale == max(first.heat.max(), second.heat.max()) and found.confidence.sum() == pytest.approx(1)
-    assert len(ex.plot_class_activation_maps([first, second]).axes or ex.plot_class_activation_maps([first, second]).subfigs) >= 2
+    for part, view in zip(ex.plot_class_activation_maps([first, second]).subfigs, (first, second), strict=True):
+        image, cam, overlay = part.axes
+        assert image.get_title(loc="left") == view.title and (image.images[0].get_array() == view.picture).all()
+        np.testing.assert_array_equal(cam.images[0].get_array(), view.map.clip(min=0))
+        assert cam.images[0].get_clim() == (0, first.scale)  # one scale for both
+        np.testing.assert_allclose(overlay.images[1].get_array(), view.heat / first.scale, atol=1e-6)
 
 
 def test_neurons_with_their_images_and_gradients(inspected):
@@ -706,10 +959,16 @@ def test_neurons_with_their_images_and_gradients(inspected):
     assert len(ex.plot_neurons(np.zeros((3, 8, 8, 3)), gradients, ["x"] * 3, others).axes) == 12
 
 
+def another_network(model):
+    """Of the same architecture, its weights drawn anew."""
+    torch.manual_seed(5)
+    return type(model)(2, widths=[6, 8]).eval()
+
+
 def test_results_are_what_json_can_hold(inspected):
     inspection, table = inspected
     batch = inspection.load(table["path"])
-    checked = ex.randomisation_check(inspection.model, copy.deepcopy(inspection.model), batch, n_steps=2)
+    checked = ex.randomisation_check(inspection.model, [copy.deepcopy(inspection.model)], batch, n_steps=2)
     occluded, _ = ex.occlusion_check(inspection.model, batch)
     found = ex.results(ex.class_activation_maps(inspection.model, batch), checked, occluded)
     assert found["class_activation_map"]["method"] == "CAM" and found["occlusion"]["images"] == 6
@@ -733,8 +992,8 @@ def test_plots_of_pictures(inspected):
     shown = ex.plot_guided_gradient(torch.zeros(3, 4, 4)).images[0].get_array()
     assert (np.asarray(shown) == 0.5).all()
     batch = inspection.load(table["path"])
-    checked = ex.randomisation_check(inspection.model, copy.deepcopy(inspection.model), batch, n_steps=2)
-    ax = ex.plot_randomisation(checked)
+    checked = ex.randomisation_check(inspection.model, [another_network(inspection.model)], batch, n_steps=2)
+    ax = ex.plot_randomisation(checked).axes[0]
     labels = [label.get_text() for label in ax.get_xticklabels()]
     assert labels == list(checked.pictures) and len(ex.plot_randomised(np.zeros((8, 8, 3)), checked.pictures).axes) == 3 * (1 + len(labels))
     masks = {name: np.eye(8, dtype=bool) for name in ex.HIDINGS}
@@ -777,12 +1036,19 @@ def test_panel_of_predictions(inspected, shown):
     assert "no image of b" in text and "<img" not in text
 
 
+def test_at_which_size_is_told(inspected):
+    inspection, _ = inspected
+    other = ex.describe_sizes(inspection, 224)
+    assert "images at 32×32 pixels" in other and "trained and tested" in other and "measured at 224×224" in other
+    assert "images at 32×32 pixels" in ex.describe_sizes(inspection, 32) and "224" not in ex.describe_sizes(inspection, 32)
+
+
 def test_the_dotted_line_is_the_map_of_another_image(inspected):
     inspection, table = inspected
-    checked = ex.randomisation_check(inspection.model, copy.deepcopy(inspection.model), inspection.load(table["path"]))
-    dotted = [line.get_ydata()[0] for line in ex.plot_randomisation(checked).lines if line.get_linestyle() == ":" and len(line.get_ydata())]
-    expected = checked.controls.query("control == 'another image'").groupby("method", sort=False)["correlation"].mean()
-    assert sorted(dotted) == pytest.approx(sorted(expected))
+    checked = ex.randomisation_check(inspection.model, [another_network(inspection.model)], inspection.load(table["path"]))
+    dotted = [line.get_ydata()[0] for ax in ex.plot_randomisation(checked).axes for line in ax.lines if line.get_linestyle() == ":"]
+    expected = checked.controls.query("control == 'another image'")["correlation"].abs().groupby(checked.controls["method"], sort=False).mean()
+    assert dotted == pytest.approx(expected.tolist())
 
 
 def test_panel_of_views(inspected, shown):
