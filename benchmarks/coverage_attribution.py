@@ -1,4 +1,4 @@
-"""Coverage of the intervals of notebook 02: of mean drops in confidence, and of mean rank correlations over draws of weights.
+"""Coverage of the intervals of notebook 02: of mean drops in confidence, and of mean rank correlations.
 
 Its rows are part of the table of coverage.py.
 """
