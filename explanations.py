@@ -791,11 +791,11 @@ def chance_correlations(maps: np.ndarray, *, n: int | None = None, seed: int = 0
     """Rank correlations of maps (N,h,w) with maps that have nothing to do with them, of the same size and smoothness.
 
     Each map with `n` surrogates of *other* maps (one of its own has its very spectrum, and is too alike); None: 20 of small
-    maps and 4 of those with more than 1,000 values, whose correlations vary less. Pairs (image, correlation); none of maps
+    maps and 2 of those with more than 1,000 values, whose correlations vary less. Pairs (image, correlation); none of maps
     that cannot be ranked, and none where there are fewer than two others.
     """
     usable = np.flatnonzero([can_be_ranked(map_) for map_ in maps])
-    n = n or (20 if maps[0].size <= 1000 else 4)
+    n = n or (20 if maps[0].size <= 1000 else 2)
     found = []
     for number in range(n if len(usable) > 1 else 0):
         others = unrelated_maps(np.roll(maps[usable], 1 + number % (len(usable) - 1), axis=0), seed=seed + number)

@@ -1,6 +1,7 @@
 """explanations.py at known answers: definitions written out, captum, networks made so that the answer is known; panels.py."""
 
 import copy
+import importlib.util
 import re
 import warnings
 
@@ -594,6 +595,18 @@ def test_the_interval_over_draws_covers(between, within):
         _, low, high, _ = ex.interval_over_draws(values, draws)
         held += low <= 0.5 <= high
     assert 0.92 <= held / 400 <= 0.98
+
+
+def test_the_simulated_coverage_of_the_intervals():
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", helpers.ROOT / "benchmarks" / "coverage.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    rows = pd.DataFrame(benchmark.attribution_rows(samples=150))
+    assert list(rows) == ["interval", "setting", "images", "coverage", "Monte-Carlo error", "mean width"]
+    many = rows["interval"].isin(["mean |ρ|, 5 draws", "mean |ρ|, 2 draws"]) | (rows["images"] >= ex.ENOUGH)
+    assert (rows[many]["coverage"] > 0.86).all() and rows[many]["coverage"].mean() == pytest.approx(0.945, abs=0.02)
+    alone = rows[rows["interval"].str.contains("1 draw:") & rows["setting"].str.contains("differ as much")]
+    assert (alone["coverage"] < 0.6).all()  # what the note of told_randomisation says
 
 
 def smooth_maps(n, size, width, seed):

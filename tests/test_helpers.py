@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -539,6 +540,16 @@ def test_scores_are_softmax_in_the_order_of_the_loader():
         wanted = model.eval()(dataset.tensors[0]).softmax(1).double()
     assert np.allclose(scores, wanted, atol=1e-6) and np.allclose(scores.sum(1), 1)
     assert np.allclose(losses, -np.log(scores[np.arange(20), dataset.targets]), atol=1e-6)
+
+
+@pytest.mark.parametrize("markdown, plain", [
+    ("Hiding the **hottest tenth** costs **7.2**.", "Hiding the hottest tenth costs 7.2."), ("**a `b` c** and *d*", "a b c and d"),
+    ("street_view, a*b*c, 2 * 3 * 4 and **", "street_view, a*b*c, 2 * 3 * 4 and **"), ("", "")])
+def test_an_alternative_text_is_plain(tmp_path, monkeypatch, markdown, plain):
+    shown = []
+    monkeypatch.setattr(helpers, "display", shown.append)
+    helpers.Run(str(tmp_path / "run")).show_figure(plt.figure(figsize=(1, 1)), "x", markdown)
+    assert helpers.plain_text(markdown) == plain == shown[0].alt
 
 
 @pytest.mark.parametrize("training", [True, False])

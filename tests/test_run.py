@@ -225,6 +225,10 @@ def test_explanations_hold_their_contract(looked):
     checked = found["randomisation"]
     assert [name.split(" (")[0] for name in checked] == ["class activation map", "guided backpropagation", "gradient"]
     assert all(entry["down_to"]["nothing"] == 1 and len(entry["down_to"]) > 3 and entry["images"] == 3 for entry in checked.values())
+    means = pd.read_csv(folder / "tables" / "randomisation_means.csv")
+    for method, rows in means.groupby("method"):
+        assert rows["|ρ|"].tolist() == pytest.approx(list(checked[method]["down_to"].values())) and set(rows["bar"]) == {checked[method]["bar"]}
+        assert "only 3 of 3 images" in checked[method]["no_verdict"] and set(rows["verdict"]) == {"no verdict"}
     table = pd.read_csv(folder / "tables" / "occlusion.csv")
     assert len(table) == 5 and found["occlusion"]["drop"]["hottest tenth"]["mean"] == pytest.approx(table["hottest tenth"].mean())
     predictions = pd.read_csv(folder / "predictions_test.csv").set_index("path")
@@ -234,6 +238,8 @@ def test_explanations_hold_their_contract(looked):
             "randomised_maps", "randomisation", "occlusion"} <= names
     page = (folder / "report.html").read_text()
     assert "2 channels of" in page and "NEURONS" in page
+    assert "at 32×32 pixels, the size at which this network was trained and tested; the feature maps above are measured at 64×64" in page
+    assert not re.search(r"first 64|[Tt]en neurons|about 20 s", page)  # numbers of the run, not of the prose
 
 
 def test_explanations_that_are_not_asked_for(looked, flawed, tmp_path, capfd):
@@ -253,7 +259,7 @@ def test_the_report_holds_all_three(looked):
     page = (looked[0] / "report.html").read_text()
     assert [page.count(f'href="#{number}-') > 3 for number in ("01", "02", "03")] == [True] * 3
     assert runner.outside_requests(page) == [] and "$$" not in page
-    assert all(len(alt) > 25 for alt in re.findall(r'<img\b[^>]*alt="([^"]*)"', page))
+    assert all(len(alt) > 25 and "**" not in alt for alt in re.findall(r'<img\b[^>]*alt="([^"]*)"', page))
     assert len(re.findall("<img", page)) == len(re.findall(r'<img\b[^>]*alt="', page))
 
 
