@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -186,6 +187,27 @@ def test_duplicates_are_found_by_pixels_not_by_files(make_folder, tmp_path):
     assert found["group"].nunique() == 2
     assert set(found[found["conflicting"]]["path"]) == {"a/wrong.png", "b/1.png"}
     assert image_data.image_marks(table) == {"a/0.png": "† ", "a/again.bmp": "† ", "a/wrong.png": "‡ ", "b/1.png": "‡ "}
+
+
+def test_what_is_told_of_duplicates_is_what_is_found(make_folder, tmp_path):
+    """A copy in another lossless format is found, one that was compressed anew is not, and the sentence says both."""
+    folder = make_folder({"a": 3, "b": 3})
+    table, _ = table_of(folder, tmp_path)
+    assert image_data.describe_duplicates(image_data.duplicate_table(table)).startswith("No two images have the same decoded pixels. ")
+    Image.open(folder / "a" / "0.png").save(folder / "a" / "lossless.webp", lossless=True)
+    Image.open(folder / "a" / "1.png").save(folder / "b" / "anew.jpg", quality=95)
+    table, _ = table_of(folder, tmp_path)
+    told = image_data.describe_duplicates(image_data.duplicate_table(table))
+    assert set(image_data.duplicate_table(table)["path"]) == {"a/0.png", "a/lossless.webp"}
+    assert told.startswith("1 group of images with the same decoded pixels, 0 of them with several labels. ")
+    assert "compressed anew" in told and "not found" in told
+    shutil.copy(folder / "b" / "2.png", folder / "a" / "2-b.png")
+    table, _ = table_of(folder, tmp_path)
+    assert image_data.describe_duplicates(image_data.duplicate_table(table)).startswith("2 groups of images with the same decoded pixels, 1 of")
+
+
+def test_names_with_signs_that_are_digits_in_one_sense_only():
+    assert helpers.natural_sort(["m²", "²", "m10", "m2"]) == ["m2", "m10", "m²", "²"]
 
 
 # ---------------------------------------------------------------------------------------- split
@@ -425,6 +447,68 @@ def test_split_file_gives_back_the_table(tmp_path):
     read = image_data.save_split(tmp_path / "split.csv", table)
     pd.testing.assert_frame_equal(read, table[read.columns].astype({"width": "int64", "height": "int64"}), check_dtype=False)
     assert set(read["label"]) == {"NA", "7"} and (read["split"] == "").sum() == 4
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], ["all", "b"], ["all", "(all)", "((all))"], ["mean", "nan"]])
+def test_the_sum_of_the_counts_is_the_last_row_whatever_the_classes_are_called(labels):
+    split = image_data.split_images(make_table(dict.fromkeys(labels, 20) | {labels[0]: 30}), [0.6, 0.2, 0.2], seed=0)
+    counts = image_data.class_counts(split)
+    assert list(counts["class"][:-1]) == helpers.natural_sort(labels) and counts["class"].is_unique
+    assert counts.set_index("class").loc[labels[0], ["train", "val", "test"]].tolist() == [18, 6, 6]
+    sums = counts.iloc[-1]
+    assert sums[["train", "val", "test"]].tolist() == [split["split"].value_counts()[part] for part in helpers.SPLITS]
+    assert np.allclose(counts.iloc[:-1, 4:].sum(), 100) and np.allclose(sums[4:].astype(float), 100)
+
+
+# ---------------------------------------------------------------------------------------- captions
+
+WORDS = st.text("ab/1.x…", min_size=1, max_size=70)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(WORDS, max_size=12), st.integers(4, 30))
+def test_short_paths_differ_where_paths_do(paths, width):
+    shown = image_data.short_paths(paths, width)
+    assert len(set(shown)) == len(set(paths)) and all(len(line) <= width for text in shown for line in text.split("\n"))
+    for path, text in zip(paths, shown, strict=True):
+        text = text.replace("\n", "")
+        assert path.endswith(text) or (text[0] == "…" and path.endswith(text[1:]) and len(text) <= len(path))
+
+
+def test_captions_tell_the_images_of_a_grid_apart():
+    """Photographs are often numbered anew in each class folder: the number alone names several of them."""
+    paths = ["buildings/1.jpg", "street/1.jpg", "buildings/a very long name of an image 1.jpg", "street/a very long name of an image 1.jpg"]
+    table = pd.DataFrame({"path": paths, "label": ["buildings", "street"] * 2, "predicted": "street", "prob_street": 0.5, "prob_buildings": 0.5})
+    texts, colors = image_data.captions(table, None, {"street/1.jpg": "‡ "})
+    first = [text.split("\ntrue")[0] for text in texts]
+    assert first[:2] == ["buildings/1.jpg", "‡ street/1.jpg"] and len(set(first)) == 4
+    assert texts[0].endswith("\ntrue: buildings\npredicted: street\nscore: 0.500") and colors[0] != colors[1] == colors[3]
+
+
+def test_samples_are_different_images_of_each_class(make_folder, tmp_path):
+    folder = make_folder({"class 10": 1, "class 2": 5} | {f"x{number}": 2 for number in range(12)})
+    table, _ = table_of(folder, tmp_path)
+    for seed in range(5):
+        sample = image_data.draw_samples(table, seed=seed)
+        assert sample["path"].is_unique and sample["label"].value_counts().drop("class 10").eq(2).all()
+        assert list(sample["label"].unique()) == [*["class 2", "class 10"], *(f"x{number}" for number in range(10))]
+    assert not image_data.draw_samples(table, seed=0).equals(image_data.draw_samples(table, seed=1))
+
+
+def test_every_row_of_the_augmentation_names_its_image(make_folder, tmp_path):
+    folder = make_folder({"a": 1, "b": 1})
+    table, _ = table_of(folder, tmp_path)
+    transforms = {kind: image_data.make_transform(GRAY, 16, name) for kind, name in (("eval", "none"), ("train", "light"))}
+    fig = image_data.show_augmentation(table, folder, transforms, GRAY, seed=0, draws=2)
+    assert [ax.get_xlabel() for ax in fig.axes] == ["a/0.png\nas evaluated", "", "", "b/0.png\nas evaluated", "", ""]
+    plt.close(fig)
+
+
+def test_captions_are_no_formulas():
+    fig = image_data.show_images([Image.new("L", (4, 4))], ["$\\frac$ a_b $x$"], columns=1, title="$\\nothing$")
+    fig.canvas.draw()
+    assert fig.axes[0].get_xlabel() == "$\\frac$ a_b $x$"
+    plt.close(fig)
 
 
 # ---------------------------------------------------------------------------------------- tensors
