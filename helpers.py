@@ -1335,7 +1335,7 @@ def describe_evaluation(metrics: Mapping[str, pd.DataFrame], baseline: Mapping, 
         f"{percent(mean['accuracy_low'])} to {percent(mean['accuracy_high'])}). Always saying “{baseline['class']}”, the "
         f"most frequent class of training, gives {percent(base)} as a mean over classes, {place} that interval.",
         _describe_extremes(metrics["test"].iloc[:-1]),
-        _describe_gap(metrics["val"], metrics["test"]),
+        _describe_val_and_test(metrics["val"], metrics["test"]),
         f"{groups} different labels, and {files}.",
         *(["**All images of this run are drawn**: the numbers say nothing about photographs."] if drawn else []),
     ]
@@ -1358,7 +1358,7 @@ def _describe_extremes(by_class: pd.DataFrame) -> str:
     return f"Lowest accuracy of a class on test: {ends[0]}; highest: {ends[1]}."
 
 
-def _describe_gap(val: pd.DataFrame, test: pd.DataFrame) -> str:
+def _describe_val_and_test(val: pd.DataFrame, test: pd.DataFrame) -> str:
     """A sentence on mean class accuracy on validation against test: the difference, its interval, and what that allows."""
     if list(val["class"][val["support"] > 0]) != list(test["class"][test["support"] > 0]):
         return "Validation and test have images of different classes, so that their means over classes are not compared."
