@@ -564,7 +564,7 @@ def test_ranking_and_confusion():
     predictions = predictions_of(["a", "a", "b", "a"], scores, ["a", "b"])
     highest, lowest = helpers.ranked(predictions, "a", n=2)
     assert list(highest["path"]) == ["0.png", "2.png"] and list(lowest["path"]) == ["3.png", "1.png"]
-    assert helpers.describe_confusion(predictions) == "The most frequent error on test: a taken for b, 2 of 2 wrong images."
+    assert helpers.describe_confusion(predictions) == "The most frequent error on test: a taken for b, 2 of 3 wrong images."
     with pytest.raises(ValueError, match="'c', which is no class"):
         helpers.ranked(predictions, "c")
 
