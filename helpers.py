@@ -318,7 +318,7 @@ class Run:
     def show_table(self, table: pd.DataFrame, name: str, *, digits: int = 3, rows: int = 30) -> None:
         """Save `table` as tables/<name>.csv and display its first `rows` rows, numbers with `digits` digits."""
         write_csv(self.path("tables", f"{name}.csv"), table)
-        shown = table.head(rows).style.hide(axis="index").format(precision=digits, na_rep="–", thousands=",")
+        shown = table.head(rows).style.hide(axis="index").format(precision=digits, na_rep="–", thousands=",", escape="html")
         texts = table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]
         shown = shown.set_table_styles({name: [{"selector": "", "props": "text-align: left"}] for name in texts})
         display(HTML(shown.set_table_attributes('class="numbers"').to_html()))

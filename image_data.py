@@ -741,7 +741,7 @@ def show_augmentation(table: pd.DataFrame, root: Path, transforms: Mapping[str, 
     return show_images(shown, texts, columns=draws + 1)
 
 
-def short_paths(paths: Iterable[str], width: int = 18) -> list[str]:
+def short_paths(paths: Iterable[str], width: int = 19) -> list[str]:
     """Captions for paths: folder and name, cut on the left to `width` characters.
 
     Different paths have different captions: where they would come out the same, more of them is shown, in lines of `width`.

@@ -402,6 +402,10 @@ def test_the_proof_sees_a_leak():
     table.loc[test, "sha256"] = table.loc[train, "sha256"]
     overlaps = image_data.split_overlaps(table).set_index("parts")
     assert overlaps.loc["train and test", "shared content"] == 1 and overlaps["shared paths"].sum() == 0
+    val = table.index[table["split"] == "val"][0]
+    table.loc[val, "path"] = table.loc[train, "path"]
+    overlaps = image_data.split_overlaps(table).set_index("parts")
+    assert overlaps["shared paths"].to_dict() == {"train and val": 1, "train and test": 0, "val and test": 0}
 
 
 def test_given_test_images_stay_and_their_copies_are_not_used():

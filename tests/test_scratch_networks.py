@@ -58,6 +58,19 @@ def test_dropout_acts_where_it_is_told(where, after_pool, dense):
     model = build("convnet5", dropout=0.5, dropout_in=where)
     assert sum(isinstance(module, nn.Dropout) for module in model.blocks.modules()) == after_pool
     assert model.dropout.p == dense
+    images = torch.rand(4, 3, 33, 33)
+    assert torch.equal(model.blocks(images), model.blocks(images)) == (after_pool == 0)  # in training
+    assert not torch.equal(model(images), model(images))
+    model.eval()
+    assert torch.equal(model(images), model(images))
+
+
+@pytest.mark.parametrize("name", scratch_networks.NETWORKS)
+def test_dropout_acts_in_every_network(name):
+    images = torch.rand(4, 3, 33, 33)
+    for rate in (0.0, 0.5):
+        model = build(name, dropout=rate)
+        assert torch.equal(model(images), model(images)) == (rate == 0)
 
 
 def test_convnet_gap_follows_its_lists():
@@ -80,10 +93,14 @@ def test_skip_blocks_add_their_input():
     block = scratch_networks.SkipBlock(6, 6, "ReLU", 0.0)
     nn.init.zeros_(block.second.weight)
     nn.init.zeros_(block.second.bias)
-    x = torch.rand(3, 6)
-    assert torch.equal(block(x), x) and isinstance(block.skip, nn.Identity)
+    x = torch.linspace(-1, 1, 18).view(3, 6)
+    assert torch.equal(block(x), x.relu())  # the last activation acts on the sum
+    block.second.bias.data.fill_(0.25)
+    assert torch.equal(block(x), (x + 0.25).relu())
     bridge = scratch_networks.SkipBlock(6, 4, "ReLU", 0.0)
-    assert isinstance(bridge.skip, nn.Linear) and bridge(x).shape == (3, 4)
+    nn.init.zeros_(bridge.second.weight)
+    nn.init.zeros_(bridge.second.bias)
+    assert torch.equal(bridge(x), (x @ bridge.skip.weight.T).relu()) and bridge(x).shape == (3, 4)
 
 
 @pytest.mark.parametrize("name, options, message", [
