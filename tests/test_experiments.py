@@ -319,8 +319,10 @@ def test_the_training_images_are_scored_once_more_not_augmented(images, tmp_path
 def test_some_of_many_training_images_are_scored(images):
     experiment = experiments.Experiment(settings(), *images)
     weights = experiments.stored_weights(experiment.model)
+    before = experiments.score_unaugmented(experiment, weights, at_most=30)
+    nn.init.zeros_(experiment.head.weight), nn.init.zeros_(experiment.head.bias)  # the last epoch need not be the best
     found = experiments.score_unaugmented(experiment, weights, at_most=30)
-    assert (found["images"], found["of"]) == (30, 72)
+    assert (found["images"], found["of"]) == (30, 72) and found == before and found["loss"] != pytest.approx(np.log(6), abs=1e-4)
     chosen = experiment.loader("train", learning=False, at_most=30).dataset
     assert np.bincount(chosen.targets).tolist() == [5] * 6 and chosen.paths == experiment.loader("train", learning=False, at_most=30).dataset.paths
     assert chosen.paths != experiment.loader("train", learning=False).dataset.paths[:30]
@@ -350,11 +352,13 @@ def test_a_run_of_an_older_version_is_made_anew_but_can_be_read(images, tmp_path
     table, run, chosen = pd.concat(parts.values(), ignore_index=True), helpers.Run(str(tmp_path / "run")), settings(EPOCHS=1)
     monkeypatch.setattr(helpers, "TRAINING_VERSION", 1)
     experiments.train_into(run, chosen, *images, table=table, features=tmp_path / "features")
+    stamp = helpers.training_stamp(chosen, table)
     monkeypatch.undo()
     description = helpers.read_json(run.path("model.json"))
     helpers.write_json(run.path("model.json"), {name: value for name, value in description.items()
                                                 if name not in ("first_trainable", "frozen", "train_unaugmented", "precision", "device")})
     helpers.write_csv(run.path("history.csv"), pd.read_csv(run.path("history.csv")).drop(columns="train_objective"))
+    run.mark(stamp, "history.csv", "model.json")
     _, old, history = helpers.load_trained(run, classes=classes, split=image_data.split_stamp(table))
     assert "optimised" in helpers.describe_training(history, old.get("train_unaugmented"), augmentation="none")[-1]
     assert experiments.train_into(run, chosen, *images, table=table, features=tmp_path / "features") is False
