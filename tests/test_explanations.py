@@ -598,7 +598,7 @@ def test_the_interval_over_draws_covers(between, within):
 
 
 def test_the_simulated_coverage_of_the_intervals():
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", helpers.ROOT / "benchmarks" / "coverage.py")
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", helpers.ROOT / "benchmarks" / "coverage_attribution.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     rows = pd.DataFrame(benchmark.attribution_rows(samples=150))
