@@ -55,7 +55,7 @@ def class_accuracy_rows() -> list[dict]:
 def six_classes() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Settings of the mean accuracy of six classes: name, images and p of each class."""
     for n in SIZES:
-        for p in SHARES:
+        for p in (*SHARES, 0.999):
             yield f"six classes, p {p}", np.full(CLASSES, n), np.full(CLASSES, p)
         for shares in ((0.5, 0.8, 0.95, 0.99, 0.99, 0.99), (0.8, 0.99, 0.99, 0.99, 0.99, 0.99)):
             yield f"p {', '.join(map(str, shares))}", np.full(CLASSES, n), np.array(shares)
