@@ -386,6 +386,13 @@ def test_no_sentence_contradicts_its_numbers(made, missing):
     assert len([x for x in told if "at most (**" in x]) <= 1 and ("population" not in text)
 
 
+def test_frozen_layers_are_told_beside_the_figure_where_a_fine_tuned_network_is_shown():
+    same = "Frozen, so that fine-tuned and initial are the same there by construction: layer1."
+    for scenario, told in (("finetuned_own", f" {same}"), ("imagenet_own", "")):
+        assert fm.describe_by_layer(ranks_table({scenario: [1.0, 2.0]}), "effective rank", frozen=["layer1"]) == \
+            f"effective rank in layer0, layer1: {scenario} 1.0, 2.0.{told}"
+
+
 @given(numbers())
 @settings(max_examples=50, deadline=None)
 def test_figures_are_told_without_nan_and_with_their_marks(made):
