@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,8 @@ import image_data
 
 os.environ.setdefault("MPLBACKEND", "agg")
 torch.set_num_threads(min(2, os.cpu_count() or 1))
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)  # the same examples in every run
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -839,6 +839,7 @@ DROPS = st.floats(-1, 1) | st.sampled_from([0.0, 0.0004, -0.0004, 1.0]) | st.jus
 def test_no_sentence_on_occlusion_contradicts_its_numbers(drops, shift):
     table = pd.DataFrame(drops, columns=list(ex.HIDINGS))
     table[ex.HIDINGS[0]] = (table[ex.HIDINGS[0]] / 2 + shift).clip(-1, 1)
+    table = table.where(table.sub(table[ex.HIDINGS[0]], axis=0).abs() <= 1)  # of one confidence: no further apart
     measured, told = table.dropna(), ex.told_occlusion(table)
     written = ex.results(None, None, table)["occlusion"]
     assert written["images"] == len(measured) and (written["no_verdict"] is None) == (len(measured) >= 10)
