@@ -200,8 +200,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
 def _contains(distribution: BaseDistribution, value: object) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return any(_same_value(value, choice) for choice in distribution.choices)
-    whole = isinstance(distribution, IntDistribution)
-    return _is_number(value) and distribution.low <= value <= distribution.high and not (whole and value % 1)
+    return _is_number(value) and distribution.low <= value <= distribution.high
 
 
 def _is_number(value: object) -> bool:
@@ -488,7 +487,7 @@ def class_shares(sizes: pd.Series, n_images: int) -> pd.Series:
     counts = exact.astype(int).clip(lower=1)
     while counts.sum() != max(n_images, len(sizes)):
         step = 1 if counts.sum() < n_images else -1
-        free = counts < sizes if step > 0 else counts > 1
+        free = (counts > 1) | (step > 0)
         counts[((exact - counts) * step)[free].idxmax()] += step
     return counts
 
@@ -558,7 +557,7 @@ def search_parts(settings: Mapping[str, object], parts: Mapping[str, pd.DataFram
 
 def as_they_stand(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str],
                   folder: Path) -> FrozenTrial:
-    """The settings as they stand, trained with the budget of a trial: the only trial of a study of its own, never pruned.
+    """The settings as they stand, trained with the budget of a trial: the only trial of a study of its own.
 
     It is not one of the trials, since its values can lie where the distributions of their study have no place for them.
     """
@@ -567,7 +566,6 @@ def as_they_stand(settings: Mapping[str, object], parts: Mapping[str, pd.DataFra
     fixed = {name: own[name] for name in COMPARABLE}
     stamp = f"as they stand {helpers.fingerprint(fixed, settings['SEARCH_EPOCHS'], images)}"
     study = open_study(settings, folder / "study.log", stamp, RepeatableSampler("random", 0))
-    study.pruner = optuna.pruners.NopPruner()
     run_trials(study, 1, lambda trial: score(own, parts, root, classes, folder, trial, "settings as they stand"))
     return study.get_trials(deepcopy=False)[0]
 

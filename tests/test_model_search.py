@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as some
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -455,7 +455,10 @@ def test_a_study_that_goes_on_from_other_settings_knows_which_stand(quick, image
 
 
 def test_settings_that_stand_and_fail_are_told(images, tmp_path, monkeypatch):
+    trained = []
+
     def train(settings, folder, *, after_epoch):
+        trained.append(settings)
         if settings["LEARNING_RATE"] == 0.05:
             raise ZeroDivisionError("division by zero")
         after_epoch({"epoch": 1, "val_mean_class_accuracy": 0.4})
@@ -470,6 +473,10 @@ def test_settings_that_stand_and_fail_are_told(images, tmp_path, monkeypatch):
         "setting": "as they stand", "trial": None, "seed": 2, "score": None, "trial_score": None}
     assert "every seed failed" in model_search.told_noise(band) and "nan" not in model_search.told_noise(band)
     assert "unknown, since no seed has a score of both" in model_search.describe_search(search, band)[0]
+    trained.clear()  # where a trial has them, its failure is theirs: they are not tried again
+    inside = model_search.search(search.settings | {"SEARCH_SPACE": {"lr": [0.01, 0.1]}}, *images, folder=tmp_path)
+    assert inside.base.number == 0 and inside.base.state == TrialState.FAIL and len(trained) == 3
+    assert model_search.describe_base(inside) == "The settings as they stand (trial 0) failed: ZeroDivisionError: division by zero."
 
 
 @pytest.mark.parametrize("space, changes, wanted", [
@@ -700,6 +707,8 @@ def test_subset_keeps_class_shares(images):
 
 
 @budget(max_examples=60, deadline=None)
+@example(sizes=[1, 1, 5], share=0.3, seed=0)  # two images of three classes
+@example(sizes=[1, 1, 1, 1, 40], share=0.2, seed=0)  # rare classes take from the large one
 @given(sizes=some.lists(some.integers(1, 40), min_size=1, max_size=12), share=some.floats(0, 1.2), seed=some.integers(0, 3))
 def test_subset_at_extremes(sizes, share, seed):
     """One image a class, one class, more classes than images asked for: each class stays, as many as asked, shares to within one."""
