@@ -1433,7 +1433,7 @@ def plot_history(history: pd.DataFrame, *, unaugmented: Mapping | None = None, a
     ax.axvline(best, color="#d55e00", linestyle=":", label=f"chosen: epoch {best}")
     if unaugmented:
         ax.plot(best, unaugmented["loss"], "D", color="#777777", markeredgecolor="black", markersize=8,
-                label=f"train, chosen network, not augmented ({unaugmented['images']:,} images)")
+                label=f"train, not augmented\n({unaugmented['images']:,} images)")
     ax.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False)
