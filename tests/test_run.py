@@ -178,7 +178,7 @@ def test_every_parameter_is_tried():
 # ---------------------------------------------------------------------------------------- notebooks 02 and 03
 
 INSIDE = {"N_IMAGES": 14, "MAP_SIZE": 64, "TOP_K": 9, "RESAMPLES": 20, "OVERLAP_DIRECTIONS": 3, "RESOLUTION_CONTROL": "false",
-          "NEURON_LAYER": "", "NEURONS": "[3, 1]", "RANDOMISED_IMAGES": 4, "RANDOM_DRAWS": 2, "OCCLUDED_IMAGES": 5,
+          "NEURON_LAYER": "", "NEURONS": "[3, 1]", "RANDOMISED_IMAGES": 3, "RANDOM_DRAWS": 2, "OCCLUDED_IMAGES": 5,
           "LAYERS": "['stem.conv1', 'stages.1.0.conv1_1x1']", "IMAGENET_VAL": "photo_patches", "CIFAR10": "digits"}
 
 
@@ -207,7 +207,9 @@ def test_02_and_03_hold_their_contracts(looked):
         assert {name for name, value in found["scenarios"].items() if value} | set(found["missing"]) == names | missing
     assert second["layers"] == layers and set(second["hook_audit"]["layers"]) == set(layers)
     maps = pd.read_csv(folder / "feature_maps.csv")
-    assert list(maps) == ["scenario", "layer", "channels", "images", "non_positive_share"] and set(maps["images"]) == {14}
+    assert list(maps) == ["scenario", "layer", "draw", "channels", "images", "values", "non_positive", "non_positive_share"]
+    assert set(maps["images"]) == {14} and maps.groupby("scenario")["draw"].max().to_dict() == {
+        name: 2 if name == "random_own" else 1 for name in set(maps["scenario"])}
     with np.load(folder / "spectra.npz") as stored:
         for name, by_layer in third["scenarios"].items():
             for layer, entry in (by_layer or {}).items():
