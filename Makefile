@@ -19,6 +19,7 @@ report: .venv/installed
 
 test: .venv/installed
 	$(PY) -m ruff check .
+	.venv/bin/lint-imports
 	$(PY) -m pytest
 
 lab: .venv/installed

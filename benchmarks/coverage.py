@@ -8,6 +8,8 @@ about four minutes, no files read.
     python benchmarks/coverage.py [--repeats 500]
 """
 
+from __future__ import annotations
+
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +20,15 @@ from coverage_attribution import attribution_rows
 from scipy import integrate, optimize
 from scipy.stats import binom, norm
 
-import helpers
+from inside.evaluation.intervals import (
+    difference_interval,
+    effective_size,
+    jackknife_error,
+    leave_one_out_average_precision,
+    logit_interval,
+    mean_share_interval,
+    wilson_interval,
+)
 
 SIZES, SHARES = (18, 27, 88, 344), (0.5, 0.8, 0.95, 0.99)
 IMAGES, QUALITIES, CLASSES = (60, 162, 528, 3000), (0.7, 0.9, 0.98, 0.999), 6
@@ -43,7 +53,7 @@ def class_accuracy_rows() -> list[dict]:
     """Wilson's interval of a class's accuracy p, exact: at four p, and at the p between 0.5 and 1 where it covers least."""
     rows = []
     for n in SIZES:
-        ends = [helpers.wilson_interval(hits / n, n) for hits in range(n + 1)]
+        ends = [wilson_interval(hits / n, n) for hits in range(n + 1)]
         def at(p, name, n=n, ends=ends):
             return row("class accuracy: Wilson", name, n, ends, p, binom.pmf(np.arange(n + 1), n, p))
         rows += [at(p, f"p {p}") for p in SHARES]
@@ -66,7 +76,7 @@ def six_classes() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 def mover_interval(shares: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
     """The mean of shares from the Wilson limits of each (MOVER: Zou, Huang and Zhang 2009)."""
-    low, high = np.array([helpers.wilson_interval(share, size) for share, size in zip(shares, sizes, strict=True)]).T
+    low, high = np.array([wilson_interval(share, size) for share, size in zip(shares, sizes, strict=True)]).T
     return (shares.mean() - np.sqrt(((shares - low) ** 2).sum()) / len(shares),
             shares.mean() + np.sqrt(((high - shares) ** 2).sum()) / len(shares))
 
@@ -77,7 +87,7 @@ def mean_accuracy_rows(repeats: int) -> list[dict]:
     for name, sizes, p in six_classes():
         drawn = rng.binomial(sizes, p, size=(repeats, CLASSES)) / sizes
         images = str(sizes[0]) if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
-        for interval, ends in (("mean accuracy: score", helpers.mean_share_interval),
+        for interval, ends in (("mean accuracy: score", mean_share_interval),
                                ("mean accuracy: MOVER (not used)", mover_interval)):
             rows.append(row(interval, name, images, [ends(shares, sizes) for shares in drawn], p.mean()))
     return rows
@@ -93,8 +103,8 @@ def difference_rows(repeats: int) -> list[dict]:
                 parts = []
                 for n in (val, test):
                     shares = rng.binomial(n, p, CLASSES) / n
-                    parts.append((shares.mean(), *helpers.mean_share_interval(shares, [n] * CLASSES)))
-                ends.append(helpers.difference_interval(*parts))
+                    parts.append((shares.mean(), *mean_share_interval(shares, [n] * CLASSES)))
+                ends.append(difference_interval(*parts))
             rows.append(row("validation - test: MOVER", f"six classes, p {p}", f"{val} and {test}", ends, 0))
     return rows
 
@@ -149,10 +159,10 @@ def average_precision_rows(repeats: int) -> list[dict]:
             for repeat in range(repeats):
                 score = rng.standard_normal(n) + distance * positive
                 value = weighted_average_precision(positive, score, np.ones((1, n)))[0]
-                effects = value - helpers.leave_one_out_average_precision(positive, score)
-                errors = {"logit, jackknife": helpers.jackknife_error(effects, positive, np.arange(n)),
+                effects = value - leave_one_out_average_precision(positive, score)
+                errors = {"logit, jackknife": jackknife_error(effects, positive, np.arange(n)),
                           "logit of Boyd et al. (not used)": math.sqrt(value * (1 - value) / (n // CLASSES))}
-                found = {name: helpers.logit_interval(value, error, n // CLASSES) for name, error in errors.items()}
+                found = {name: logit_interval(value, error, n // CLASSES) for name, error in errors.items()}
                 if repeat < repeats * 0.4:  # the bootstraps take long
                     drawn = weighted_average_precision(positive, score, resampled(positive, 400, rng))
                     found |= bootstrap_ends(value, drawn, effects)
@@ -186,12 +196,12 @@ def by_class(label: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.n
 def mean_ends(label: np.ndarray, scores: np.ndarray, units: np.ndarray) -> tuple[float, np.ndarray, list[tuple]]:
     """Mean average precision, the effect of each image on it, and the intervals of the six classes and of the mean."""
     values = by_class(label, scores, np.ones((1, len(label))))[0]
-    without = [helpers.leave_one_out_average_precision(label == k, scores[:, k]) for k in range(CLASSES)]
+    without = [leave_one_out_average_precision(label == k, scores[:, k]) for k in range(CLASSES)]
     effects = [value - left for value, left in zip(values, without, strict=True)]
-    sizes = [helpers.effective_size(units[label == k]) for k in range(CLASSES)]
+    sizes = [effective_size(units[label == k]) for k in range(CLASSES)]
     rows = [*zip(values, effects, sizes, strict=True), (values.mean(), np.mean(effects, axis=0), sum(sizes))]
     return values.mean(), rows[-1][1], [
-        helpers.logit_interval(value, helpers.jackknife_error(effect, label, units), size) for value, effect, size in rows]
+        logit_interval(value, jackknife_error(effect, label, units), size) for value, effect, size in rows]
 
 
 def mean_average_precision_rows(repeats: int) -> list[dict]:
@@ -232,7 +242,7 @@ def duplicates_rows(repeats: int) -> list[dict]:
     many = np.repeat(np.arange(CLASSES), 100_000)
     truth = by_class(many, softmax_scores(many, base + shape, beside, rng), np.ones((1, len(many)))).mean()
     for name, units in (("copies count as one", copied), ("copies ignored (not used)", np.arange(len(copied)))):
-        sizes = [helpers.effective_size(units[label[copied] == k]) for k in range(CLASSES)]
+        sizes = [effective_size(units[label[copied] == k]) for k in range(CLASSES)]
         shares, found = [], []
         for _ in range(repeats):
             hit = (rng.random(len(label)) < 0.8)[copied]
@@ -242,9 +252,9 @@ def duplicates_rows(repeats: int) -> list[dict]:
             found.append(mean_ends(label[copied], scores, units)[2][-1])
         setting, images = "every second picture twice", f"{n * 3 // 2} a class"
         rows += [row(f"class accuracy: Wilson, {name}", f"p 0.8, {setting}", images,
-                     [helpers.wilson_interval(share[0], sizes[0]) for share in shares], 0.8),
+                     [wilson_interval(share[0], sizes[0]) for share in shares], 0.8),
                  row(f"mean accuracy: score, {name}", f"p 0.8, {setting}", images,
-                     [helpers.mean_share_interval(share, sizes) for share in shares], 0.8),
+                     [mean_share_interval(share, sizes) for share in shares], 0.8),
                  row(f"mean average precision: logit, {name}", f"true mean {truth:.3f}, {setting}", images, found, truth)]
     return rows
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-import explanations
+from inside.attribution.describe import ENOUGH, FEWEST
+from inside.attribution.randomisation import interval_over_draws
+from inside.evaluation.intervals import mean_interval
 
 # Populations of drops in confidence, as functions of a generator and a size. Those of 528 photographs (EfficientNet-Lite0)
 # had a mean of 0.07, a standard deviation of 0.14 and a skewness of 2.3 (hottest tenth) or 2.0 (less those of a random one).
@@ -39,15 +41,15 @@ def attribution_rows(*, samples: int = 2000, seed: int = 0) -> list[dict]:
     rng, rows = np.random.default_rng(seed), []
     for name, drops in DROPS.items():
         truth = drops(rng, (2_000_000,)).mean()
-        for images in (explanations.FEWEST, 20, explanations.ENOUGH, 100):
-            ends = [explanations.mean_interval(values, bounds=(-1, 1))[1:] for values in drops(rng, (samples, images))]
+        for images in (FEWEST, 20, ENOUGH, 100):
+            ends = [mean_interval(values, bounds=(-1, 1))[1:] for values in drops(rng, (samples, images))]
             rows.append(_row("mean drop, Student's t", f"drops {name}", images, ends, truth))
     for name, correlations in CORRELATIONS.items():
         truth = correlations(*rng.standard_normal((2, 2_000_000))).mean()
         for draws, images in ((5, 30), (5, 10), (2, 30), (1, 30)):
             dealt = np.arange(images) % draws
             values = correlations(rng.standard_normal((samples, draws))[:, dealt], rng.standard_normal((samples, images)))
-            ends = [explanations.interval_over_draws(row, dealt)[1:3] for row in values]
+            ends = [interval_over_draws(row, dealt)[1:3] for row in values]
             how = f"{draws} draws" if draws > 1 else "1 draw: over images"
             rows.append(_row(f"mean |ρ|, {how}", f"|ρ| {name}", images, ends, truth))
     return rows
@@ -58,4 +60,3 @@ def _row(interval: str, setting: str, images: int, ends: list[tuple[float, float
     coverage = float(((low <= truth) & (truth <= high)).mean())
     return {"interval": interval, "setting": setting, "images": images, "coverage": coverage,
             "Monte-Carlo error": math.sqrt(coverage * (1 - coverage) / len(low)), "mean width": float((high - low).mean())}
-

@@ -6,6 +6,8 @@ Everything is a ratio or a difference measured within one run: the compared piec
 repeats of their ratio is printed, so that a busy machine disturbs both alike. Two to five minutes, no files read.
 """
 
+from __future__ import annotations
+
 import argparse
 import copy
 import resource
@@ -21,7 +23,9 @@ import timm
 import torch
 import torchvision
 
-import feature_maps as fm
+from inside.feature_maps.hooks import RESNET_LAYERS, choose_layers
+from inside.feature_maps.spectra import spectrum
+from inside.feature_maps.statistics import collect_statistics
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -65,7 +69,7 @@ def one_pass(model: torch.nn.Module, batches: list, layers: list[str], precision
             ratios.append(full / (before or alone(x)))
 
     start = time.process_time()
-    fm.collect_statistics(model, loader(), layers, precision=precision)
+    collect_statistics(model, loader(), layers, precision=precision)
     return ratios, (time.process_time() - start - plain) / plain
 
 
@@ -75,12 +79,12 @@ def forward_pass(repeats: int) -> None:
           "   alternating batch by batch (ABBA). Wanted: at most 1.05. time: median ratio of the batches (quartiles);\n"
           "   processor time: median ratio of whole passes, set-up included.")
     networks = [("efficientnet_lite0", timm.create_model("tf_efficientnet_lite0"), None),
-                ("resnet18", torchvision.models.resnet18(), fm.RESNET_LAYERS)]
+                ("resnet18", torchvision.models.resnet18(), RESNET_LAYERS)]
     images = torch.randn(2, 32, 3, 224, 224)
     two = [(x.contiguous(memory_format=torch.channels_last), torch.arange(32) % 6) for x in images]
     for name, model, layers in networks:
         model = model.eval().to(memory_format=torch.channels_last)
-        layers = fm.choose_layers(model, layers)
+        layers = choose_layers(model, layers)
         for precision in (torch.float32, torch.bfloat16):
             one_pass(model, two, layers, precision)
             passes = [one_pass(model, two * 4, layers, precision) for _ in range(repeats)]
@@ -104,7 +108,7 @@ def peak_memory(n: int) -> float:
 
 def collect(n: int) -> None:
     model = torchvision.models.resnet18()
-    result = fm.collect_statistics(model, random_batches(n), fm.choose_layers(model))
+    result = collect_statistics(model, random_batches(n), choose_layers(model))
     assert all(layer.images == n for layer in result.values())
     print(own_peak())
 
@@ -130,7 +134,7 @@ def eigenvalues(repeats: int) -> None:
           "   2,048 x 2,048 covariance (whose own making is not counted). Wanted: at most 0.05.")
     x = np.random.default_rng(0).standard_normal((200, 2048))
     covariance = np.cov(x, rowvar=False, bias=True)
-    ratio, low, high, base = compare(lambda: fm.spectrum(x), lambda: np.linalg.eigvalsh(covariance), repeats)
+    ratio, low, high, base = compare(lambda: spectrum(x), lambda: np.linalg.eigvalsh(covariance), repeats)
     print(f"   {ratio:.4f}  ({low:.4f} to {high:.4f}; eigvalsh {base:.2f} s)")
 
 

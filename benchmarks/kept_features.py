@@ -7,28 +7,34 @@ features with that pass, and the same training without keeping features. Then th
     python benchmarks/kept_features.py --images 600 --epochs 10 --rounds 3
 """
 
+from __future__ import annotations
+
 import argparse
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-import demo_scenes
-import experiments
-import helpers
-import image_data
-import run as runner
+from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.data.demo.scenes import write_demo_set
+from inside.data.sources import open_dataset
+from inside.data.split import split_images
+from inside.data.table import image_table
+from inside.evaluation.predictions import predict
+from inside.names import SPLITS
+from inside.training.experiment import Experiment, train
+from inside.training.loop import fit
 
 
-def one_pass(experiment: experiments.Experiment) -> None:
+def one_pass(experiment: Experiment) -> None:
     """Run the network once over the images of train and validation."""
-    helpers.predict(experiment.model, experiment.loader("train", learning=False), precision=experiment.precision)
-    helpers.predict(experiment.model, experiment.loader("val"))
+    predict(experiment.model, experiment.loader("train", learning=False), precision=experiment.precision)
+    predict(experiment.model, experiment.loader("val"))
 
 
-def without_keeping(experiment: experiments.Experiment):
+def without_keeping(experiment: Experiment):
     """The history of the same training with the whole network run over the images in every epoch."""
-    return helpers.fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"], experiment.recipe,
+    return fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"], experiment.recipe,
                        classes=experiment.classes, precision=experiment.precision)[1]
 
 
@@ -41,18 +47,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--folder", help="a folder of class folders (default: scenes drawn for it)")
     options = parser.parse_args()
-    book = next(runner.NOTEBOOKS.glob("01_*.ipynb"))
-    settings = runner.notebook_parameters(book) | {
+    book = next(NOTEBOOKS.glob("01_*.ipynb"))
+    settings = notebook_parameters(book) | {
         "ARCHITECTURE": options.network, "STRATEGY": "head", "AUGMENTATION": "none", "EPOCHS": options.epochs,
         "IMAGE_SIZE": options.size}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or demo_scenes.write_demo_set(Path(temporary) / "scenes", n_images=options.images)
-        source = image_data.open_dataset(str(folder))
-        table, _ = image_data.image_table(source, cache=Path(temporary) / "cache")
-        table = image_data.split_images(table, settings["SPLIT"], seed=0)
-        parts = {split: table[table["split"] == split].reset_index(drop=True) for split in helpers.SPLITS}
+        folder = options.folder or write_demo_set(Path(temporary) / "scenes", n_images=options.images)
+        source = open_dataset(str(folder))
+        table, _ = image_table(source, cache=Path(temporary) / "cache")
+        table = split_images(table, settings["SPLIT"], seed=0)
+        parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
         def fresh():
-            return experiments.Experiment(settings, parts, source.root, source.classes)
+            return Experiment(settings, parts, source.root, source.classes)
         ratios = []
         for number in range(options.rounds + 1):
             experiment, times = fresh(), {}
@@ -60,7 +66,7 @@ def main() -> None:
             one_pass(experiment)
             times["pass"] = time.perf_counter() - start
             experiment, start = fresh(), time.perf_counter()
-            kept = experiments.train(experiment, Path(temporary) / f"features-{number}").history
+            kept = train(experiment, Path(temporary) / f"features-{number}").history
             times["kept"] = time.perf_counter() - start
             label = f"round {number}" if number else "warm-up"
             print(f"{label}: one pass {times['pass']:.1f} s, {options.epochs} epochs on "

@@ -8,12 +8,15 @@ the first, and the second; and the share whose spread covers the mean of the fir
     python benchmarks/spectrum_spread.py --sets 300 --resamples 200
 """
 
+from __future__ import annotations
+
 import argparse
 
 import numpy as np
 import pandas as pd
 
-import feature_maps
+from inside.feature_maps.certainty import bootstrap_spectrum
+from inside.feature_maps.spectra import spectrum
 
 DECAYS = {"1/k": lambda k: 1 / k, "1/k²": lambda k: 1 / k**2, "exp(-k/10)": lambda k: np.exp(-k / 10), "flat": np.ones_like}
 CASES = [("1/k", "normal", 200, 320), ("1/k", "normal", 200, 40), ("1/k", "normal", 50, 40), ("1/k", "normal", 14, 40),
@@ -35,12 +38,12 @@ def draw(decay: str, kind: str, n: int, c: int, rng: np.random.Generator) -> np.
 def coverage(decay: str, kind: str, n: int, c: int, *, sets: int, resamples: int, seed: int = 0) -> dict:
     """One row of the table."""
     rng = np.random.default_rng(seed)
-    many = [feature_maps.spectrum(draw(decay, kind, n, c, rng)) for _ in range(1000)]
-    population = feature_maps.spectrum(draw(decay, kind, 200 * c, c, rng)).effective_rank
+    many = [spectrum(draw(decay, kind, n, c, rng)) for _ in range(1000)]
+    population = spectrum(draw(decay, kind, 200 * c, c, rng)).effective_rank
     rank, values = np.mean([s.effective_rank for s in many]), np.mean([s.all_eigenvalues[:5] for s in many], axis=0)
     found = []
     for number in range(sets):
-        boot = feature_maps.bootstrap_spectrum(draw(decay, kind, n, c, rng), n_resamples=resamples, seed=number)
+        boot = bootstrap_spectrum(draw(decay, kind, n, c, rng), n_resamples=resamples, seed=number)
         (low, high), (lows, highs) = boot.effective_rank_spread(), boot.eigenvalue_spread()
         found.append([low <= rank <= high, low <= population <= high,
                       *((lows[:5] <= values) & (values <= highs[:5]))[[0, 4]]])

@@ -9,6 +9,8 @@ GPUs), with two images for validation.
     python benchmarks/training_speed.py --network resnet50 --images 192 --rounds 3
 """
 
+from __future__ import annotations
+
 import argparse
 import statistics
 import tempfile
@@ -17,21 +19,25 @@ from pathlib import Path
 
 import torch
 
-import demo_scenes
-import helpers
-import image_data
+from inside.data.demo.scenes import write_demo_set
+from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.sources import open_dataset
+from inside.device import choose_device, choose_precision
+from inside.models.build import build_network
+from inside.training.loop import Trainer
+from inside.training.recipe import Recipe
 
 
 def our_epoch(network: str, folder: Path, batch: int, size: int):
     """A function that trains one epoch as notebook 01 does and returns images a second."""
-    source = image_data.open_dataset(str(folder))
-    model, preprocessing = helpers.build_network(network, len(source.classes), weights="random")
-    device = helpers.choose_device()
-    transform = image_data.make_transform(preprocessing, size, "light")
-    loader = helpers.make_loader(image_data.ImageDataset(source.files, source.root, source.classes, transform),
+    source = open_dataset(str(folder))
+    model, preprocessing = build_network(network, len(source.classes), weights="random")
+    device = choose_device()
+    transform = make_transform(preprocessing, size, "light")
+    loader = make_loader(ImageDataset(source.files, source.root, source.classes, transform),
                                  batch_size=batch, shuffle=True)
-    precision = helpers.choose_precision("auto", device)
-    trainer = helpers.Trainer(model.to(device), loader, helpers.Recipe(epochs=100), len(source.classes), precision)
+    precision = choose_precision("auto", device)
+    trainer = Trainer(model.to(device), loader, Recipe(epochs=100), len(source.classes), precision)
     def epoch() -> float:
         start = time.perf_counter()
         trainer.train_epoch(loader, bar=False)
@@ -40,7 +46,7 @@ def our_epoch(network: str, folder: Path, batch: int, size: int):
 
 
 def count_images(folder: Path) -> int:
-    return len(image_data.open_dataset(str(folder)).files)
+    return len(open_dataset(str(folder)).files)
 
 
 def fastai_epoch(network: str, folder: Path, batch: int, size: int):
@@ -70,7 +76,7 @@ def main() -> None:
     parser.add_argument("--folder", help="a folder of class folders (default: scenes drawn for it)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(options.folder) if options.folder else demo_scenes.write_demo_set(
+        folder = Path(options.folder) if options.folder else write_demo_set(
             Path(temporary) / "scenes", n_images=options.images)
         ours, precision = our_epoch(options.network, folder, options.batch, options.size)
         theirs = fastai_epoch(options.network, folder, options.batch, options.size)

@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-import demo_scenes
-import helpers
-import image_data
+from inside.data.demo.scenes import write_demo_set
+from inside.data.sources import open_dataset
+from inside.data.split import split_images
+from inside.data.table import image_table
+from inside.names import SPLITS
 
 os.environ.setdefault("MPLBACKEND", "agg")
 torch.set_num_threads(min(2, os.cpu_count() or 1))
@@ -21,7 +23,7 @@ hypothesis.settings.load_profile("same")
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
     """A folder of 120 drawn scenes, 20 a class; never changed by a test."""
-    return demo_scenes.write_demo_set(tmp_path_factory.mktemp("scenes") / "set", n_images=120, seed=3)
+    return write_demo_set(tmp_path_factory.mktemp("scenes") / "set", n_images=120, seed=3)
 
 
 @pytest.fixture
@@ -41,8 +43,8 @@ def make_folder(tmp_path):
 @pytest.fixture(scope="session")
 def images(scenes, tmp_path_factory):
     """The drawn scenes after the split: ({part: table}, root, classes), as experiments and searches take them."""
-    source = image_data.open_dataset(str(scenes))
-    table, _ = image_data.image_table(source, cache=tmp_path_factory.mktemp("cache"))
-    table = image_data.split_images(table, [0.6, 0.2, 0.2], seed=0)
-    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in helpers.SPLITS}
+    source = open_dataset(str(scenes))
+    table, _ = image_table(source, cache=tmp_path_factory.mktemp("cache"))
+    table = split_images(table, [0.6, 0.2, 0.2], seed=0)
+    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
     return parts, source.root, source.classes

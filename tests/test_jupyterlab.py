@@ -1,7 +1,6 @@
 """The notebooks in a real JupyterLab in a real browser: restart and run all, then a control of each panel changed.
 
-Skipped, with its reason, where Chromium or its driver is missing; BROWSER_TESTS=required makes that a failure.
-"""
+Skipped, with its reason, where Chromium or its driver is missing; BROWSER_TESTS=required makes that a failure."""
 
 import json
 import os
@@ -18,9 +17,9 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-import run as runner
+from inside.cli.run import NOTEBOOKS, notebook_parameters
 
-BOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
+BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SMALL = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 64, "MAP_SIZE": 64, "EPOCHS": 1,
          "SEARCH_TRIALS": 0, "BATCH_SIZE": 16, "RANKED_CLASSES": ["sea"], "N_IMAGES": 12, "RESAMPLES": 10, "OCCLUDED_IMAGES": 4,
          "RANDOMISED_IMAGES": 2}
@@ -54,7 +53,7 @@ class Lab:
         self.folder, self.run, self.token = folder, folder / "run", secrets.token_hex(8)
         for book in BOOKS:
             given = {"RUN": str(self.run), "DATASET": str(dataset)} | SMALL
-            known = runner.notebook_parameters(book)
+            known = notebook_parameters(book)
             notebook = parameterize_notebook(load_notebook_node(str(book)), {k: v for k, v in given.items() if k in known})
             nbformat.write(notebook, folder / book.name)
         with socket.socket() as free:
@@ -179,6 +178,9 @@ def pictures(panel):
 
 def finished(path):
     """The notebook as it is on disk, once every code cell has run."""
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except nbformat.reader.NotJSONError:  # half written: it is being saved
+        return None
     ran = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     return notebook if all(ran) else None

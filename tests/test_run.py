@@ -14,13 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-import helpers
-import run as runner
+from inside.cli.estimate import count_images, estimate
+from inside.cli.main import main
+from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.data.sources import open_dataset
+from inside.feature_maps.scenarios import open_scenarios, other_images
+from inside.files import RunFolder, write_json
+from inside.models.build import load_network
+from inside.report.page import export_report, outside_requests
+from inside.settings import PROFILES, check_types, parse_value, read_profile
 
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
         "SEARCH_SPACE": "{'lr': [0.005, 0.02, 'log'], 'label_smoothing': [0.0, 0.1]}", "SEARCH_EPOCHS": "1", "SEARCH_IMAGES": "30",
         "FINAL_SEEDS": "1", "LEARNING_RATE": "0.01", "BATCH_SIZE": "16", "INTERACTIVE": "false", "RANKED_CLASSES": "['forest']"}
-BOOKS = sorted(runner.NOTEBOOKS.glob("*.ipynb"))
+BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
 def arguments(folder, dataset, **changes):
@@ -47,11 +54,9 @@ def flawed(scenes, tmp_path_factory):
 def finished(flawed, tmp_path_factory):
     """The folder of one whole run of notebook 01 with its report."""
     folder = tmp_path_factory.mktemp("runs") / "a run"
-    assert runner.main(arguments(folder, flawed)) == 0
+    assert main(arguments(folder, flawed)) == 0
     return folder
 
-
-# ---------------------------------------------------------------------------------------- the run folder
 
 def test_all_files_of_the_contract_are_there(finished):
     names = {path.name for path in finished.iterdir()}
@@ -95,7 +100,7 @@ def test_a_second_call_uses_what_is_finished(finished, flawed, capsys):
     assert "\ntrial " in (finished / "run.log").read_text()  # so would a trial that is run again be told
     stamps = {name: (finished / name).stat().st_mtime_ns for name in ("model.safetensors", "predictions_test.csv", "history.csv")}
     before = results(finished)
-    assert runner.main(arguments(finished, flawed)) == 0
+    assert main(arguments(finished, flawed)) == 0
     told = capsys.readouterr().out
     assert "is used again" in told and "predictions_test.csv: read again" in told
     assert told.strip().splitlines()[-1] == f"report: {finished / 'report.html'}"
@@ -106,9 +111,9 @@ def test_a_second_call_uses_what_is_finished(finished, flawed, capsys):
 def test_train_false_evaluates_and_refuses_another_split(finished, flawed, tmp_path, capfd):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
-    assert runner.main(arguments(folder, flawed, TRAIN="false", EPOCHS=9, ARCHITECTURE="resnet18")) == 0
+    assert main(arguments(folder, flawed, TRAIN="false", EPOCHS=9, ARCHITECTURE="resnet18")) == 0
     assert results(folder)["test"] == results(finished)["test"] and results(folder)["architecture"] == TINY["ARCHITECTURE"]
-    assert runner.main(arguments(folder, flawed, TRAIN="false", SEED=1)) == 1
+    assert main(arguments(folder, flawed, TRAIN="false", SEED=1)) == 1
     told = capfd.readouterr().err
     assert "was trained on another split" in told and str(folder / "01_split_and_classify.ipynb") in told
 
@@ -165,17 +170,15 @@ def split_of(folder):
 def test_each_parameter_has_its_effect(finished, flawed, tmp_path, changes, effect):
     folder = tmp_path / "run"
     changes = {name: str(value).replace("<folder>", str(folder)) for name, value in changes.items()}
-    assert runner.main(arguments(folder, flawed, **changes)) == 0
+    assert main(arguments(folder, flawed, **changes)) == 0
     assert effect(results(folder), results(finished) | {"folder": finished}, folder)
 
 
 def test_every_parameter_is_tried():
     tried = {name for changes, _ in EFFECTS for name in changes} | set(TINY) | set(INSIDE)
     elsewhere = {"RUN", "DATASET", "TRAIN", "DEMO_IMAGES", "BAD_IMAGES"}  # by tests of their own
-    assert {name for book in BOOKS for name in runner.notebook_parameters(book)} == tried | elsewhere
+    assert {name for book in BOOKS for name in notebook_parameters(book)} == tried | elsewhere
 
-
-# ---------------------------------------------------------------------------------------- notebooks 02 and 03
 
 INSIDE = {"N_IMAGES": 14, "MAP_SIZE": 64, "TOP_K": 9, "RESAMPLES": 20, "OVERLAP_DIRECTIONS": 3, "RESOLUTION_CONTROL": "false",
           "NEURON_LAYER": "", "NEURONS": "[3, 1]", "RANDOMISED_IMAGES": 3, "RANDOM_DRAWS": 2, "OCCLUDED_IMAGES": 5,
@@ -192,8 +195,8 @@ def looked(finished, flawed, tmp_path_factory):
     """A copy of the finished run with notebooks 02 and 03, on two layers."""
     folder = tmp_path_factory.mktemp("inside") / "run"
     shutil.copytree(finished, folder)
-    layers = [name for name in dict(helpers.load_network(helpers.Run(str(folder)))[0].named_modules()) if "conv1" in name][:2]
-    assert runner.main(inside(folder, flawed, "02", "03", **INSIDE | {"LAYERS": str(layers)})) == 0
+    layers = [name for name in dict(load_network(RunFolder(str(folder)))[0].named_modules()) if "conv1" in name][:2]
+    assert main(inside(folder, flawed, "02", "03", **INSIDE | {"LAYERS": str(layers)})) == 0
     return folder, layers
 
 
@@ -249,19 +252,19 @@ def test_explanations_that_are_not_asked_for(looked, flawed, tmp_path, capfd):
     folder = tmp_path / "copy"
     shutil.copytree(looked[0], folder)
     less = INSIDE | {"LAYERS": str(looked[1]), "RANDOMISED_IMAGES": 0, "OCCLUDED_IMAGES": 0, "NEURON_LAYER": looked[1][0], "NEURONS": "[]"}
-    assert runner.main(inside(folder, flawed, "02", **less)) == 0
+    assert main(inside(folder, flawed, "02", **less)) == 0
     found = json.loads((folder / "02_results.json").read_text())["explanations"]
     assert found["randomisation"] is None and found["occlusion"] is None and found["class_activation_map"]
     assert f"channels of {looked[1][0]}, a row each" in (folder / "report.html").read_text()
     for changes, words in (({"NEURON_LAYER": "conv9"}, "no module named 'conv9'"), ({"NEURONS": "[99999]"}, "no channel 99999")):
-        assert runner.main(inside(folder, flawed, "02", **less | changes)) == 1
+        assert main(inside(folder, flawed, "02", **less | changes)) == 1
         assert words in capfd.readouterr().err
 
 
 def test_the_report_holds_all_three(looked):
     page = (looked[0] / "report.html").read_text()
     assert [page.count(f'href="#{number}-') > 3 for number in ("01", "02", "03")] == [True] * 3
-    assert runner.outside_requests(page) == [] and "$$" not in page
+    assert outside_requests(page) == [] and "$$" not in page
     assert all(len(alt) > 25 and "**" not in alt for alt in re.findall(r'<img\b[^>]*alt="([^"]*)"', page))
     assert len(re.findall("<img", page)) == len(re.findall(r'<img\b[^>]*alt="', page))
 
@@ -269,7 +272,7 @@ def test_the_report_holds_all_three(looked):
 def test_statistics_are_measured_once_for_both_notebooks(looked, flawed):
     folder, layers = looked
     files = {path.name: path.stat().st_mtime_ns for path in (folder / "statistics").iterdir()}
-    assert runner.main(inside(folder, flawed, "03", **INSIDE | {"LAYERS": str(layers)})) == 0
+    assert main(inside(folder, flawed, "03", **INSIDE | {"LAYERS": str(layers)})) == 0
     assert files == {path.name: path.stat().st_mtime_ns for path in (folder / "statistics").iterdir()}
 
 
@@ -278,7 +281,7 @@ def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path):
     folder = tmp_path / "run"
     changes = INSIDE | {"LAYERS": "[]", "ARCHITECTURE": "efficientnet_lite0", "CIFAR10": str(tmp_path / "nowhere"),
                         "IMAGENET_VAL": str(flawed / "sea"), "RESOLUTION_CONTROL": "true", "SEED": 2, "DEVICE": "cpu"}
-    assert runner.main(inside(folder, flawed, "02", "03", **changes)) == 0
+    assert main(inside(folder, flawed, "02", "03", **changes)) == 0
     found = json.loads((folder / "03_results.json").read_text())
     assert "run notebook 01" in found["missing"]["finetuned_own"] and "CIFAR10" in found["missing"]["imagenet_cifar10"]
     assert {name for name, value in found["scenarios"].items() if value} == {
@@ -290,11 +293,10 @@ def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path):
 
 
 def test_all_scenarios_have_as_many_images_as_the_smallest_set(flawed, tmp_path):
-    import feature_maps
-    run = helpers.Run(str(tmp_path / "run"))
-    own = feature_maps.other_images(str(flawed), 50)
+    run = RunFolder(str(tmp_path / "run"))
+    own = other_images(str(flawed), 50)
     assert len(own.table) == 50 and list(own.table["path"]) == sorted(own.table["path"])
-    scenarios, _ = feature_maps.open_scenarios(run, own, architecture="efficientnet_lite0", n_images=50, cifar10="digits",
+    scenarios, _ = open_scenarios(run, own, architecture="efficientnet_lite0", n_images=50, cifar10="digits",
                                                imagenet_val=str(flawed / "sea"), device=torch.device("cpu"))
     assert {len(scenario.images.table) for scenario in scenarios.values()} == {20}
 
@@ -302,13 +304,13 @@ def test_all_scenarios_have_as_many_images_as_the_smallest_set(flawed, tmp_path)
 def test_a_layer_that_does_not_exist_stops(looked, flawed, tmp_path, capfd):
     folder = tmp_path / "copy"
     shutil.copytree(looked[0], folder)
-    assert runner.main(inside(folder, flawed, "02", **INSIDE | {"LAYERS": "['stages.7.conv']"})) == 1
+    assert main(inside(folder, flawed, "02", **INSIDE | {"LAYERS": "['stages.7.conv']"})) == 1
     assert "no module named 'stages.7.conv'" in capfd.readouterr().err
 
 
 def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed, tmp_path, capfd):
     folder = tmp_path / "run"
-    assert runner.main(arguments(folder, flawed, BAD_IMAGES="stop")) == 1
+    assert main(arguments(folder, flawed, BAD_IMAGES="stop")) == 1
     told = capfd.readouterr().err
     assert "1 of 123 images cannot be decoded, the first is sea/broken.jpg" in told
     assert (folder / "01_split_and_classify.ipynb").exists() and str(folder) in told
@@ -316,12 +318,9 @@ def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed,
 
 
 def test_demo_images(monkeypatch, tmp_path):
-    import image_data
-    source = image_data.open_dataset("demo", demo_images=66, seed=2, data=tmp_path)
+    source = open_dataset("demo", demo_images=66, seed=2, data=tmp_path)
     assert len(source.files) == 66 and source.drawn and "drawings, not photographs" in source.about
 
-
-# ---------------------------------------------------------------------------------------- parameters
 
 @pytest.mark.parametrize("words, message", [
     (["-p", "EPOCH", "3"], "No notebook has a parameter 'EPOCH': did you mean 'EPOCHS'"),
@@ -338,53 +337,53 @@ def test_demo_images(monkeypatch, tmp_path):
     (["--only", "07"], "no such notebook; legal are 01"),
 ])
 def test_wrong_parameters_stop_before_anything_runs(tmp_path, capsys, words, message):
-    assert runner.main(["demo", "-p", "RUN", str(tmp_path / "run"), *words]) == 2
+    assert main(["demo", "-p", "RUN", str(tmp_path / "run"), *words]) == 2
     assert re.search(message, capsys.readouterr().err) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("device", [name for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if not there])
 def test_a_device_that_is_absent_is_refused(tmp_path, capsys, device):
-    assert runner.main(["demo", "-p", "RUN", str(tmp_path / "run"), "-p", "DEVICE", device]) == 2
+    assert main(["demo", "-p", "RUN", str(tmp_path / "run"), "-p", "DEVICE", device]) == 2
     assert f"DEVICE = '{device}' is not available here" in capsys.readouterr().err and not list((tmp_path / "run").glob("*.ipynb"))
 
 
 def test_unknown_profile(capsys):
-    assert runner.main(["dmeo"]) == 2
+    assert main(["dmeo"]) == 2
     assert "did you mean 'demo'" in capsys.readouterr().err
 
 
 def test_a_process_that_helps_with_the_search(flawed, tmp_path, capsys):
     """--search works on the very study that notebook 01 then finds finished."""
     folder = tmp_path / "run"
-    assert runner.main([*arguments(folder, flawed, SEARCH_TRIALS=3), "--search"]) == 0
+    assert main([*arguments(folder, flawed, SEARCH_TRIALS=3), "--search"]) == 0
     assert "all 3 trials have ended" in capsys.readouterr().out and not (folder / "01_results.json").exists()
-    assert runner.main(arguments(folder, flawed, SEARCH_TRIALS=3, FINAL_SEEDS=0)) == 0
+    assert main(arguments(folder, flawed, SEARCH_TRIALS=3, FINAL_SEEDS=0)) == 0
     assert "\ntrial " not in capsys.readouterr().out and results(folder)["search"]["trials"] == 3  # none was run again
     assert len(pd.read_csv(folder / "trials.csv")) == 3
 
 
 def test_values_from_the_command_line():
-    assert runner.parse_value("1e-3", 0.1) == 0.001 and runner.parse_value("5", "text") == "5"
-    assert runner.parse_value("false", True) is False and runner.parse_value("[1, 2]", []) == [1, 2]
+    assert parse_value("1e-3", 0.1) == 0.001 and parse_value("5", "text") == "5"
+    assert parse_value("false", True) is False and parse_value("[1, 2]", []) == [1, 2]
 
 
-@pytest.mark.parametrize("profile", sorted(runner.PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_profiles_are_legal_and_run_without_a_screen(profile):
-    defaults = {name: value for book in BOOKS for name, value in runner.notebook_parameters(book).items()}
-    given = runner.read_profile(str(profile))
-    runner.check_types(given, defaults)
+    defaults = {name: value for book in BOOKS for name, value in notebook_parameters(book).items()}
+    given = read_profile(str(profile))
+    check_types(given, defaults)
     assert given["INTERACTIVE"] is False
 
 
 def test_estimate_tells_a_time():
-    settings = {name: value for book in BOOKS for name, value in runner.notebook_parameters(book).items()}
+    settings = {name: value for book in BOOKS for name, value in notebook_parameters(book).items()}
     settings |= {"ARCHITECTURE": TINY["ARCHITECTURE"], "IMAGE_SIZE": 32}
-    assert re.search(r"about (\d+ min )?\d+ s for notebooks 01, 02 \(900 images, 5 epochs at \d+", runner.estimate(settings, ["01", "02"]))
-    assert runner.count_images(settings | {"DATASET": "intel"}) == 17034
+    assert re.search(r"about (\d+ min )?\d+ s for notebooks 01, 02 \(900 images, 5 epochs at \d+", estimate(settings, ["01", "02"]))
+    assert count_images(settings | {"DATASET": "intel"}) == 17034
 
 
 def test_plain_papermill_works(flawed, tmp_path):
-    command = [sys.executable, "-m", "papermill", str(BOOKS[0]), str(tmp_path / "out.ipynb"), "-f", str(runner.PROFILES / "demo.yaml"),
+    command = [sys.executable, "-m", "papermill", str(BOOKS[0]), str(tmp_path / "out.ipynb"), "-f", str(PROFILES / "demo.yaml"),
                "-p", "RUN", str(tmp_path / "run"), "-p", "DATASET", str(flawed)]
     for name, value in (TINY | {"EPOCHS": "1", "SEARCH_TRIALS": "0", "INTERACTIVE": "False"}).items():
         command += ["-p", name, value] if value[0] not in "[{" else []  # papermill's -p takes no lists
@@ -394,11 +393,9 @@ def test_plain_papermill_works(flawed, tmp_path):
     assert results(tmp_path / "run")["epochs"] == 1
 
 
-# ---------------------------------------------------------------------------------------- the report
-
 def test_the_report_loads_nothing_and_shows_all_pictures(finished):
     page = (finished / "report.html").read_text()
-    assert runner.outside_requests(page) == [] and "<script" not in page
+    assert outside_requests(page) == [] and "<script" not in page
     pictures = re.findall(r"<img\b[^>]*>", page)
     assert len(pictures) == len(list((finished / "figures").glob("*.png"))) > 8
     for picture in pictures:
@@ -415,7 +412,7 @@ def test_the_report_loads_nothing_and_shows_all_pictures(finished):
     ('<img src="https://x.org/a.png">', True), ("<style>@import 'x.css'</style>", True), ("<style>a{background:url(x.png)}</style>", True),
     ('<a href="https://x.org">text</a>', False), ('<img src="data:image/png;base64,AAAA">', False), ('<a href="#top">up</a>', False)])
 def test_outside_requests_are_seen(page, found):
-    assert bool(runner.outside_requests(page)) is found
+    assert bool(outside_requests(page)) is found
 
 
 def test_figures_are_not_empty(finished):
@@ -427,13 +424,11 @@ def test_figures_are_not_empty(finished):
 def test_a_drawn_set_is_called_drawn(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    helpers.write_json(folder / "01_results.json", results(folder) | {"drawn": True})
-    runner.export_report([folder / BOOKS[0].name], folder / "report.html")
+    write_json(folder / "01_results.json", results(folder) | {"drawn": True})
+    export_report([folder / BOOKS[0].name], folder / "report.html")
     assert "<b>drawn</b>" in (folder / "report.html").read_text()
     assert "<b>drawn</b>" not in (finished / "report.html").read_text()
 
-
-# ---------------------------------------------------------------------------------------- the notebooks
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 def test_structure_of_the_notebooks(path):

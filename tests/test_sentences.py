@@ -13,19 +13,24 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 import helpers
-import image_data
+from inside.data.grids import captions, draw_samples
+from inside.data.split import class_counts, describe_split, save_split, split_fingerprint, split_images, split_overlaps
+from inside.data.table import describe_duplicates, duplicate_table, image_marks, size_table
+from inside.evaluation.metrics import class_metrics, format_metrics, metrics_summary
+from inside.evaluation.plots import plot_class_metrics, plot_confusion
+from inside.evaluation.predictions import prediction_table, top_and_bottom
+from inside.files import write_json
+from inside.names import SPLITS
+from inside.text import natural_sort
 
 FEW = settings(deadline=None, derandomize=True, max_examples=30)
-
-# ---------------------------------------------------------------------------------------- what is generated
-
 NAMES = ["all", "mean", "nan", "NA", "None", "True", "a*b*", "_x_", "**bold**", "$x$ $", "<b>", "10", "2", "naïve café", "train", "(all)", "prob", "a b", "label",
          "[link](x)", "`code`", "1.0", "#", "a, b", "“quoted”"]
 
 
 def class_names(most=6, least=1):
     """Class names as folders may have them: numbers, Markdown, HTML, formulas, and words that tables use themselves."""
-    return st.lists(st.sampled_from(NAMES), min_size=least, max_size=most, unique=True).map(helpers.natural_sort)
+    return st.lists(st.sampled_from(NAMES), min_size=least, max_size=most, unique=True).map(natural_sort)
 
 
 @st.composite
@@ -60,12 +65,10 @@ def prediction_tables(draw, classes=None):
     scores = np.full_like(scores, 1 / len(classes)) if kind == "equal" else scores
     table = pd.DataFrame({"path": [f"{classes[one]}/{number}.png" for number, one in enumerate(label)], "label": [classes[one] for one in label]})
     losses = -np.log(np.maximum(scores[np.arange(len(label)), label], 1e-300))
-    return helpers.prediction_table(table, scores, losses, classes), classes
+    return prediction_table(table, scores, losses, classes), classes
 
 
 MANY = [f"class {number}" for number in range(150)]
-
-# ---------------------------------------------------------------------------------------- the images and their split
 
 
 def numbers_in(text):
@@ -75,40 +78,40 @@ def numbers_in(text):
 @FEW
 @given(image_tables())
 def test_tables_and_sentences_on_images(table):
-    sizes = image_data.size_table(table)
-    assert sizes["class"].tolist() == helpers.natural_sort(table["label"].unique()) and sizes["images"].sum() == len(table)
+    sizes = size_table(table)
+    assert sizes["class"].tolist() == natural_sort(table["label"].unique()) and sizes["images"].sum() == len(table)
     for row in sizes.to_dict("records"):
         own = table[table["label"] == row["class"]]
         low, high = own["width"].min(), own["width"].max()
         assert row["width"] == (str(low) if low == high else f"{low}–{high}") and row["images"] == len(own)
-    found = image_data.duplicate_table(table)
-    told, groups = image_data.describe_duplicates(found), table.groupby("sha256").filter(lambda rows: len(rows) > 1).groupby("sha256")["label"]
+    found = duplicate_table(table)
+    told, groups = describe_duplicates(found), table.groupby("sha256").filter(lambda rows: len(rows) > 1).groupby("sha256")["label"]
     assert set(found["path"]) == set(table.loc[table["sha256"].duplicated(keep=False), "path"])
     if not len(found):
         assert told.startswith("No two images have the same decoded pixels.")
     else:
         assert numbers_in(told) == [groups.ngroups, int((groups.nunique() > 1).sum())] and ("1 groups" not in told)
-    marks = image_data.image_marks(table)
+    marks = image_marks(table)
     assert marks == {path: "‡ " if labels > 1 else "† " for path, labels in zip(found["path"], found.groupby("group")["label"].transform("nunique"), strict=True)}
-    sample = image_data.draw_samples(table, seed=0)
+    sample = draw_samples(table, seed=0)
     assert sample["label"].value_counts().to_dict() == table["label"].value_counts().clip(upper=2).to_dict()
 
 
 def class_shares(split):
-    return image_data.class_counts(split).set_index("class").iloc[:-1][list(helpers.SPLITS)]
+    return class_counts(split).set_index("class").iloc[:-1][list(SPLITS)]
 
 
 @settings(FEW, max_examples=60)
 @given(image_tables(), st.sampled_from([[0.7, 0.12, 0.18], [0.5, 0.25, 0.25], [0.4, 0.3, 0.2], [3, 2, 2]]))
 def test_sentences_on_a_split_are_its_numbers(table, sizes):
     try:
-        split = image_data.split_images(table, sizes, seed=1)
+        split = split_images(table, sizes, seed=1)
     except ValueError as error:
         assert "\n" not in str(error) and str(error)[0].isupper() and str(error).endswith(".")
         return
     alone = table.assign(sha256=table["path"])  # the same classes without duplicates
-    quota, shares = class_shares(image_data.split_images(alone, sizes, seed=1)), class_shares(split)
-    told = image_data.describe_split(split, sizes)
+    quota, shares = class_shares(split_images(alone, sizes, seed=1)), class_shares(split)
+    told = describe_split(split, sizes)
     missed, largest = shares.index[(shares != quota).any(axis=1)], table.groupby("sha256")["label"].transform("size")
     lines = [line for line in told if " where its shares are " in line]
     assert len(lines) == len(missed) <= 10
@@ -138,11 +141,11 @@ def test_sentences_on_given_parts(table, seed, kind):
     rng = np.random.default_rng(seed)
     table = table.assign(given=rng.choice(["train"] * 2 + (["val", "test"] if kind == "both" else [kind]), len(table)))
     try:
-        split = image_data.split_images(table, [0.5, 0.3, 0.2], seed=seed)
+        split = split_images(table, [0.5, 0.3, 0.2], seed=seed)
     except ValueError as error:
         assert "\n" not in str(error) and str(error).endswith(".")
         return
-    told, unused = image_data.describe_split(split, [0.5, 0.3, 0.2]), int((split["split"] == "").sum())
+    told, unused = describe_split(split, [0.5, 0.3, 0.2]), int((split["split"] == "").sum())
     left = [numbers_in(line)[0] for line in told if "not used: the same pixels" in line]
     assert left == [unused] * (unused > 0)
     if set(table["given"]) == {"train", "val", "test"}:
@@ -156,8 +159,8 @@ def test_many_classes_that_miss_their_shares_are_counted_not_listed():
     rows = [(f"c{one}", f"{one} {group}") for one in range(15) for group in range(13) for _ in range(3)]
     table = pd.DataFrame(rows, columns=["label", "sha256"]).assign(given="")
     table["path"] = [f"{label}/{number}.png" for number, label in enumerate(table["label"])]
-    split = image_data.split_images(table, [0.7, 0.12, 0.18], seed=0)
-    told = image_data.describe_split(split, [0.7, 0.12, 0.18])
+    split = split_images(table, [0.7, 0.12, 0.18], seed=0)
+    told = describe_split(split, [0.7, 0.12, 0.18])
     assert len([line for line in told if "where its shares are" in line]) == 10
     assert any(re.fullmatch(r"Duplicates keep 5 more of the classes from their shares, by at most 2 images in a part\.", line) for line in told)
     assert not any(line.startswith("Every") for line in told)
@@ -166,32 +169,29 @@ def test_many_classes_that_miss_their_shares_are_counted_not_listed():
 @FEW
 @given(image_tables())
 def test_the_split_file_and_its_tables(table):
-    table = table.assign(split=np.resize([*helpers.SPLITS, ""], len(table)))
-    counts = image_data.class_counts(table)
+    table = table.assign(split=np.resize([*SPLITS, ""], len(table)))
+    counts = class_counts(table)
     used = table[table["split"] != ""]
-    assert counts["class"].is_unique and counts["class"].tolist()[:-1] == helpers.natural_sort(used["label"].unique())
-    for part in helpers.SPLITS:
+    assert counts["class"].is_unique and counts["class"].tolist()[:-1] == natural_sort(used["label"].unique())
+    for part in SPLITS:
         assert counts[part].iloc[-1] == counts[part].iloc[:-1].sum() == (table["split"] == part).sum()
         assert math.isclose(np.nansum(counts[f"{part} %"].iloc[:-1]), 100 * bool(counts[part].iloc[-1]), abs_tol=1e-6)
-    overlaps = image_data.split_overlaps(table)
-    parts = {part: set(table.loc[table["split"] == part, "sha256"]) for part in helpers.SPLITS}
+    overlaps = split_overlaps(table)
+    parts = {part: set(table.loc[table["split"] == part, "sha256"]) for part in SPLITS}
     assert overlaps["shared content"].tolist() == [len(parts[a] & parts[b]) for a, b in (("train", "val"), ("train", "test"), ("val", "test"))]
 
 
 @FEW
 @given(image_tables())
 def test_the_split_file_keeps_every_name(tmp_path_factory, table):
-    table = table.assign(split=np.resize([*helpers.SPLITS, ""], len(table)))
-    read = image_data.save_split(tmp_path_factory.mktemp("split") / "split.csv", table)
+    table = table.assign(split=np.resize([*SPLITS, ""], len(table)))
+    read = save_split(tmp_path_factory.mktemp("split") / "split.csv", table)
     assert all(read[name].tolist() == table[name].tolist() for name in ("path", "label", "split", "sha256"))
-    assert image_data.split_stamp(read) == image_data.split_stamp(table) and read["group"].equals(table["group"])
-
-
-# ---------------------------------------------------------------------------------------- predictions
+    assert split_fingerprint(read) == split_fingerprint(table) and read["group"].equals(table["group"])
 
 
 def check_metrics(predictions, classes):
-    metrics = helpers.class_metrics(predictions, classes)
+    metrics = class_metrics(predictions, classes)
     rows, mean = metrics.iloc[:-1], metrics.iloc[-1]
     assert rows["class"].tolist() == classes and rows["support"].sum() == mean["support"] == len(predictions)
     for row in rows.to_dict("records"):
@@ -210,11 +210,11 @@ def check_metrics(predictions, classes):
 
 
 def check_sentences(metrics, predictions, classes):
-    shown = helpers.readable_metrics(metrics)
+    shown = format_metrics(metrics)
     assert len(shown) == len(metrics) and shown["class"].tolist()[:-1] == classes
     for row, told in zip(metrics.to_dict("records"), shown["accuracy: 95 % interval"], strict=True):
         assert told == (f"{row['accuracy_low']:.3f} to {row['accuracy_high']:.3f}" if row["support"] else "–")
-    found = helpers.summary(metrics, predictions)
+    found = metrics_summary(metrics, predictions)
     assert list(found["per_class"]) == classes
     assert found["accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
     hit = predictions["label"] == predictions["predicted"]
@@ -229,7 +229,7 @@ def test_tables_of_metrics(tmp_path_factory, made):
     predictions, classes = made
     found = check_sentences(check_metrics(predictions, classes), predictions, classes)
     file = tmp_path_factory.mktemp("results") / "results.json"
-    helpers.write_json(file, found)
+    write_json(file, found)
     assert list(json.loads(file.read_text())["per_class"]) == classes
 
 
@@ -244,14 +244,14 @@ def test_tables_of_metrics_with_many_classes(made):
 def test_ranked_images(made, n):
     predictions, classes = made
     for name in classes:
-        highest, lowest = helpers.ranked(predictions, name, n=n)
+        highest, lowest = top_and_bottom(predictions, name, n=n)
         scores = predictions[f"prob_{name}"]
         assert len(highest) == len(lowest) == min(n, len(predictions))
         assert highest[f"prob_{name}"].tolist() == sorted(scores, reverse=True)[:n]
         assert lowest[f"prob_{name}"].tolist() == sorted(scores)[:n][::-1]
         assert len(predictions) < 2 * n or not set(highest["path"]) & set(lowest["path"])
     with pytest.raises(ValueError, match="which is no class"):
-        helpers.ranked(predictions, "no such class")
+        top_and_bottom(predictions, "no such class")
 
 
 @FEW
@@ -260,7 +260,7 @@ def test_captions_of_predictions(made, of_a_class):
     predictions, classes = made
     name = classes[-1] if of_a_class else None
     marks = {predictions["path"][0]: "‡ "}
-    texts, colors = image_data.captions(predictions, name, marks)
+    texts, colors = captions(predictions, name, marks)
     assert len(texts) == len(predictions) and len(set(texts)) == len(texts)
     for row, text, color in zip(predictions.to_dict("records"), texts, colors, strict=True):
         path, true, predicted, score = text.rsplit("\n", 3)
@@ -272,15 +272,15 @@ def test_captions_of_predictions(made, of_a_class):
 
 def test_captions_of_scores_that_are_no_numbers():
     table = pd.DataFrame({"path": ["a/1.png"], "label": ["a"], "predicted": ["a"], "prob_a": [math.nan]})
-    assert image_data.captions(table, None, {})[0] == ["a/1.png\ntrue: a\npredicted: a\nscore: nan"]
+    assert captions(table, None, {})[0] == ["a/1.png\ntrue: a\npredicted: a\nscore: nan"]
 
 
 @settings(FEW, max_examples=4)
 @given(prediction_tables())
 def test_plots_of_predictions_show_every_class(made):
     predictions, classes = made
-    metrics = helpers.class_metrics(predictions, classes)
-    confusion, points = helpers.plot_confusion(predictions, classes), helpers.plot_class_metrics(metrics, "accuracy")
+    metrics = class_metrics(predictions, classes)
+    confusion, points = plot_confusion(predictions, classes), plot_class_metrics(metrics, "accuracy")
     assert [text.get_text() for text in confusion.get_yticklabels()] == classes
     assert [text.get_text().rpartition(" (")[0] for text in points.get_yticklabels()][:-1] == classes
     plt.close("all")

@@ -1,0 +1,210 @@
+"""A network with the images that it is asked about; filters and maps for display."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.split import read_split
+from inside.data.table import load_image
+from inside.evaluation.predictions import saved_predictions
+from inside.feature_maps.hooks import (
+    all_modules,
+    capture,
+    check_layer,
+    eval_mode,
+    first_parameter,
+    gives_channels_last,
+    only_tensor,
+)
+from inside.feature_maps.scenarios import Images, Scenario
+from inside.feature_maps.tracing import channel_axes
+from inside.files import RunFolder, read_json
+from inside.models.surgery import classifier_name
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A network and the images that its explanations are of, at the size (pixels a side) at which it reads them."""
+
+    model: nn.Module
+    preprocessing: Mapping
+    size: int
+    root: Path
+
+    @property
+    def transform(self) -> Callable:
+        """PIL image -> (C,size,size), as the network reads it."""
+        return make_transform(self.preprocessing, self.size)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network reads."""
+        return self.preprocessing.get("channels", 3)
+
+    def load(self, paths: Sequence[str]) -> Tensor:
+        """The images (N,C,H,W) as the network reads them."""
+        return torch.stack([self.transform(load_image(self.root / path)) for path in paths])
+
+    def pictures(self, images: Tensor) -> np.ndarray:
+        """Images (N,C,H,W) for display again: (N,H,W,3), 0 … 1."""
+        mean, std = (torch.tensor(self.preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
+        return (images * std + mean).clamp(0, 1).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def open_inspection(run: RunFolder, scenario: Scenario, own: Images,
+                    map_size: int) -> tuple[Inspection, pd.DataFrame | None]:
+    """The network of a scenario with the own images, and its predictions of all test images (see prediction_table).
+
+    For the fine-tuned network the size is that at which notebook 01 has trained and tested it, and the predictions are
+    notebook 01's, so that the confidences are the same. For another network: `map_size`, and no predictions.
+    """
+    if scenario.name != "finetuned_own":
+        return Inspection(scenario.model, scenario.preprocessing, map_size, own.root), None
+    description = read_json(run.path("model.json"))
+    found = Inspection(scenario.model, scenario.preprocessing, description["image_size"], own.root)
+    table = read_split(run.path("split.csv"))
+    table, classes = table[table["split"] == "test"].reset_index(drop=True), description["classes"]
+    loader = make_loader(ImageDataset(table, own.root, classes, found.transform), batch_size=32)
+    return found, saved_predictions(run, "test", scenario.model, loader, table, classes)
+
+
+def describe_sizes(inspection: Inspection, map_size: int) -> str:
+    """At which size the images are explained, and at which other one, `map_size`, the feature maps are measured."""
+    told = f"The explanations are of images at {inspection.size}×{inspection.size} pixels"
+    if inspection.size == map_size:
+        return f"{told}, the size at which the feature maps above are measured."
+    return (f"{told}, the size at which this network was trained and tested; the feature maps above are measured at "
+            f"{map_size}×{map_size}.")
+
+
+SHOWN_FILTERS = 64  # at most, of the first layer
+
+
+def first_convolution(model: nn.Module) -> str | None:
+    """The name of the first convolution, "" where the network is one, None where there is none."""
+    return next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
+
+
+def first_filters(model: nn.Module) -> np.ndarray:
+    """The kernels of the first convolution for display: (K,h,w,3) or (K,h,w,1), each stretched to 0 … 1.
+
+    ValueError: no convolution, or one that reads neither 1 nor 3 channels.
+    """
+    name = first_convolution(model)
+    weight = None if name is None else model.get_submodule(name).weight
+    if weight is None or weight.shape[1] not in (1, 3):
+        read = "there is none" if weight is None else f"it reads {weight.shape[1]} channels"
+        raise ValueError(f"The first convolution of {type(model).__name__} cannot be shown: {read}; legal are 1 and 3.")
+    kernels = weight.detach().float().cpu().permute(0, 2, 3, 1).numpy()
+    low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
+    return (kernels - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+
+
+def feature_maps_of(model: nn.Module, image: Tensor, layer: str) -> np.ndarray:
+    """The feature maps (K,h,w) that module `layer` gives for `image` (C,H,W), of its last call; tokens laid out as a grid.
+
+    ValueError: unknown layer, or one whose output has no positions.
+    """
+    kept, images = [], _batch(model, image)
+    last = _channels_last(model, images, layer)
+
+    def keep(name: str, output: object) -> None:
+        kept.append(_as_map(name, last, output, needed=True).detach().clone())
+
+    with eval_mode(model), torch.no_grad(), capture(model, [layer], keep):
+        model(images)
+    _check_called(layer, kept)
+    return kept[-1][0].float().cpu().numpy()
+
+
+def _channels_last(model: nn.Module, images: Tensor, layer: str) -> bool:
+    """Whether the four axes of a layer's output are (N,h,w,C): from its type, or where that does not tell from one pass."""
+    check_layer(layer, all_modules(model))
+    module = all_modules(model)[layer]
+    if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+        return isinstance(module, nn.Linear)
+    axis = channel_axes(model, images[:1], [layer])[layer]
+    return gives_channels_last(module) if axis is None else axis == -1
+
+
+def _as_map(name: str, last: bool, output: object, *, needed: bool = False) -> Tensor | None:
+    """An output as (N,C,h,w): also (N,h,w,C) if `last`, tokens (N,T,C) on a square grid after at most 8 others, or None."""
+    x = only_tensor(name, output)
+    if x.ndim == 4:
+        return x.permute(0, 3, 1, 2) if last else x
+    side = math.isqrt(x.shape[1]) if x.ndim == 3 else 0
+    if side > 1 and x.shape[1] - side**2 <= 8:
+        return x[:, x.shape[1] - side**2:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    if needed:
+        raise ValueError(f"Module {name!r} gives shape {tuple(x.shape)}; legal is one with positions: (N,C,H,W), or tokens "
+                         "(N,T,C) on a square grid.")
+    return None
+
+
+def _check_called(layer: str, outputs: Sequence) -> None:
+    if not outputs:
+        raise ValueError(f"Module {layer!r} was never called; legal are modules with calls > 0 in the module table.")
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits (N,classes); the network gets a copy, since some work on their input in place."""
+    return only_tensor("the network", model(images.clone()))
+
+
+def _batch(model: nn.Module, images: Tensor) -> Tensor:
+    """A copy of images (N,C,H,W), or of one (C,H,W), on the network's device and of its type."""
+    if images.ndim not in (3, 4):
+        raise ValueError(f"The images have shape {tuple(images.shape)}; legal are (N,C,H,W), and (C,H,W) for one.")
+    like = first_parameter(model)
+    images = images.detach() if images.ndim == 4 else images.detach()[None]
+    return images.to(like.device, like.dtype, copy=True, memory_format=torch.channels_last)  # much faster on processors
+
+
+def _choose_targets(logits: Tensor, targets: int | Sequence[int] | Tensor | None) -> Tensor:
+    """The class of each image (N,): those given (one for all, or one each), or the predicted ones."""
+    if targets is None:
+        return logits.argmax(1)
+    chosen = _for_each("targets", targets, logits)
+    wrong = next((int(target) for target in chosen if not 0 <= target < logits.shape[1]), None)
+    if wrong is not None:
+        raise ValueError(f"target is {wrong}; legal is 0 to {logits.shape[1] - 1}.")
+    return chosen
+
+
+def _for_each(name: str, values: int | Sequence[int] | Tensor, images: Tensor) -> Tensor:
+    """One integer for each image (N,): those given, or the one given for all."""
+    chosen = torch.as_tensor(values, device=images.device).long().flatten()
+    if len(chosen) not in (1, len(images)):
+        raise ValueError(f"{name} holds {len(chosen)} numbers for {len(images)} images; legal is one for all, or one each.")
+    return chosen.expand(len(images))
+
+
+def last_convolution(model: nn.Module) -> str:
+    """The name of the last convolution, a head apart. ValueError: there is none."""
+    head = classifier_name(model)
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d) and name and name != head]
+    names = [name for name in names if not re.search(r"downsample|shortcut|aux", name.lower())] or names
+    if not names:
+        raise ValueError(f"{type(model).__name__} has no convolution: name a layer.")
+    return names[-1]
+
+
+def pick_examples(predictions: pd.DataFrame, classes: Sequence[str], *, right: bool, per_class: int = 2,
+                  seed: int = 0) -> pd.DataFrame:
+    """Rows of a prediction table, at most `per_class` of each class: right ones drawn, wrong ones the most confident."""
+    hit = predictions["label"] == predictions["predicted"]
+    rows = predictions[hit].sample(frac=1, random_state=seed) if right else \
+        predictions[~hit].sort_values("confidence", ascending=False, kind="stable")
+    order = {name: index for index, name in enumerate(classes)}
+    return rows.groupby("label").head(per_class).sort_values("label", key=lambda label: label.map(order),
+                                                             kind="stable").reset_index(drop=True)

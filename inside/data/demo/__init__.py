@@ -1,0 +1,1 @@
+"""Six classes of outdoor scenes, drawn by this project."""

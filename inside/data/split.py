@@ -1,0 +1,178 @@
+"""The split into train, validation and test: stratified, seeded, duplicates on one side, and the proof."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from inside.data.dealing import _class_quotas, _draw_split
+from inside.files import fingerprint, write_csv
+from inside.names import SPLITS, check_split
+from inside.text import natural_sort
+
+
+def split_counts(n_images: int, sizes: Sequence[float]) -> list[int]:
+    """Images in train, validation and test: `sizes` are counts, or fractions that sum to at most 1."""
+    check_split(sizes)
+    if all(isinstance(size, int) for size in sizes):
+        if sum(sizes) > n_images:
+            raise ValueError(f"SPLIT = {list(sizes)} asks for {sum(sizes):,} images, but there are {n_images:,}: "
+                             "lower the counts or give fractions.")
+        return list(sizes)
+    total = round(n_images * min(sum(sizes), 1))
+    val, test = (round(n_images * size) for size in sizes[1:])
+    if min(total - val - test, val, test) < 1:
+        raise ValueError(f"SPLIT = {list(sizes)} leaves a part empty with {n_images:,} images: give larger fractions.")
+    return [total - val - test, val, test]
+
+
+def split_images(table: pd.DataFrame, sizes: Sequence[float], *, seed: int) -> pd.DataFrame:
+    """The image table with a column `split`: "train", "val", "test", or "" for images that are not used.
+
+    Stratified: each class has its share of each part, rounded to whole images. Images with the same pixels go to the same
+    part; where that makes the shares impossible they are met as nearly as whole groups allow (see `describe_split`).
+    A data set's given test images (its val/ where it has no test/) stay the test images, and copies of them elsewhere
+    are not used. The same images, sizes and seed give the same split, in whatever order the rows stand. Raises
+    ValueError, also where a class would have no image in one of the parts.
+    """
+    parts, free, counts = _plan_split(table, sizes)
+    if len(free):
+        parts[free.index] = _draw_split(free, counts, seed)
+    table = table.assign(split=parts)
+    _require_every_class(table)
+    return table
+
+
+def _plan_split(table: pd.DataFrame, sizes: Sequence[float]) -> tuple[pd.Series, pd.DataFrame, list[int]]:
+    """(parts that the data set gives or "", the rows to be drawn, how many of these go to train, val and test)."""
+    parts = pd.Series("", index=table.index)
+    if not (table["given"] != "").any():
+        return parts, table, split_counts(len(table), sizes)
+    parts[table["given"] == ("test" if (table["given"] == "test").any() else "val")] = "test"
+    copies = table["sha256"].isin(table.loc[parts == "test", "sha256"]) & (parts == "")
+    free = table[(parts == "") & ~copies]
+    if (free["given"] == "val").any():
+        both = (free["given"] == "train") & free["sha256"].isin(free.loc[free["given"] == "val", "sha256"])
+        parts[free.index] = free["given"].mask(both, "")
+        return parts, free[:0], [0, 0, 0]
+    train, val = sizes[0], sizes[1]
+    if isinstance(val, float):
+        val = max(1, round(len(free) * val / (train + val)))
+    if len(free) - val < 1:
+        raise ValueError(f"SPLIT = {list(sizes)} leaves no training image beside {val:,} for validation: "
+                         f"{len(free):,} images are there besides the given test images.")
+    return parts, free, [len(free) - val, val, 0]
+
+
+def _require_every_class(table: pd.DataFrame) -> None:
+    """Raise ValueError where a class has no image in one of the parts of a split."""
+    counts = pd.crosstab(table["label"], table["split"]).reindex(columns=[*SPLITS, ""], fill_value=0)
+    for label, row in counts.loc[natural_sort(counts.index)].iterrows():
+        if row[list(SPLITS)].min() < 1:
+            copies = f", and {row['']} of its images are not used since their pixels are in a given part" if row[""] else ""
+            raise ValueError(f"The class {label!r} has no image in {row[list(SPLITS)].idxmin()}{copies}: add images to it "
+                             "there, or remove the class.")
+
+
+def save_split(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Write the table after splitting to `path` (split.csv) and give what was read from there."""
+    columns = ["path", "label", "split", "width", "height", "sha256", "group"]
+    write_csv(path, table[columns])
+    return read_split(path)
+
+
+def split_fingerprint(table: pd.DataFrame) -> str:
+    """The fingerprint of a split: which image, by its pixels, is in which part under which label."""
+    return fingerprint(table[["path", "label", "split", "sha256"]])
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """The image table in a split.csv."""
+    texts = {name: str for name in ("path", "label", "split", "sha256")}
+    return pd.read_csv(path, dtype=texts | {"group": "Int64"}, keep_default_na=False, na_values={"group": [""]})
+
+
+def split_overlaps(table: pd.DataFrame) -> pd.DataFrame:
+    """For each two of train, val and test: how many paths and how many decoded images they share (0: disjoint)."""
+    parts = {split: table[table["split"] == split] for split in SPLITS}
+    rows = [{"parts": f"{a} and {b}", **{f"shared {what}": len(set(parts[a][column]) & set(parts[b][column]))
+                                        for what, column in (("paths", "path"), ("content", "sha256"))}}
+            for a, b in (("train", "val"), ("train", "test"), ("val", "test"))]
+    return pd.DataFrame(rows)
+
+
+def class_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Images by class and split, and each class's share of its split in percent.
+
+    The last row is the sum, "all", or "(all)" where a class has that name: find it by its place.
+    """
+    used = table[table["split"] != ""]
+    counts = pd.crosstab(used["label"], used["split"]).reindex(
+        index=natural_sort(used["label"].unique()), columns=list(SPLITS), fill_value=0)
+    shares = (100 * counts / counts.sum()).add_suffix(" %")
+    rows, total = pd.concat([counts, shares], axis=1), "all"
+    while total in rows.index:
+        total = f"({total})"
+    sums = pd.concat([counts.sum(), shares.sum()]).to_frame(total).T.astype(rows.dtypes)
+    return pd.concat([rows, sums]).rename_axis(index="class", columns=None).reset_index()
+
+
+def describe_split(table: pd.DataFrame, sizes: Sequence[float]) -> list[str]:
+    """Sentences on the table that `split_images` gave for `sizes`: what is given, how near the shares are, what is left."""
+    parts, free, counts = _plan_split(table, sizes)
+    lines = []
+    if (parts != "").any():
+        lines.append("The parts are those that the data set gives: SPLIT is not used." if free.empty else
+                     f"The test images are those that the data set gives; SPLIT divides the other {_images(len(free))}.")
+    if len(free):
+        found = pd.crosstab(free["label"], free["split"])
+        quota = _class_quotas(free["label"], counts)
+        lines += _describe_shares(free, quota, found.reindex(index=quota.index, columns=quota.columns, fill_value=0))
+    copies = int((table["split"] == "").sum() - (free["split"] == "").sum())
+    if copies:
+        lines.append(f"{_images(copies)} {'is' if copies == 1 else 'are'} not used: the same pixels are in a part that the "
+                     "data set gives.")
+    if sum(counts) < len(free):
+        unused = int((free["split"] == "").sum())
+        lines.append(f"SPLIT asks for {sum(counts):,} of the {_images(len(free))}; {unused:,} are not used.")
+    return lines
+
+
+def _describe_shares(free: pd.DataFrame, quota: pd.DataFrame, found: pd.DataFrame, *, named: int = 10) -> list[str]:
+    """Sentences on the images `found` of each class in each part beside their `quota`; `named` misses are told by name."""
+    words = [{"val": "validation"}.get(part, part) for part in quota]
+    missed = quota.index[(found != quota).any(axis=1)]
+    together = free.groupby("sha256")["label"].transform("size")
+    lines = []
+    for label in missed[:named]:
+        group = together[free["label"] == label].max()
+        here = _listed([f"{number:,} {word}" for number, word in zip(found.loc[label], words, strict=True)])
+        lines.append(f"“{label}” has {here} images where its shares are {_listed(quota.loc[label])}: images with the same "
+                     f"pixels stay together, and it has a group of {group:,}.")
+    if len(missed) > named:
+        most = int((found - quota).loc[missed[named:]].abs().max(axis=None))
+        lines.append(f"Duplicates keep {len(missed) - named:,} more of the classes from their shares, by at most "
+                     f"{_images(most)} in a part.")
+    if (found.sum() != quota.sum()).any():
+        lines.append(f"So {_listed(words)} have {_listed(found.sum())} images, where SPLIT asks for {_listed(quota.sum())}.")
+    fitting = quota.index.difference(missed)
+    if len(fitting):
+        shares = np.outer(free["label"].value_counts()[fitting], quota.sum() / len(free))
+        off = math.ceil(10 * np.abs(found.loc[fitting] - shares).max(axis=None) - 1e-6) / 10
+        lines.append(f"Every {'other ' if len(missed) else ''}class has its share of {_listed(words)}"
+                     + (f", rounded to whole images: at most {off:.1f} off." if off else ", exactly."))
+    return lines
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
+
+
+def _listed(items: Iterable[str | int]) -> str:
+    """Words or numbers as a reader lists them: a, b and c."""
+    *first, last = [item if isinstance(item, str) else f"{item:,}" for item in items]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,114 @@
+"""The image table: every file decoded once, its size, a fingerprint of its pixels, its duplicates."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image as PILImage
+from PIL import ImageOps
+
+from inside.data.sources import ImageSource
+from inside.files import DATA, fingerprint, write_csv
+from inside.text import natural_sort
+
+
+def load_image(path: Path) -> PILImage.Image:
+    """Decode an image file of any mode to RGB, upright by its EXIF orientation; transparency becomes white.
+
+    16-bit gray levels are scaled to 8 bits (Pillow alone would clip them). Raises OSError, ValueError or
+    SyntaxError, as Pillow does, for what cannot be decoded.
+    """
+    with PILImage.open(path) as image:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            levels = np.asarray(image, dtype=np.float64)
+            if levels.min() < 0 or levels.max() > 65535:
+                raise ValueError("32-bit levels beyond 16 bits: convert it to 8 or 16 bits")
+            image = PILImage.fromarray((levels / 257).round().astype(np.uint8))
+        elif image.mode == "F":
+            raise ValueError("floating-point levels: convert it to 8 or 16 bits")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = PILImage.alpha_composite(PILImage.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+
+
+def _examine(path: Path) -> tuple[int, int, str, str]:
+    """(width, height, sha256 of the decoded RGB pixels, reason why it could not be decoded or "")."""
+    try:
+        image = load_image(path)
+    except Exception as error:  # decoders raise many kinds; each means that this file is no image we can use
+        reason = str(error).replace(str(path), path.name) or type(error).__name__
+        return 0, 0, "", "no image file" if isinstance(error, PILImage.UnidentifiedImageError) else reason
+    digest = hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes())
+    return image.width, image.height, digest.hexdigest(), ""
+
+
+def image_table(source: ImageSource, *, bad_images: str = "skip", cache: Path | None = None,
+                workers: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Decode every file once and give the image table and the table of bad images.
+
+    Images: path, label, given, width, height, sha256 (of the decoded pixels), group (of duplicates, <NA> for single
+    ones). Bad: path, reason. What is known of a file that has not changed (size, time) is kept in `cache`, so that
+    a second call decodes nothing. bad_images="stop" raises ValueError where one cannot be decoded.
+    """
+    cache = (DATA / "cache" if cache is None else Path(cache)) / f"{fingerprint(str(source.root))}.csv"
+    columns = ["path", "bytes", "changed", "width", "height", "sha256", "reason"]
+    known = {row[:3]: row for row in pd.read_csv(cache, keep_default_na=False).itertuples(index=False, name=None)} \
+        if cache.exists() else {}
+    stats = [(path, (root := os.stat(source.root / path)).st_size, root.st_mtime_ns) for path in source.files["path"]]
+    new = [key for key in stats if key not in known]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter's lock
+        for key, found in zip(new, pool.map(lambda key: _examine(source.root / key[0]), new), strict=True):
+            known[key] = (*key, *found)
+    seen = pd.DataFrame([known[key] for key in stats], columns=columns)
+    if new:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(cache, seen)
+    bad = seen.loc[seen["reason"] != "", ["path", "reason"]].reset_index(drop=True)
+    if len(bad) and bad_images == "stop":
+        raise ValueError(f"{len(bad)} of {len(seen):,} images cannot be decoded, the first is {bad['path'][0]} "
+                         f"({bad['reason'][0]}): mend or remove them, or set BAD_IMAGES = \"skip\".")
+    table = source.files.merge(seen.loc[seen["reason"] == "", ["path", "width", "height", "sha256"]], on="path")
+    if table.empty:
+        raise ValueError(f"None of the {len(seen):,} files of {source.root} can be decoded: {bad['reason'][0]}.")
+    shared = table["sha256"].duplicated(keep=False)
+    table["group"] = pd.Series(pd.factorize(table["sha256"].where(shared))[0], dtype="Int64").mask(~shared)
+    return table, bad
+
+
+def size_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Images by class, with the range of their widths and heights in pixels."""
+    by_class = table.groupby("label")
+    ends = {side: by_class[side].agg(["min", "max"]).astype(str) for side in ("width", "height")}
+    span = {side: end["min"].where(end["min"] == end["max"], end["min"] + "–" + end["max"]) for side, end in ends.items()}
+    sizes = pd.DataFrame({"images": by_class.size(), **span}).loc[natural_sort(table["label"].unique())]
+    return sizes.rename_axis("class").reset_index()
+
+
+def duplicate_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The images that share their pixels with another: group, path, label, split, conflicting (several labels)."""
+    found = table.dropna(subset=["group"]).sort_values(["group", "path"], kind="stable")
+    found = found.assign(conflicting=found.groupby("group")["label"].transform("nunique") > 1)
+    columns = ["group", "path", "label", "split", "conflicting"]
+    return found[[name for name in columns if name in found]].reset_index(drop=True)
+
+
+def describe_duplicates(duplicates: pd.DataFrame) -> str:
+    """What `duplicate_table` found, and what it cannot find, in two sentences."""
+    groups, conflicting = (rows["group"].nunique() for rows in (duplicates, duplicates[duplicates["conflicting"]]))
+    found = (f"{groups:,} group{'' if groups == 1 else 's'} of images with the same decoded pixels, {conflicting:,} of them "
+             "with several labels.") if groups else "No two images have the same decoded pixels."
+    return f"{found} Copies that were compressed anew (as JPEG), resized or cropped have other pixels and are not found."
+
+
+def image_marks(table: pd.DataFrame) -> dict[str, str]:
+    """{path: sign}: "‡ " for a suspected label error (same pixels, other label), "† " for another duplicate."""
+    found = duplicate_table(table)
+    return {row["path"]: "‡ " if row["conflicting"] else "† " for row in found.to_dict("records")}

@@ -1,0 +1,89 @@
+"""What a network predicts, kept in a table; rankings and confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from inside.data.loading import to_device
+from inside.files import RunFolder, file_hash, fingerprint, read_json, write_csv
+from inside.models.build import load_network
+from inside.text import did_you_mean
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = torch.float32,
+            bar: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Softmax scores (N, classes) float64 and cross-entropy losses (N,) of all images, in the order of the loader."""
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    scores, losses = [], []
+    for images, targets in tqdm(loader, leave=False, disable=not bar, desc="predicting"):
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            logits = model(to_device(images, device))
+        log_scores = logits.cpu().double().log_softmax(1)
+        scores.append(log_scores.exp().numpy())
+        losses.append(nn.functional.nll_loss(log_scores, targets, reduction="none").numpy())
+    model.train(training)
+    return np.concatenate(scores), np.concatenate(losses)
+
+
+def prediction_table(table: pd.DataFrame, scores: np.ndarray, losses: np.ndarray,
+                     classes: Sequence[str]) -> pd.DataFrame:
+    """path, label, predicted, confidence, loss, prob_<class>...; one row an image, in the order of `table`."""
+    predictions = pd.DataFrame({"path": table["path"].to_numpy(), "label": table["label"].to_numpy(),
+                                "predicted": np.asarray(classes)[scores.argmax(1)],
+                                "confidence": scores.max(1), "loss": losses})
+    return predictions.join(pd.DataFrame(scores, columns=[f"prob_{name}" for name in classes]))
+
+
+def saved_predictions(run: RunFolder, split: str, model: nn.Module, loader: DataLoader, table: pd.DataFrame,
+                      classes: Sequence[str], *, bar: bool = False) -> pd.DataFrame:
+    """The predictions of a split, in float32, also written to predictions_<split>.csv.
+
+    Where that file was made by the same weights from the same images, it is read instead. `table` and `loader` hold
+    the same images in the same order.
+    """
+    name = f"predictions_{split}.csv"
+    stamp = fingerprint(file_hash(run.path("model.safetensors")), read_json(run.path("model.json")),
+                        table[["path", "label", "sha256"]])
+    if run.is_current(stamp, name):
+        print(f"{name}: read again, since weights and images have not changed")
+    else:
+        scores, losses = predict(model, loader, bar=bar)
+        write_csv(run.path(name), prediction_table(table, scores, losses, classes))
+        run.mark(stamp, name)
+    texts = dict.fromkeys(("path", "label", "predicted"), str)  # classes can be called 0, 1, 2
+    return pd.read_csv(run.path(name), dtype=texts, keep_default_na=False)
+
+
+def check_reloaded(run: RunFolder, loader: DataLoader, predictions: pd.DataFrame, *, device: torch.device,
+                 tolerance: float = 1e-4) -> dict:
+    """Load the saved network once more, predict the images of `loader` and compare with their saved softmax scores.
+
+    `predictions` holds the rows of the loader's images, in its order. Returns {checked, max_difference, tolerance};
+    raises ValueError when the largest difference is above the tolerance.
+    """
+    model, description = load_network(run)
+    scores, _ = predict(model.to(device), loader)
+    saved = predictions[[f"prob_{name}" for name in description["classes"]]].to_numpy()
+    difference = float(np.abs(scores - saved).max())
+    if not difference <= tolerance:
+        raise ValueError(f"The saved network gives other scores than those saved: they differ by {difference:.2g}, more "
+                         f"than {tolerance:g}. Delete {run.folder} and run notebook 01 again.")
+    return {"checked": len(saved), "max_difference": difference, "tolerance": tolerance}
+
+
+def top_and_bottom(predictions: pd.DataFrame, name: str, *, n: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The n images that the network scores highest for class `name`, and the n lowest (lowest last)."""
+    classes = [column.removeprefix("prob_") for column in predictions if column.startswith("prob_")]
+    if name not in classes:
+        raise ValueError(f"RANKED_CLASSES names {name!r}, which is no class: {did_you_mean(name, classes)}")
+    order = predictions.sort_values([f"prob_{name}", "path"], ascending=[False, True])
+    return order.head(n), order.tail(n)

@@ -1,0 +1,54 @@
+"""Which layers are the same in the fine-tuned and the initial network by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from inside.feature_maps.hooks import capture, eval_mode, first_parameter
+from inside.feature_maps.scenarios import Scenario
+
+
+def frozen_layers(scenarios: Mapping[str, Scenario], layers: Sequence[str]) -> list[str]:
+    """Those of `layers` that are the same in the fine-tuned and in the initial network by construction.
+
+    In one pass of an empty image: everything that had begun to run when the layer was ready has the same weights and buffers
+    (the statistics of batch norm) in both. None where either network is missing.
+    """
+    if not {"finetuned_own", "imagenet_own"} <= set(scenarios):
+        return []
+    tuned, initial = (scenarios[name].model for name in ("finetuned_own", "imagenet_own"))
+    begun: list[str] = []
+    before: dict[str, set[str]] = {}
+    handles = [module.register_forward_pre_hook(lambda module, inputs, name=name: begun.append(name))
+               for name, module in tuned.named_modules()]
+    like, side = first_parameter(tuned), _usual_side(tuned)
+    image = torch.zeros(1, scenarios["finetuned_own"].preprocessing.get("channels", 3), side, side, device=like.device)
+    try:
+        with eval_mode(tuned), torch.no_grad(), capture(tuned, layers, lambda name, _: before.update({name: set(begun)})):
+            tuned(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    changed = _changed_modules(tuned, initial, set(begun))
+    return [layer for layer in layers if layer in before and not before[layer] & changed]
+
+
+def _usual_side(model: nn.Module) -> int:
+    """A side in pixels that a network takes: its own where there is but one."""
+    side = getattr(model, "image_size", None) or (getattr(model, "pretrained_cfg", None) or {}).get("input_size", [224])[-1]
+    return side if isinstance(side, int) else 224
+
+
+def _changed_modules(a: nn.Module, b: nn.Module, called: set[str]) -> set[str]:
+    """The modules, of those `called`, that own weights or buffers that differ; those of others go to the nearest above."""
+    others, changed = b.state_dict(), set()
+    for name, tensor in a.state_dict().items():
+        if name not in others or not torch.equal(tensor, others[name]):
+            owner = name.rpartition(".")[0]
+            while owner and owner not in called:
+                owner = owner.rpartition(".")[0]
+            changed.add(owner)
+    return changed

@@ -1,0 +1,70 @@
+"""Names, colours and marks of scenarios: draws of random weights, stand-ins, frozen layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+# Scenario -> colour (Okabe and Ito's palette, told apart by colour-blind readers) and words for legends. A scenario
+# named "<one of these>_32px" (images first reduced to 32 x 32 pixels) has the same colour, dashed.
+SCENARIO_COLORS = {
+    "finetuned_own": "#D55E00",
+    "imagenet_own": "#0072B2",
+    "imagenet_imagenet": "#009E73",
+    "imagenet_cifar10": "#CC79A7",
+    "imagenet_photo_patches": "#009E73",
+    "imagenet_digits": "#CC79A7",
+    "imagenet_demo": "#E69F00",
+    "random_own": "#7F7F7F",
+}
+SCENARIO_LABELS = {
+    "finetuned_own": "fine-tuned, own images",
+    "imagenet_own": "ImageNet-initialised, own images",
+    "imagenet_imagenet": "ImageNet-initialised, ImageNet images",
+    "imagenet_cifar10": "ImageNet-initialised, CIFAR-10 images",
+    "imagenet_photo_patches": "ImageNet-initialised, photo patches (stand-in for ImageNet)",
+    "imagenet_digits": "ImageNet-initialised, handwritten digits (stand-in for CIFAR-10)",
+    "imagenet_demo": "ImageNet-initialised, drawn scenes (stand-in)",
+    "random_own": "random initialisation, own images",
+}
+STAND_INS = ("photo_patches", "digits", "demo")  # embedded data sets that take the place of ImageNet and CIFAR-10
+
+
+def first_draws(by_scenario: Mapping[str, object]) -> dict[str, object]:
+    """A dictionary by scenario without the further draws of random weights."""
+    return {name: value for name, value in by_scenario.items() if scenario_draw(name)[1] == 1}
+
+
+def scenario_draw(name: str) -> tuple[str, int]:
+    """("random_own", 2) of "random_own_draw2": the scenario, and which draw of its weights; 1 for names without a number."""
+    scenario, _, draw = name.partition("_draw")
+    return (scenario, int(draw)) if draw.isdecimal() else (name, 1)
+
+
+def is_stand_in(name: str) -> bool:
+    """Whether a data set, or the images of a scenario, only stand in for ImageNet or CIFAR-10: they are never ranked."""
+    return name.removesuffix("_32px").removeprefix("imagenet_") in STAND_INS
+
+
+def scenario_title(name: str) -> str:
+    """The name of a scenario for tables and sentences, a stand-in marked as one."""
+    return f"{name} (stand-in)" if is_stand_in(name) else name
+
+
+def frozen_label(layer: str, frozen: Sequence[str]) -> str:
+    """The name of a layer for axes and tables, a frozen one marked as one."""
+    return f"{layer} (frozen)" if layer in frozen else layer
+
+
+def mark_frozen(table: pd.DataFrame, frozen: Sequence[str]) -> pd.DataFrame:
+    """A table with the frozen layers marked in its column "layer"."""
+    return table.assign(layer=[frozen_label(layer, frozen) for layer in table["layer"]])
+
+
+def scenario_style(scenario: str) -> dict:
+    """label, color and linestyle of a scenario; names ending in _32px are dashed, unknown ones black."""
+    base = scenario_draw(scenario)[0].removesuffix("_32px")
+    reduced = scenario.endswith("_32px")
+    return {"label": SCENARIO_LABELS.get(base, base) + (", reduced to 32×32 px" if reduced else ""),
+            "color": SCENARIO_COLORS.get(base, "black"), "linestyle": "--" if reduced else "-"}

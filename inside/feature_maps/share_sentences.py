@@ -1,0 +1,148 @@
+"""Sentences on the shares of non-positive values, made from their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from inside.feature_maps.scenario_names import frozen_label, scenario_title
+from inside.feature_maps.shares import over_draws
+from inside.files import RunFolder, read_json
+
+
+def describe_input_sizes(run: RunFolder, map_size: int) -> str:
+    """At which size the images were measured, and at which the network of the run was fine-tuned, if there is one."""
+    told = f"Measured on whole images resized to {map_size}×{map_size} pixels"
+    size = read_json(run.path("model.json")).get("image_size") if run.path("model.json").exists() else None
+    if not size:
+        return f"{told}."
+    return f"{told}, the size at which the network was fine-tuned." if size == map_size else \
+        f"{told}; the network was fine-tuned at {size}×{size} pixels."
+
+
+def describe_shares(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretrained: bool = True) -> list[str]:
+    """What `share_table` tells: fine-tuning, random weights as a baseline, dead channels; one sentence each, or more.
+
+    `frozen`: layers that are the same before and after by construction. `pretrained`: whether the fine-tuned network had
+    started from the ImageNet-initialised one.
+    """
+    means = over_draws(shares, "non_positive_share")
+    return [*_describe_tuning(means, frozen, pretrained), *_describe_learnt(shares, means), describe_dead(shares)]
+
+
+def _describe_tuning(means: pd.DataFrame, frozen: Sequence[str], pretrained: bool) -> list[str]:
+    if not {"finetuned_own", "imagenet_own"} <= set(means):
+        return []
+    still = [layer for layer in means.index if layer in frozen]
+    lines = [f"{_in_a_row(f'**{layer}**' for layer in still)} {'is' if len(still) == 1 else 'are'} frozen: before and after "
+             "fine-tuning the same by construction."] if still else []
+    change = 100 * (means["finetuned_own"] - means["imagenet_own"]).drop(still).dropna()
+    if not len(change):
+        return lines or ["Before and after fine-tuning no layer has shares that can be compared."]
+    what = "Fine-tuning moved the share of non-positive values" if pretrained else \
+        "The network that was trained from random weights differs from the ImageNet-initialised one in this share"
+    which = "that learn" if still else "measured"
+    return [*lines, f"{what} {_most(change, which)}."]
+
+
+def _describe_learnt(shares: pd.DataFrame, means: pd.DataFrame) -> list[str]:
+    if not {"imagenet_own", "random_own"} <= set(means):
+        return []
+    gap = 100 * (means["imagenet_own"] - means["random_own"]).dropna()
+    if not len(gap):
+        return []
+    number = int(shares.loc[shares["scenario"] == "random_own", "draw"].max())
+    drawn = f"the mean of {number} draws" if number > 1 else "one draw"
+    line = (f"Against random initialisation ({drawn}) the share of the ImageNet-initialised network differs "
+            f"{_most(gap, 'measured')}.")
+    if number > 1:
+        low, high = (over_draws(shares, "non_positive_share", how)["random_own"] for how in ("min", "max"))
+        outside = ((means["imagenet_own"] < low) | (means["imagenet_own"] > high))[gap.index].sum()
+        line += f" It lies outside the range of the draws in {outside} of {_layers(len(gap))}."
+    return [line]
+
+
+def describe_dead(shares: pd.DataFrame) -> str:
+    """The number of dead channels of each scenario, over the layers that come from an activation or go into one."""
+    missing = shares.groupby("layer", sort=False)["dead_channels"].apply(lambda numbers: numbers.isna().any())
+    counted = missing.index[~missing]
+    if not len(counted):
+        where = f"**{missing.index[0]}**" if len(missing) == 1 else f"any of the {_layers(len(missing))}"
+        return f"No activation gives or follows {where}: no channel there can be called dead."
+    rows = shares[shares["layer"].isin(counted)]
+    totals = rows.groupby(["scenario", "draw"], sort=False)["dead_channels"].sum()
+    told = []
+    for name, numbers in totals.groupby("scenario", sort=False):
+        several = f"{numbers.mean():.1f} on average ({numbers.min()} to {numbers.max()} in {len(numbers)} draws)"
+        told.append(f"{scenario_title(name)} {several if len(numbers) > 1 else numbers.iloc[0]}")
+    channels = rows.drop_duplicates("layer")["channels"].sum()
+    of = f"all {_layers(len(missing))}" if len(counted) == len(missing) else \
+        f"the {len(counted)} of {_layers(len(missing))} that have one"
+    where = of if len(missing) > 1 else f"**{counted[0]}**"
+    return (f"Dead channels, those that are never above 0 after the activation, in {where} ({channels:,} channels): "
+            f"{'; '.join(told)}.")
+
+
+def _layers(number: int) -> str:
+    return f"{number} layer{'s' if number != 1 else ''}"
+
+
+def _in_a_row(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _most(change: pd.Series, which: str) -> str:
+    """Where changes in percentage points, a number a layer, are largest, with all that tie as they are shown."""
+    shown = change.round(1) + 0.0
+    where = f"**{change.index[0]}**" if len(change) == 1 else f"each of the {_layers(len(change))} {which}"
+    if not shown.any():
+        return f"by less than 0.1 percentage points in {where}"
+    if len(change) == 1:
+        return f"in {where} by {shown.iloc[0]:+.1f} percentage points"
+    largest = shown[shown.abs() == shown.abs().max()]
+    if len(largest) == len(change) and largest.nunique() == 1:
+        return f"in {where} by {largest.iloc[0]:+.1f} percentage points"
+    return f"most in {_in_a_row(f'**{layer}** ({value:+.1f} percentage points)' for layer, value in largest.items())}"
+
+
+def describe_share_figure(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> str:
+    """The numbers of `plot_non_positive_shares` in words, for those who do not see it."""
+    mean, low, high = (over_draws(shares, "non_positive_share", how) for how in ("mean", "min", "max"))
+    number = shares.groupby("scenario")["draw"].max()
+    told = []
+    for name in mean:
+        several = number[name] > 1
+        values = [_as_share(value) + (f" ({a:.2f} to {b:.2f})" if several and value == value else "")
+                  for value, a, b in zip(mean[name], low[name], high[name], strict=True)]
+        of_draws = f", mean and range of {number[name]} draws" if several else ""
+        told.append(f"{scenario_title(name)}{of_draws}: {', '.join(values)}")
+    layers = ", ".join(frozen_label(layer, frozen) for layer in mean.index)
+    return f"Share of values ≤ 0 by layer, from input to output ({layers}). {'; '.join(told)}."
+
+
+def _as_share(value: float) -> str:
+    return "not defined" if np.isnan(value) else f"{value:.2f}"
+
+
+def describe_channel_figure(channels: pd.DataFrame) -> str:
+    """How far the channels of `channel_share_table` differ, scenario by scenario, for those who do not see the figure."""
+    spread = channels.groupby("scenario", sort=False)["share"].std()
+    told = ", ".join(f"{scenario_title(name)} {_as_share(value)}" for name, value in spread.items())
+    return ("Distribution over channels of the share of values ≤ 0, a box a layer and scenario. Standard deviation over the "
+            f"channels of all layers: {told}.")
+
+
+def describe_class_figure(heat: pd.DataFrame, scenario: str) -> str:
+    """Where the classes of `class_share_table` differ most, for those who do not see the figure."""
+    line = f"Share of values ≤ 0 by layer and class, {scenario_title(scenario)}."
+    width = (heat.max(axis=1) - heat.min(axis=1))[heat.notna().sum(axis=1) > 1]
+    if heat.shape[1] < 2 or not len(width):
+        return line + (" There is one class only." if heat.shape[1] < 2 else " No layer has shares to compare.")
+    if round(width.max(), 3) == 0:
+        return f"{line} The classes differ by less than 0.1 % in every layer."
+    shown = width.round(3)
+    most = [str(layer) for layer in shown.index[shown == shown.max()]]
+    return f"{line} Classes differ most in {_in_a_row(most)}, by {width.max():.1%}."

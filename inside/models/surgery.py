@@ -1,0 +1,131 @@
+"""What is changed in a network that exists: its head, which layers learn; what it costs."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from inside.names import check_strategy, read_head
+from inside.text import did_you_mean
+
+
+def reset_classifier(model: nn.Module, n_classes: int) -> None:
+    """Replace the last layer, the one with 1000 outputs, by a newly drawn one with `n_classes` outputs."""
+    name = classifier_name(model)
+    old = model.get_submodule(name)
+    new = nn.Linear(old.in_features, n_classes) if isinstance(old, nn.Linear) else \
+        nn.Conv2d(old.in_channels, n_classes, old.kernel_size)
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, new)
+
+
+class Head(nn.Sequential):
+    """A head of several layers, (N, features) -> (N, classes), in place of the last layer of a network."""
+
+
+def add_hidden_layer(model: nn.Module, head: str, dropout: float = 0.0) -> None:
+    """Put a hidden layer with ReLU (see `read_head`), and `dropout`, before the last layer of a network, newly drawn."""
+    width, inside = read_head(head)
+    if not width and not dropout:
+        return
+    name = classifier_name(model)
+    last = model.get_submodule(name)
+    if not isinstance(last, nn.Linear):
+        raise ValueError(f"HEAD = {head!r} and dropout need a network whose last layer is linear; {type(model).__name__} "
+                         "ends in a convolution.")
+    hidden = [nn.Linear(last.in_features, width), nn.ReLU(), nn.Dropout(inside)] if width else []
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, Head(
+        nn.Dropout(dropout), *hidden, nn.Linear(width or last.in_features, last.out_features)))
+
+
+def classifier_name(model: nn.Module) -> str:
+    """The name of what gives the logits: a `Head`, else the last linear layer, or convolution where there is none."""
+    heads = [name for name, module in model.named_modules() if isinstance(module, Head)]
+    if heads:
+        return heads[0]
+    for kinds in (nn.Linear, nn.Conv2d):
+        names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+        if kinds is nn.Linear and len(names) and type(model).__name__ == "SqueezeNet":
+            continue
+        if names:
+            return names[-1]
+    raise ValueError(f"{type(model).__name__} has neither a linear layer nor a convolution that could be its head.")
+
+
+def last_stage(model: nn.Module) -> str:
+    """The first module of the last stage: the shortest tail of the trunk's blocks with two or more weight layers.
+
+    The trunk is found by descending while one child holds at least 85 % of the weight layers (convolutions,
+    or linear layers in transformers). In ResNets that is layer4, in EfficientNets the last block group.
+    """
+    head = classifier_name(model)
+    def weighty(module, prefix, kind):
+        return [name for name, part in module.named_modules(prefix=prefix)
+                if isinstance(part, kind) and name != head and not name.startswith(f"{head}.")]
+    kind = max((nn.Conv2d, nn.Linear), key=lambda kind: len(weighty(model, "", kind)))
+    trunk, prefix = model, ""
+    while True:
+        children = [(f"{prefix}.{name}" if prefix else name, child) for name, child in trunk.named_children()]
+        counts = {name: len(weighty(child, name, kind)) for name, child in children}
+        main = next((item for item in children if counts[item[0]] >= 0.85 * sum(counts.values())), None)
+        if main is None or not list(main[1].named_children()):
+            break
+        prefix, trunk = main
+    layers = 0
+    for name, _ in reversed(children):
+        layers += counts[name]
+        if layers >= 2 and counts[name]:
+            return name
+    return head
+
+
+def freeze(model: nn.Module, strategy: str) -> str:
+    """Make only a part of the network trainable; returns the name of the first trainable module ("" for all).
+
+    "head": the last layer; "last_stage": also the last stage; "full": everything; "from_layer:<name>": that module and
+    all that are defined after it. Raises ValueError when the module does not exist.
+    """
+    check_strategy(strategy)
+    first = {"full": "", "head": classifier_name(model)}.get(strategy)
+    if strategy == "last_stage":
+        first = last_stage(model)
+    elif strategy.startswith("from_layer:"):
+        first = strategy.removeprefix("from_layer:")
+        names = [name for name, _ in model.named_modules() if name]
+        if first not in names:
+            raise ValueError(f"STRATEGY = {strategy!r}: the network has no module {first!r}; {did_you_mean(first, names)}")
+    train = False
+    for name, parameter in model.named_parameters():
+        train = train or not first or name == first or name.startswith(f"{first}.")
+        parameter.requires_grad_(train)
+    if not train:
+        raise ValueError(f"STRATEGY = {strategy!r}: no weights in {first!r} or after it; name an earlier module.")
+    return first
+
+
+def set_train_mode(model: nn.Module, batch_norm: str = "update") -> None:
+    """Training mode, but for modules whose weights are all frozen: their batch norm and dropout stay still.
+
+    With batch_norm "frozen", all batch norm keeps to its stored statistics, while its scale and shift learn.
+    """
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters())
+        still = weights and not any(weight.requires_grad for weight in weights)
+        if still or batch_norm == "frozen" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def count_costs(model: nn.Module, image_size: int, channels: int = 3) -> dict[str, int]:
+    """Parameters (total, trainable) and multiply-accumulates for one image of image_size × image_size."""
+    image = torch.zeros(1, channels, image_size, image_size, device=next(model.parameters()).device)
+    training = model.training
+    model.eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(image)
+    model.train(training)
+    return {"parameters": sum(weight.numel() for weight in model.parameters()),
+            "trainable": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+            "macs": counter.get_total_flops() // 2}

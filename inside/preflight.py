@@ -1,0 +1,53 @@
+"""What must hold before anything is written: parameters that fit together, a space that can be searched."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+
+from inside import settings as table
+from inside.models.build import check_architecture
+from inside.selection.space import search_space
+from inside.selection.study import check_storage
+from inside.settings import COMPARABLE, TRACKERS
+from inside.text import did_you_mean
+from inside.training.compatible import check_network, with_overrides
+
+
+def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
+    """The notebook parameters in `values`, each checked (see inside.settings), the architecture's name, too."""
+    checked = table.check_parameters(values)
+    if "ARCHITECTURE" in checked:
+        check_architecture(checked["ARCHITECTURE"])
+    return checked
+
+
+def check_settings(values: Mapping[str, object]) -> dict[str, object]:
+    """The notebook parameters in `values`, each checked, and whether they fit together; ValueError for what does not.
+
+    Complete settings of notebook 01 are needed for the second; other names are passed over.
+    """
+    settings = check_parameters(values)
+    check_network(settings)
+    for tracker in settings["TRACKERS"]:
+        if tracker not in TRACKERS:
+            raise ValueError(f"TRACKERS names {tracker!r}: {did_you_mean(tracker, TRACKERS)}")
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(f"TRACKERS names {tracker!r}, whose package is not installed: pip install {tracker}, "
+                             "or take it out.")
+    for row in settings["COMPARE"]:
+        if not isinstance(row, dict):
+            raise ValueError(f"COMPARE holds {row!r}: it takes dictionaries of changed parameters, such as "
+                             '{"STRATEGY": "head"}.')
+        for name in row:
+            if name not in COMPARABLE:
+                raise ValueError(f"COMPARE changes {name!r}, which it cannot: {did_you_mean(name, COMPARABLE)}")
+        check_network(check_parameters(with_overrides(settings, row)))
+    return settings
+
+
+def check_search(settings: Mapping[str, object]) -> None:
+    """Raise ValueError unless STUDY_STORAGE and, where there are SEARCH_TRIALS, SEARCH_SPACE are legal."""
+    check_storage(settings["STUDY_STORAGE"])
+    if settings["SEARCH_TRIALS"]:
+        search_space(settings)

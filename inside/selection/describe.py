@@ -1,0 +1,172 @@
+"""Sentences on a search, made from its trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+from optuna.trial import FrozenTrial, TrialState
+
+from inside.selection.search import Search, format_params
+
+CALLED = {"best": "the best setting", "runner-up": "the runner-up", "as they stand": "the settings as they stand"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The mean of n differences between two settings, a seed each, and its 95 % interval; rounded to three digits."""
+
+    n: int
+    gap: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, one: Sequence[float], other: Sequence[float]) -> Difference:
+        """By the paired t test (Student 1908): scores in the same order of seeds; a seed that lacks one (NaN) is left out.
+
+        Paired, since the settings share their seeds, which move them alike (four settings, 14 seeds: correlations from 0.26
+        to 0.89); Welch's test would tell equal settings apart too seldom and find less. The limits stay within -1 and 1, as
+        shares do; they are NaN, and nothing can be told, with fewer than two seeds or where all differences are the same.
+        """
+        pairs = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+        both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
+        one, other = (scores[both] for scores in pairs)
+        if not len(one):
+            return cls(0, math.nan, math.nan, math.nan)
+        low = high = math.nan
+        if len(one) > 1 and np.ptp(one - other) > 1e-9:
+            low, high = np.clip(scipy.stats.ttest_rel(one, other).confidence_interval(0.95), -1, 1)
+        return cls(len(one), *(round(float(value), 3) + 0.0 for value in ((one - other).mean(), low, high)))
+
+    @property
+    def told(self) -> bool:
+        """Whether the two are told apart: the interval, as it is shown, does not hold 0."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        interval = f" (95 % interval {self.low:+.3f} to {self.high:+.3f})" if math.isfinite(self.low) else ""
+        return f"a difference of {self.gap:+.3f}{interval}"
+
+
+def describe_noise(band: pd.DataFrame) -> str:
+    """What the new seeds say of each candidate, and whether they tell the best from the others (see Difference)."""
+    groups = dict(iter(band.groupby("setting", sort=False)))
+    scores = band.pivot(index="seed", columns="setting", values="score")
+    told = "; ".join(f"{CALLED[name]}{_numbered(part)} {_spread(scores[name])}" for name, part in groups.items())
+    lines = [f"With {_counted(len(scores), 'new seed')}: {told}."]
+    lines += [f"The best setting less {CALLED[name]}: {_verdict(scores['best'], scores[name])}."
+              for name in groups if name != "best"]
+    if len(groups) == 1:
+        lines.append("There is no other setting to compare it with.")
+    own = groups["best"]["trial_score"].iloc[0]
+    if round(own, 3) > round(scores["best"].max(), 3):
+        lines.append(f"In the search the best setting had {own:.3f}, more than with any new seed: the highest of several "
+                     "scores is optimistically biased.")
+    return " ".join(lines)
+
+
+def _numbered(part: pd.DataFrame) -> str:
+    number = part["trial"].iloc[0]
+    return "" if pd.isna(number) else f" (trial {number})"
+
+
+def _spread(scores: pd.Series) -> str:
+    """Mean and range of the scores of some seeds, and how many failed."""
+    known = scores.dropna()
+    if known.empty:
+        return "no score (every seed failed)"
+    failed = [f"{len(scores) - len(known)} of {len(scores)} seeds failed"] if len(known) < len(scores) else []
+    ranged = [f"{known.min():.3f} to {known.max():.3f}"] if len(known) > 1 else []
+    inside = "; ".join(ranged + failed)
+    return f"{known.mean():.3f}" + (f" ({inside})" if inside else "")
+
+
+def _verdict(one: pd.Series, other: pd.Series, better: str = "it is better", worse: str = "it is worse",
+             undecided: str = "these seeds do not tell them apart") -> str:
+    """The difference of two settings in words, or why it cannot be told."""
+    difference = Difference.of(one, other)
+    if not difference.n:
+        return "unknown, since no seed has a score of both"
+    over = f" over the {difference.n} with scores of both" if difference.n < len(one) else ""
+    if math.isnan(difference.low):
+        why = "from a single seed" if difference.n == 1 else "since it is the same with every seed"
+        return f"{difference}{over}, which cannot be told from chance {why}"
+    verdict = (better if difference.gap > 0 else worse) if difference.told else undecided
+    return f"{difference}{over}: {verdict}"
+
+
+def describe_trials(found: Search) -> str:
+    """How the trials ended, which one was best, how the settings as they stand did, and why trials failed."""
+    best, trials = found.ranked[0], found.trials
+    ends = ", ".join(f"{n} {state.lower()}" for state, n in trials["state"].value_counts().items())
+    told = (f"Best of {_counted(len(trials), 'trial')} ({ends}): trial {best.number} with {best.value:.3f} on validation "
+            f"({format_params(best)}). {describe_base(found)}")
+    failed = {trial.number: _reason(trial)
+              for trial in found._ended(TrialState.FAIL)}
+    for reason in dict.fromkeys(failed.values()):
+        numbers = ", ".join(str(number) for number, why in failed.items() if why == reason)
+        told += f" Trial {numbers} failed: {reason}."
+    return told
+
+
+def _reason(trial: FrozenTrial) -> str:
+    return trial.user_attrs.get("reason", "no reason is known").rstrip(".")
+
+
+def describe_base(found: Search) -> str:
+    """One sentence: the score of the settings as they stand, and where it comes from."""
+    base = found.base
+    where = "trained apart, since no finished trial has them" if base is found.apart else f"trial {base.number}"
+    if base.value is None:
+        return f"The settings as they stand ({where}) failed: {_reason(base)}."
+    return f"The settings as they stand ({where}) have {base.value:.3f}."
+
+
+def describe_search(found: Search | None, noise: pd.DataFrame | None) -> list[str]:
+    """Whether the search helped: the verdict of the new seeds; without them, that nothing was verified. [] for no search."""
+    if found is None:
+        return []
+    best, n_scores = found.ranked[0], int((found.trials["state"] == "COMPLETE").sum())
+    unverified = "; nothing was verified with new seeds (FINAL_SEEDS = 0)."
+    seeds = "" if noise is None else f"With {_counted(noise['seed'].nunique(), 'new seed')}"
+    scores = {} if noise is None else noise.pivot(index="seed", columns="setting", values="score")
+    if found.base_name == "best":
+        told = (f"No trial of the search scored higher than the settings as they stand (trial {best.number}, "
+                f"{best.value:.3f})")
+        return [told + unverified if noise is None else f"{told}. {seeds} they have {_spread(scores['best'])}."]
+    biased = f"{best.value:.3f}, " + (
+        f"the highest of {n_scores} noisy scores, is optimistically biased" if n_scores > 1 else "the only one, is noisy")
+    if noise is None:
+        higher = (f" The settings as they stand, which no trial has, scored higher ({found.base.value:.3f})."
+                  if found.base.value is not None and round(found.base.value, 3) > round(best.value, 3) else "")
+        return [f"The search's own score of its best setting, {biased}{unverified}{higher}"]
+    base = scores[found.base_name or "as they stand"]
+    verdict = _verdict(scores["best"], base, "the search helped", "the search chose a worse setting",
+                       "these seeds do not tell whether the search helped")
+    return [f"Did the search help? {seeds} the setting that it chose has {_spread(scores['best'])}, the settings as they "
+            f"stand have {_spread(base)}: {verdict}. Its own score of that setting, {biased}."]
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def describe_importances(table: pd.DataFrame) -> str:
+    """Which correlations with the score are above their chance level, as shown with two digits, and which are not."""
+    shown = table.assign(value=table["correlation"].round(2), level=table["chance"].round(2))
+    known = shown["value"].notna() & shown["level"].notna()
+    above = known & (shown["value"].abs() > shown["level"])
+    groups = (("Above", above), ("Not above", known & ~above))
+    told = [f"{start} their chance level: " + ", ".join(
+        f"{row['option']} ({row['measure']} {row['value']:.2f}, chance {row['level']:.2f})"
+        for row in shown[chosen].to_dict("records")) for start, chosen in groups if chosen.any()]
+    if not known.all():
+        told.append(f"Unknown, from too few trials or values that do not vary: {', '.join(shown[~known]['option'])}")
+    if above.any() and known.sum() > 1:
+        told.append(f"Of {known.sum()} options without any effect, one in twenty would be above by chance")
+    return ". ".join(told) + "."

@@ -1,0 +1,152 @@
+"""What a search tells: importances, plots."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+from inside.selection.describe import _numbered
+from inside.selection.search import Search
+from inside.text import format_value
+
+STATES = {"COMPLETE": ("o", "#0072b2"), "PRUNED": ("X", "#888888"), "FAIL": ("s", "#d55e00")}
+
+
+def plot_trials(trials: pd.DataFrame, *, base: float | None = None, ax: plt.Axes | None = None) -> plt.Axes:
+    """Score by number of the trial, with the best so far; pruned trials at the score at which they were stopped.
+
+    `base`: the score of the settings as they stand, a line across.
+    """
+    ax = ax or plt.subplots(figsize=(7, 3.6), layout="constrained")[1]
+    for state, (marker, color) in STATES.items():
+        part = trials[(trials["state"] == state) & trials["score"].notna()]
+        if len(part):
+            label = f"{state.lower()} ({len(part)})"
+            ax.plot(part["number"], part["score"], marker, color=color, markersize=7, label=label, alpha=0.85)
+    best = trials["score"].where(trials["state"] == "COMPLETE").cummax().ffill()
+    if base is not None and math.isfinite(base):
+        ax.axhline(base, color="#cc79a7", linestyle="--", linewidth=1.2, label="settings as they stand")
+    ax.step(trials["number"], best, where="post", color="black", linewidth=1.2, label="best so far")
+    ax.set(xlabel="trial", ylabel="mean class accuracy on validation")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def _positions(values: pd.Series, distribution: BaseDistribution) -> tuple[np.ndarray, list[float], list[str]]:
+    """Values of an option on a scale from 0 to 1, and the ticks of that scale with their labels."""
+    if isinstance(distribution, CategoricalDistribution):
+        choices = list(distribution.choices)
+        places = np.linspace(0, 1, len(choices)) if len(choices) > 1 else np.array([0.5])
+        lookup = {repr(choice): place for choice, place in zip(choices, places, strict=True)}
+        heights = np.array([lookup.get(repr(value), math.nan) for value in values])
+        return heights, list(places), [format_value(choice) for choice in choices]
+    change = math.log if distribution.log else float
+    low, high = change(distribution.low), change(distribution.high)
+    places = np.array([math.nan if pd.isna(value) else (change(value) - low) / (high - low) for value in values])
+    ticks = np.linspace(low, high, 4)
+    shown = np.exp(ticks) if distribution.log else ticks
+    whole = isinstance(distribution, IntDistribution)
+    return places, list(np.linspace(0, 1, 4)), [format_value(round(value) if whole else float(value)) for value in shown]
+
+
+def plot_parallel_coordinates(found: Search) -> plt.Figure:
+    """A line a complete trial through its options and its score, coloured by the score; a gap: the option was not drawn."""
+    trials = found.trials[found.trials["state"] == "COMPLETE"].sort_values(["score", "number"], ascending=[True, False])
+    names, n = list(found.space), len(found.space) + 1
+    columns = [_positions(trials[name].astype(object), found.space[name]) for name in names]
+    low, high = trials["score"].min(), trials["score"].max()
+    low, high = (low - 0.01, high + 0.01) if high - low < 1e-9 else (low, high)
+    ticks = np.linspace(low, high, 5)
+    scores = (trials["score"].to_numpy() - low) / (high - low)
+    columns.append((scores, list(np.linspace(0, 1, 5)), [f"{tick:.3f}" for tick in ticks]))
+    fig, ax = plt.subplots(figsize=(max(7.0, 1.75 * n), 4.4), layout="constrained")
+    colors = plt.get_cmap("viridis")
+    spread = np.linspace(-0.03, 0.03, len(trials)) if len(trials) > 1 else [0.0]  # apart where many chose the same word
+    words = [isinstance(found.space[name], CategoricalDistribution) for name in names] + [False]
+    for row in range(len(trials)):
+        height = [column[0][row] + spread[row] * word for column, word in zip(columns, words, strict=True)]
+        last = row == len(trials) - 1
+        ax.plot(range(n), height, "o-", color=colors(columns[-1][0][row]), markersize=4, linewidth=3 if last else 1.2,
+                alpha=1 if last else 0.75)
+    for place, (_, at, labels) in enumerate(columns):
+        ax.axvline(place, color="#444444", linewidth=0.8, zorder=0)
+        for height, label in zip(at, labels, strict=True):
+            ax.annotate(label, (place, height), (5, 0), textcoords="offset points", fontsize=8, va="center", zorder=5,
+                        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8})
+    ax.set_xticks(range(n), [*(name.replace("_", "\n") for name in names), "score"])
+    ax.set(yticks=[], ylim=(-0.06, 1.06), xlim=(-0.15, n - 0.45))
+    ax.spines[:].set_visible(False)
+    ax.tick_params(axis="x", length=0)
+    return fig
+
+
+def plot_importances(table: pd.DataFrame) -> plt.Figure:
+    """Importance of each option beside its correlation with the score, whose chance level is grey; unknown ones say so."""
+    fig, axes = plt.subplots(1, 2, figsize=(10.5, 0.42 * len(table) + 1.3), layout="constrained", sharey=True)
+    for ax, column, color in zip(axes, ("importance", "correlation"), ("#0072b2", "#009e73"), strict=True):
+        ax.barh(table["option"], table[column].fillna(0), color=color, alpha=0.8)
+        ax.axvline(0, color="black", linewidth=0.8)
+        for place, (value, measure) in enumerate(table[[column, "measure"]].to_numpy()):
+            text = f"{value:.2f}  {measure if column == 'correlation' else ''}" if math.isfinite(value) else "unknown"
+            end = 1 if column == "correlation" else value if math.isfinite(value) else 0
+            ax.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    low = table["chance"].fillna(0).where(table["measure"] == "Spearman ρ", 0)  # η has no sign
+    axes[1].barh(table["option"], table["chance"].fillna(0) + low, left=-low, height=0.96, color="#dddddd", zorder=0,
+                 label="what 95 of 100 permutations of the scores stay below")
+    fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower right", frameon=False, fontsize=9)
+    largest = table["importance"].max() if table["importance"].notna().any() else 1
+    axes[0].set(xlabel="importance (share of the variance, fANOVA)", xlim=(0, 1.2 * largest))
+    axes[1].set(xlabel="correlation with the score", xlim=(-1.05, 2.05))
+    axes[1].set_xticks([-1, -0.5, 0, 0.5, 1])
+    axes[0].invert_yaxis()
+    return fig
+
+
+def plot_slices(found: Search) -> plt.Figure:
+    """The score over each option, a panel an option; pruned trials at the score at which they were stopped."""
+    names = list(found.space)
+    columns = min(3, len(names))
+    rows = math.ceil(len(names) / columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 2.9 * rows), squeeze=False, layout="constrained",
+                             sharey=True)
+    trials = found.trials
+    for ax in axes.flat[len(names):]:
+        ax.set_visible(False)
+    for name, ax in zip(names, axes.flat, strict=False):
+        places, at, labels = _positions(trials[name].astype(object), found.space[name])
+        category = isinstance(found.space[name], CategoricalDistribution)
+        shift = np.random.default_rng(0).uniform(-0.03, 0.03, len(places)) if category else 0
+        for state, (marker, color) in STATES.items():
+            chosen = (trials["state"] == state).to_numpy()
+            ax.plot((places + shift)[chosen], trials["score"].to_numpy()[chosen], marker, color=color, markersize=6,
+                    alpha=0.8, label=state.lower() if chosen.any() else None)
+        crowded = max(map(len, labels)) * len(labels) > 34
+        ax.set_xticks(at, labels, rotation=20 if crowded else 0, ha="right" if crowded else "center")
+        ax.set(xlabel=name + (" (log)" if not category and found.space[name].log else ""), xlim=(-0.12, 1.12))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("score")
+    handles, texts = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, texts, loc="outside upper right", ncols=3, frameon=False)
+    return fig
+
+
+def plot_noise_band(band: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
+    """A point a seed for each setting, their means, and the score that the setting had in the search."""
+    names = list(dict.fromkeys(band["setting"]))
+    ax = ax or plt.subplots(figsize=(7, 0.9 + 0.5 * len(names)), layout="constrained")[1]
+    for place, name in enumerate(names):
+        part = band[band["setting"] == name]
+        ax.plot(part["score"], [place] * len(part), "o", color="#0072b2", markersize=8, alpha=0.75,
+                label="one new seed" if not place else None)
+        ax.plot([part["score"].mean()] * 2, [place - 0.25, place + 0.25], color="black", label="mean" if not place else None)
+        ax.plot(part["trial_score"].iloc[0], place, "D", color="#d55e00", markersize=7, fillstyle="none",
+                label="score in the search" if not place else None)
+    ax.set_yticks(range(len(names)), [f"{name}{_numbered(band[band['setting'] == name])}" for name in names])
+    ax.set(xlabel="mean class accuracy on validation", ylim=(len(names) - 0.5, -0.5))
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax

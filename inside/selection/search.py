@@ -1,0 +1,253 @@
+"""The search over settings, and whether its best is really better.
+
+A trial is one training, scored by mean class accuracy on validation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from inside.files import fingerprint
+from inside.models.build import build_network, legal_options
+from inside.selection.space import base_values, grid_of, search_space, suggest, values_of, with_trial_params
+from inside.selection.study import RepeatableSampler, _same_value, open_study, reason_of, run_trials, trial_table
+from inside.settings import COMPARABLE
+from inside.text import format_duration, format_value
+from inside.training.compatible import is_random
+from inside.training.experiment import Experiment, train
+from inside.training.tracking import tracking
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A finished search: its study, the space, and the settings that it started from.
+
+    `apart` is the training of the settings as they stand where no trial of the study has them.
+    """
+
+    study: optuna.Study
+    space: dict[str, BaseDistribution]
+    settings: dict[str, object]
+    n_trials: int
+    apart: FrozenTrial | None = None
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """number, state, score, seconds, then a column an option; a row a trial (see trials.csv)."""
+        return trial_table(self.study, self.space, self.n_trials)
+
+    @property
+    def ranked(self) -> list[FrozenTrial]:
+        """The complete trials, best first, each setting once. ValueError when there is none."""
+        done = self._ended(TrialState.COMPLETE)
+        if not done:
+            reasons = [trial.user_attrs["reason"] for trial in self.study.trials if "reason" in trial.user_attrs]
+            raise ValueError("No trial of the search came to an end" + (f": {reasons[0]}" if reasons else "."))
+        best: dict[str, FrozenTrial] = {}
+        for trial in done:
+            best.setdefault(json.dumps(trial.params, sort_keys=True), trial)
+        return list(best.values())
+
+    @property
+    def base(self) -> FrozenTrial | None:
+        """How the settings as they stand did: the trial that has them and was not pruned, else `apart`."""
+        own = with_trial_params(self.settings, {})
+        ended = self._ended(TrialState.COMPLETE) + self._ended(TrialState.FAIL)
+        return next((trial for trial in ended if same_settings(self.settings_of(trial), own)), self.apart)
+
+    def _ended(self, state: TrialState) -> list[FrozenTrial]:
+        """The trials of the search that ended in a state, by score."""
+        trials = [trial for trial in self.study.get_trials(deepcopy=False)
+                  if trial.number < self.n_trials and trial.state == state]
+        return sorted(trials, key=lambda trial: (-(trial.value or 0), trial.number))
+
+    @property
+    def candidates(self) -> dict[str, FrozenTrial]:
+        """{"best", "runner-up", "as they stand": trial}; the last where it is neither of the others."""
+        named = dict(zip(("best", "runner-up"), self.ranked, strict=False))
+        return named if self.base is None or self.base_name else named | {"as they stand": self.base}
+
+    @property
+    def base_name(self) -> str:
+        """"best" or "runner-up" where the settings as they stand are one of these, else ""."""
+        own = with_trial_params(self.settings, {})
+        return next((name for name, trial in zip(("best", "runner-up"), self.ranked, strict=False)
+                     if same_settings(self.settings_of(trial), own)), "")
+
+    def settings_of(self, trial: FrozenTrial) -> dict[str, object]:
+        """The settings with the options of a trial, for the full training."""
+        return with_trial_params(self.settings, trial.params)
+
+
+def same_settings(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two settings are those of the same training; an option that is not given has its default."""
+    def flat(settings):
+        plain = {name: settings[name] for name in COMPARABLE if name != "ARCHITECTURE_OPTIONS"}
+        return plain | legal_options(settings["ARCHITECTURE"]) | settings["ARCHITECTURE_OPTIONS"]
+    one, other = flat(one), flat(other)
+    return one.keys() == other.keys() and all(_same_value(one[name], other[name]) for name in one)
+
+
+def stratified_subset(part: pd.DataFrame, n_images: int, *, seed: int) -> pd.DataFrame:
+    """n_images of a part, drawn with its class shares, in its order (0, or as many as there are: all).
+
+    Each class keeps at least one image: with fewer n_images than classes there is one of each.
+    """
+    if not 0 < n_images < len(part):
+        return part
+    rng = np.random.default_rng(seed)
+    sizes = part["label"].value_counts().sort_index()
+    chosen = [rng.choice(part.index[part["label"] == label], count, replace=False)
+              for label, count in class_shares(sizes, n_images).items()]
+    return part.loc[np.sort(np.concatenate(chosen))].reset_index(drop=True)
+
+
+def class_shares(sizes: pd.Series, n_images: int) -> pd.Series:
+    """How many of n_images each class gets, by its size: largest remainders, at least one and at most all of a class."""
+    exact = sizes * (n_images / sizes.sum())
+    counts = exact.astype(int).clip(lower=1)
+    while counts.sum() != max(n_images, len(sizes)):
+        step = 1 if counts.sum() < n_images else -1
+        free = (counts > 1) | (step > 0)
+        counts[((exact - counts) * step)[free].idxmax()] += step
+    return counts
+
+
+def run_search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str], *,
+           folder: Path) -> Search:
+    """Try SEARCH_TRIALS settings of SEARCH_SPACE, scored by the best mean class accuracy on validation.
+
+    A trial trains for SEARCH_EPOCHS on SEARCH_IMAGES images (0: as in the full training) and is pruned when it is below
+    the median. Trial 0 has the settings as they stand where the space holds them; where no trial has them (a value outside
+    of the space, a grid) they are trained once more, apart from the study. The study is study.log in `folder`, or
+    STUDY_STORAGE; trials that it holds of the same settings, space and split count, so that more can be added.
+    """
+    space = search_space(settings)
+    grid = grid_of(space) if settings["SEARCH_SAMPLER"] == "grid" else []
+    n_trials = min(settings["SEARCH_TRIALS"], len(grid) or settings["SEARCH_TRIALS"])
+    if 0 < len(grid) < settings["SEARCH_TRIALS"]:
+        print(f"the grid has {len(grid)} combinations: {len(grid)} trials instead of {settings['SEARCH_TRIALS']}")
+    for architecture in (settings["ARCHITECTURE"], *values_of(space["architecture"])) if "architecture" in space else ():
+        if not is_random(with_trial_params(settings, {"architecture": architecture})):
+            build_network(architecture, len(classes))  # weights that cannot be had stop here, not in the middle
+    parts = search_parts(settings, parts)
+    if 0 < settings["SEARCH_IMAGES"] < len(parts["train"]):  # fewer than there are classes
+        n_classes = len(parts["train"])
+        print(f"a trial takes {n_classes} training images, one of each class, instead of {settings['SEARCH_IMAGES']}")
+    fixed = {name: settings[name] for name in COMPARABLE if name.lower() not in space}  # all that bears on a score
+    images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
+    stamp = "search " + fingerprint(fixed, settings["SEARCH_SPACE"], settings["SEARCH_SAMPLER"],
+                                            settings["SEARCH_EPOCHS"], images)
+    sampler = RepeatableSampler(settings["SEARCH_SAMPLER"], settings["SEED"], grid=grid, first=base_values(settings, space))
+    study = open_study(settings, folder / "study.log", stamp, sampler)
+
+    def objective(trial: optuna.Trial) -> float:
+        drawn = suggest(trial, space, settings["ARCHITECTURE"])
+        name = f"trial {trial.number} of 0 to {n_trials - 1}"
+        return score(with_trial_params(settings, drawn), parts, root, classes, folder, trial, name)
+
+    run_trials(study, n_trials, objective)
+    found = Search(study, space, dict(settings), n_trials)
+    return found if found.base else dataclasses.replace(found, apart=as_they_stand(settings, parts, root, classes, folder))
+
+
+def search_parts(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The images of a trial: SEARCH_IMAGES training images, all validation images."""
+    train = stratified_subset(parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"])
+    return {"train": train, "val": parts["val"]}
+
+
+def as_they_stand(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str],
+                  folder: Path) -> FrozenTrial:
+    """The settings as they stand, trained with the budget of a trial: the only trial of a study of its own.
+
+    It is not one of the trials, since its values can lie where the distributions of their study have no place for them.
+    """
+    own = with_trial_params(settings, {})
+    images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
+    fixed = {name: own[name] for name in COMPARABLE}
+    stamp = f"as they stand {fingerprint(fixed, settings['SEARCH_EPOCHS'], images)}"
+    study = open_study(settings, folder / "study.log", stamp, RepeatableSampler("random", 0))
+    run_trials(study, 1, lambda trial: score(own, parts, root, classes, folder, trial, "settings as they stand"))
+    return study.get_trials(deepcopy=False)[0]
+
+
+def score(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str],
+          folder: Path, trial: optuna.Trial, name: str) -> float:
+    """Train with the budget of the search; the best mean class accuracy on validation, reported epoch by epoch."""
+    settings = {**settings, **({"EPOCHS": settings["SEARCH_EPOCHS"]} if settings["SEARCH_EPOCHS"] else {})}
+    start, best = time.perf_counter(), -math.inf
+
+    def report(row: Mapping) -> None:
+        nonlocal best
+        if not math.isfinite(row["val_mean_class_accuracy"]):
+            raise ValueError(f"The score on validation is {row['val_mean_class_accuracy']} in epoch {row['epoch']}.")
+        best = max(best, row["val_mean_class_accuracy"])
+        trial.report(best, row["epoch"])
+        if trial.should_prune():
+            _print_trial(trial, name, f"pruned after epoch {row['epoch']} at {best:.3f}", start)
+            raise optuna.TrialPruned
+    try:
+        with tracking(settings, folder, re.sub(r"[^\w-]+", "-", name)) as track:
+            train(Experiment(settings, parts, root, classes), folder / "features",
+                  after_epoch=lambda row: (track(row), report(row)))
+    except optuna.exceptions.OptunaError:
+        raise
+    except Exception as error:
+        _print_trial(trial, name, f"failed: {reason_of(error)}", start)
+        raise
+    _print_trial(trial, name, f"{best:.3f}", start)
+    return best
+
+
+def _print_trial(trial: optuna.Trial, name: str, text: str, start: float) -> None:
+    seconds = format_duration(time.perf_counter() - start)
+    print(f"{name}: {text} ({'; '.join(filter(None, (seconds, format_params(trial))))})", flush=True)
+
+
+def format_params(trial: FrozenTrial | optuna.Trial) -> str:
+    """The options of a trial in a row: learning_rate 0.001, strategy full."""
+    return ", ".join(f"{name} {format_value(value)}" for name, value in trial.params.items())
+
+
+def noise_band(found: Search, parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str], *,
+               folder: Path) -> pd.DataFrame:
+    """The candidates of a search, trained on FINAL_SEEDS new seeds each with the budget of a trial.
+
+    Columns: setting ("best", "runner-up", and "as they stand" where that is neither of the two), trial (None for settings
+    that no trial has), seed, score (NaN: the training failed), trial_score (NaN: none). The seed moves new weights, order
+    and augmentation; split and images stay. It is a study of its own in the same storage, which a kill does not harm.
+    """
+    settings, candidates, parts = found.settings, found.candidates, search_parts(found.settings, parts)
+    seeds = [settings["SEED"] + 1 + number for number in range(settings["FINAL_SEEDS"])]
+    space = {"setting": CategoricalDistribution(list(candidates)), "seed": CategoricalDistribution(seeds)}
+    chosen = {name: found.settings_of(trial) for name, trial in candidates.items()}
+    stamp = f"noise band {fingerprint(found.study.study_name, seeds, chosen)}"
+    study = open_study(settings, folder / "study.log", stamp, RepeatableSampler("grid", 0, grid=grid_of(space)))
+    study.pruner = optuna.pruners.NopPruner()
+    n_trials = len(candidates) * len(seeds)
+
+    def objective(trial: optuna.Trial) -> float:
+        drawn = {name: trial.suggest_categorical(name, entry.choices) for name, entry in space.items()}
+        tried = chosen[drawn["setting"]] | {"SEED": drawn["seed"]}
+        return score(tried, parts, root, classes, folder, trial, f"noise band, {trial.number + 1} of {n_trials}")
+
+    run_trials(study, n_trials, objective)
+    table = trial_table(study, space, n_trials)
+    numbers = {name: None if trial is found.apart else trial.number for name, trial in candidates.items()}
+    scores = {name: math.nan if trial.value is None else trial.value for name, trial in candidates.items()}
+    kind = object if None in numbers.values() else int
+    return table.assign(trial=pd.Series([numbers[name] for name in table["setting"]], dtype=kind),
+                        trial_score=table["setting"].map(scores))[["setting", "trial", "seed", "score", "trial_score"]]

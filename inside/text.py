@@ -1,0 +1,69 @@
+"""Words for readers: suggestions for misspelt names, natural order, durations, values."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+
+def did_you_mean(word: str, legal: Iterable[str]) -> str:
+    """Text for an error message: the legal names that come nearest to `word`, or all of them when none is near."""
+    named = {str(name).lower(): str(name) for name in legal}
+    near = difflib.get_close_matches(str(word).lower(), named, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(repr(named[name]) for name in near)}?"
+    return f"legal are {', '.join(list(named.values())[:40])}."
+
+
+def natural_sort(names: Iterable[str]) -> list[str]:
+    """Sorted as a reader would: class 2 before class 10, regardless of case and machine."""
+    return sorted(names, key=lambda name: ([(part.isdecimal(), int(part) if part.isdecimal() else 0, part.casefold())
+                                            for part in re.split(r"(\d+)", name) if part], name))
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a reader says them: 48 s, 3 min 05 s, 2 h 10 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plain_text(markdown: str) -> str:
+    """A sentence without Markdown's marks of emphasis and code (**x**, *x*, `x`), which an alternative text would show."""
+    for marked in (r"\*\*(?=\S)(.+?)(?<=\S)\*\*", r"(?<![\w*])\*(?=[^\s*])(.+?)(?<=[^\s*])\*(?![\w*])", r"`([^`]+)`"):
+        markdown = re.sub(marked, r"\1", markdown, flags=re.DOTALL)
+    return markdown
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal, and with as many more as tell it from 0 and from 100."""
+    for digits in range(1, 7):
+        text = f"{share:.{digits}%}"
+        if float(text[:-1]) not in (0, 100) or share in (0, 1):
+            break
+    return text
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points with one decimal, with more where they tell it from 0; "0" for none."""
+    for digits in range(1, 7):
+        text = f"{100 * share:.{digits}f}"
+        if float(text):
+            return text.replace("-", "−")
+    return "0"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Names as a reader lists them: a, b and c; the first `most` of them and how many more."""
+    names = list(names) if len(names) <= most else [*names[:most], f"{len(names) - most:,} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def format_value(value: object) -> str:
+    """A value of an option as a reader writes it: 0.00031 with two digits, lists without spaces behind their commas."""
+    if isinstance(value, float):
+        return f"{value:.2g}"
+    return str(value).replace(", ", ",")

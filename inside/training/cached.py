@@ -1,0 +1,196 @@
+"""What arrives at the head, computed once and kept, with the dropout that stands before it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from inside.data.loading import TensorImages, make_loader, to_device
+from inside.files import atomic_write, fingerprint
+from inside.models.surgery import classifier_name, freeze, set_train_mode
+from inside.training.compatible import is_random
+
+if TYPE_CHECKING:
+    from inside.training.experiment import Experiment
+
+
+
+@contextlib.contextmanager
+def only_head_learns(model: nn.Module) -> Iterator[None]:
+    """Freeze all but the head while the block runs; afterwards, what learns is what learnt before."""
+    learning, training = [weight.requires_grad for weight in model.parameters()], model.training
+    freeze(model, "head")
+    try:
+        yield
+    finally:
+        for weight, learns in zip(model.parameters(), learning, strict=True):
+            weight.requires_grad_(learns)
+        model.train(training)
+
+
+class Tail(NamedTuple):
+    """The module whose input is kept as the features, and the layers that learn on them."""
+
+    start: str
+    layers: nn.Sequential
+
+
+@torch.no_grad()
+def find_tail(model: nn.Module, image_size: int, channels: int = 3) -> Tail | None:
+    """The layers from the first dropout that acts while the head learns to the head, or None where they are no chain.
+
+    What comes before is frozen and gives the same for an image in every pass. That nothing else varies, and that the
+    chain is what the network computes, is tried out: for two random images and the same seed the same must arrive at the
+    head, and the same logits leave it, as in the network in training.
+    """
+    device, statistics = next(model.parameters()).device, [buffer.clone() for buffer in model.buffers()]
+    images = torch.randn(2, channels, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(device)
+    head = model.get_submodule(classifier_name(model))
+    with only_head_learns(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        set_train_mode(model)
+        torch.manual_seed(0)
+        with recorded_calls(model) as calls, kept_inputs(head) as wanted:
+            wanted.append(model(images))
+        for buffer, before in zip(model.buffers(), statistics, strict=True):
+            buffer.copy_(before)  # batch norm without weights is not frozen, and has moved
+        tail = _chain(model, calls)
+        if tail is None:
+            return None
+        model.eval()
+        with kept_inputs(model.get_submodule(tail.start)) as kept:
+            model(images)
+        set_train_mode(tail.layers)
+        torch.manual_seed(0)
+        try:
+            with kept_inputs(head) as given:
+                given.append(tail.layers(kept[0].to(device)))
+        except RuntimeError:  # shapes that do not fit: something stands between the layers
+            return None
+    return tail if all(map(_same, given, wanted)) else None
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors differ by no more than rounding, compared with their own size."""
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=1e-3 * float(other.abs().max()))
+
+
+class Call(NamedTuple):
+    """A call of a module: its name and the numbers of axes of input and output."""
+
+    name: str
+    axes_in: int
+    axes_out: int
+
+
+@contextlib.contextmanager
+def recorded_calls(model: nn.Module) -> Iterator[list[Call]]:
+    """The calls of a network's innermost modules, the head as a whole, in their order, while the block runs."""
+    head, calls = classifier_name(model), []
+    def note(name: str) -> Callable:
+        return lambda module, inputs, output: calls.append(
+            Call(name, getattr(inputs[0], "ndim", 0) if inputs else 0, getattr(output, "ndim", 0)))
+    handles = [module.register_forward_hook(note(name)) for name, module in model.named_modules()
+               if name == head or not (list(module.children()) or name.startswith(f"{head}."))]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _chain(model: nn.Module, calls: Sequence[Call]) -> Tail | None:
+    """The modules called from the first acting dropout to the head, flattened between where axes are lost."""
+    head, names = classifier_name(model), [call.name for call in calls]
+    if names.count(head) != 1:
+        return None
+    calls = calls[:names.index(head) + 1]
+    dropouts = [place for place, call in enumerate(calls) if _drops(model.get_submodule(call.name))]
+    start = min([*dropouts, len(calls) - 1])
+    if names.count(names[start]) != 1:
+        return None
+    layers = []
+    for before, call in zip([None, *calls[start:]], calls[start:], strict=False):
+        layers += [nn.Flatten(1)] if before and before.axes_out > call.axes_in else []
+        layers.append(model.get_submodule(call.name))
+    return Tail(names[start], nn.Sequential(*layers))
+
+
+def _drops(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0
+
+
+@contextlib.contextmanager
+def kept_inputs(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Copies of what arrives at a module, float32 on the processor, a call each, while the block runs."""
+    kept: list[torch.Tensor] = []
+    handle = module.register_forward_pre_hook(
+        lambda module, inputs: kept.append(inputs[0].detach().to("cpu", torch.float32, copy=True)))
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+def _head_loaders(experiment: Experiment, parts: Mapping[str, TensorImages]) -> list[DataLoader]:
+    size = experiment.settings["BATCH_SIZE"]
+    return [make_loader(parts[split], batch_size=size, shuffle=split == "train") for split in ("train", "val")]
+
+
+@torch.no_grad()
+def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "",
+                precision: torch.dtype = torch.float32) -> TensorImages:
+    """What arrives at the module `start` ("": the head), (N, C) float32, with the targets, for all images in one pass."""
+    device, training, targets = next(model.parameters()).device, model.training, []
+    with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept:
+        model.eval()
+        try:
+            for images, wanted in loader:
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    model(to_device(images, device))
+                targets += wanted.tolist()
+        finally:
+            model.train(training)
+    return TensorImages(torch.cat(kept), targets)
+
+
+def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, TensorImages], float]:
+    """What arrives at the `tail` for the images of train and val, not augmented, and the seconds of the pass over them.
+
+    Training features are computed at the precision of training, those of validation in float32. They are kept in
+    `folder`; where they are there already for the same network and images (by their pixels), they and their seconds are
+    read.
+    """
+    s, parts, seconds = experiment.settings, {}, 0.0
+    network = [s["ARCHITECTURE"], s["ARCHITECTURE_OPTIONS"], s["WEIGHTS"], s["SEED"] if is_random(s) else None,
+               s["IMAGE_SIZE"], experiment.preprocessing, experiment.tail.start]
+    for split in ("train", "val"):
+        precision = experiment.precision if split == "train" else torch.float32
+        loader = experiment.loader(split, learning=False)
+        pixels = experiment.parts[split]["sha256"].tolist()
+        file = folder / f"{fingerprint(network, str(precision), pixels, loader.dataset.targets)}.pt"
+        kept = read_cached(file)
+        if not kept:
+            start = time.perf_counter()
+            images = penultimate_features(experiment.model, loader, start=experiment.tail.start, precision=precision)
+            kept = {"features": images.tensors[0], "targets": images.targets, "seconds": time.perf_counter() - start}
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(file) as temporary:
+                torch.save(kept, temporary)
+        parts[split] = TensorImages(kept["features"], kept["targets"])
+        seconds += kept["seconds"]
+    return parts, seconds
+
+
+def read_cached(file: Path) -> dict:
+    """The features in a file, or {} where there is none, or none that can be read."""
+    try:
+        return torch.load(file, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError):
+        return {}

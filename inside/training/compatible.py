@@ -1,0 +1,33 @@
+"""Which settings fit together: architecture, options, head, strategy, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from inside.models.build import check_options, from_scratch, legal_options
+
+
+def check_network(settings: Mapping[str, object]) -> None:
+    """Raise ValueError unless architecture, options, head and strategy fit together."""
+    architecture = settings["ARCHITECTURE"]
+    check_options(architecture, settings["ARCHITECTURE_OPTIONS"], settings["IMAGE_SIZE"])
+    if from_scratch(architecture):
+        for name, only in (("STRATEGY", "full"), ("HEAD", "linear")):
+            if settings[name] != only:
+                raise ValueError(f"{name} = {settings[name]!r} needs a network with ImageNet weights, which {architecture} "
+                                 f"is not: set {name} = {only!r}.")
+
+
+def with_overrides(settings: Mapping[str, object], change: Mapping[str, object]) -> dict[str, object]:
+    """Settings with a change; what another architecture has not (options, STRATEGY and HEAD) is dropped, unless the change
+    itself names it."""
+    new = {**settings, **change}
+    fixed = {"STRATEGY": "full", "HEAD": "linear"} if from_scratch(new["ARCHITECTURE"]) else {}
+    legal = legal_options(new["ARCHITECTURE"])
+    options = {name: value for name, value in settings["ARCHITECTURE_OPTIONS"].items() if name in legal}
+    return new | {name: value for name, value in (fixed | {"ARCHITECTURE_OPTIONS": options}).items() if name not in change}
+
+
+def is_random(settings: Mapping[str, object]) -> bool:
+    """Whether training starts from random weights: by WEIGHTS, or because the network has no others."""
+    return settings["WEIGHTS"] == "random" or from_scratch(settings["ARCHITECTURE"])

@@ -1,0 +1,245 @@
+"""From settings to a trained network in a run folder.
+
+Settings are the parameters of notebook 01, {NAME: value}. Everything is chosen on validation images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.split import split_fingerprint
+from inside.device import choose_device, choose_precision
+from inside.evaluation.predictions import predict
+from inside.files import RunFolder, fingerprint, write_csv
+from inside.models.build import build_network, load_network, save_network
+from inside.models.surgery import classifier_name, count_costs, freeze
+from inside.settings import NOT_OF_TRAINING
+from inside.training.cached import Tail, _head_loaders, cached_features, find_tail, only_head_learns
+from inside.training.compatible import is_random
+from inside.training.loop import fit, print_epoch
+from inside.training.recipe import Recipe
+from inside.training.tracking import tracking
+
+
+class Experiment:
+    """What settings make of the parts of a split: network, transforms, data sets, loaders and recipe.
+
+    `parts` {"train", "val", "test"}: tables with path, label and sha256; images are below `root`. `first_trainable` is the
+    first module that learns ("" for all), `costs` counts parameters and multiply-accumulates.
+    """
+
+    def __init__(self, settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path,
+                 classes: Sequence[str]):
+        self.settings = dict(settings) | ({"WEIGHTS": "random"} if is_random(settings) else {})
+        self.parts, self.root, self.classes = parts, root, list(classes)
+        s = self.settings
+        self.device = choose_device(s["DEVICE"])
+        self.precision = choose_precision(s["PRECISION"], self.device)
+        self.recipe = Recipe.of(s)
+        self.model, self.preprocessing = build_network(
+            s["ARCHITECTURE"], len(classes), weights=s["WEIGHTS"], seed=s["SEED"], image_size=s["IMAGE_SIZE"],
+            options=s["ARCHITECTURE_OPTIONS"], head=s["HEAD"])
+        self.first_trainable = freeze(self.model, s["STRATEGY"])
+        self.costs = count_costs(self.model, s["IMAGE_SIZE"], self.preprocessing["channels"])
+        self.model.to(self.device)
+        self.transforms = {"train": make_transform(self.preprocessing, s["IMAGE_SIZE"], s["AUGMENTATION"]),
+                           "eval": make_transform(self.preprocessing, s["IMAGE_SIZE"])}
+        self.loaders = {split: self.loader(split) for split in parts}
+
+    def loader(self, split: str, *, learning: bool = True, at_most: int = 0) -> DataLoader:
+        """The loader of a part; that of "train" is shuffled and augmented unless learning is False.
+
+        `at_most` images of it, a seeded `proportional_sample`; 0: all.
+        """
+        varied = split == "train" and learning
+        table = proportional_sample(self.parts[split], at_most, seed=self.settings["SEED"])
+        images = ImageDataset(table, self.root, self.classes, self.transforms["train" if varied else "eval"])
+        return make_loader(images, batch_size=self.settings["BATCH_SIZE"], shuffle=varied,
+                                   workers=self.settings["WORKERS"])
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether the backbone is the same for an image each time, so that one pass over the images is enough."""
+        s = self.settings
+        return s["STRATEGY"] == "head" and s["AUGMENTATION"] == "none" and self.tail is not None
+
+    @property
+    def has_linear_head(self) -> bool:
+        """Whether the head takes vectors (N, features), as kept features are."""
+        return not isinstance(self.head, nn.Conv2d)
+
+    @property
+    def head(self) -> nn.Module:
+        """What gives the logits."""
+        return self.model.get_submodule(classifier_name(self.model))
+
+    @functools.cached_property
+    def tail(self) -> Tail | None:
+        """What learns on kept features; None where features cannot be kept."""
+        if not self.has_linear_head:
+            return None
+        return find_tail(self.model, self.settings["IMAGE_SIZE"], self.preprocessing["channels"])
+
+
+def proportional_sample(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
+    """n rows of a table (column label), drawn at random, in their order: as many of a class as its share, at least one.
+
+    0, or as many as there are: all. The shares hold to within one image.
+    """
+    if not 0 < n < len(table):
+        return table
+    drawn = table.sample(frac=1, random_state=seed)
+    by_label = drawn.groupby("label")["label"]
+    place = by_label.cumcount() / by_label.transform("size")  # 0 for the first of each class
+    return table.loc[sorted(place.sort_values(kind="stable").index[:max(n, by_label.ngroups)])].reset_index(drop=True)
+
+
+@dataclasses.dataclass
+class TrainingResult:
+    """The outcome of a training: best weights, history (see fit), and seconds of everything that led to them."""
+
+    weights: dict[str, torch.Tensor]
+    history: pd.DataFrame
+    seconds: float
+
+
+def train(experiment: Experiment, features: Path, *, checkpoint: Path | None = None, stamp: str = "", bar: bool = False,
+          after_epoch: Callable[[dict], None] | None = None) -> TrainingResult:
+    """Train the network of an experiment.
+
+    Where only the head learns, and from images that are not augmented, the backbone is run once over the images and what
+    follows it (see `find_tail`) is trained on the features kept. Else, with HEAD_EPOCHS and ImageNet weights, the head is
+    first trained alone, which spares the other layers the large first steps that an untrained head causes (linear
+    probing, then fine-tuning: Kumar et al. 2022). `features` is the folder in which features are kept for later calls;
+    the seconds count their pass over the images in any case. `checkpoint`, `stamp`: see fit.
+    """
+    options = {"classes": experiment.classes, "checkpoint": checkpoint, "stamp": stamp, "after_epoch": after_epoch}
+    if experiment.keeps_features:
+        parts, seconds = cached_features(experiment, features)
+        layers = experiment.tail.layers
+        best, history = fit(layers, *_head_loaders(experiment, parts), experiment.recipe, **options)
+        layers.load_state_dict(best)
+        return TrainingResult(stored_weights(experiment.model), history, seconds + history["seconds"].sum())
+    alone = experiment.settings["HEAD_EPOCHS"] and not is_random(experiment.settings)
+    seconds = train_head_alone(experiment, features) if alone else 0.0
+    weights, history = fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"],
+                                   experiment.recipe, precision=experiment.precision, bar=bar, **options)
+    return TrainingResult(weights, history, seconds + history["seconds"].sum())
+
+
+def train_head_alone(experiment: Experiment, features: Path) -> float:
+    """Train the head for HEAD_EPOCHS, leave the weights of its best epoch in the network, and give the seconds it took.
+
+    On kept features; where they cannot be kept, in the network, on images as they are augmented.
+    """
+    recipe = experiment.recipe.changed({"epochs": experiment.settings["HEAD_EPOCHS"], "patience": 0})
+    layers, precision, seconds = experiment.model, experiment.precision, 0.0
+    loaders = [experiment.loaders[split] for split in ("train", "val")]
+    if experiment.tail is not None:
+        parts, seconds = cached_features(experiment, features)
+        layers, precision, loaders = experiment.tail.layers, torch.float32, _head_loaders(experiment, parts)
+    with only_head_learns(experiment.model):
+        best, probe = fit(layers, *loaders, recipe, classes=experiment.classes, precision=precision)
+    layers.load_state_dict(best)
+    return seconds + probe["seconds"].sum()
+
+
+def stored_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the weights and statistics of a network, on the processor."""
+    return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
+
+
+def train_into(run: RunFolder, settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path,
+               classes: Sequence[str], *, table: pd.DataFrame, features: Path, bar: bool = False,
+               report: Callable[[dict], None] = print_epoch) -> bool:
+    """Train a network and write it into a run folder: history.csv, model.safetensors, model.json.
+
+    model.json tells what did not learn (`first_trainable`, "" where all layers learn; `frozen`, see `unchanged_modules`)
+    and how the chosen network scores the training images (`train_unaugmented`, see `score_unaugmented`).
+    Where the folder holds the outcome of the same settings and images, that is used again (returns True); an
+    interrupted training goes on after its last whole epoch. `table` is the whole split, `features` as in `train`;
+    `report` is called with each row of the history.
+    """
+    stamp = training_fingerprint(settings, table)
+    if run.is_current(stamp, "model.safetensors", "model.json", "history.csv"):
+        return True
+    experiment = Experiment(settings, parts, root, classes)
+    start = stored_weights(experiment.model)
+    with tracking(settings, run.folder) as track:
+        trained = train(experiment, features, checkpoint=run.path("checkpoint.pt"), stamp=stamp, bar=bar,
+                        after_epoch=lambda row: (report(row), track(row)))
+    s = experiment.settings
+    finish_training(run, trained.weights, trained.history, stamp, architecture=s["ARCHITECTURE"],
+                            options=s["ARCHITECTURE_OPTIONS"], head=s["HEAD"], classes=list(classes),
+                            image_size=s["IMAGE_SIZE"], preprocessing=experiment.preprocessing,
+                            split=split_fingerprint(table), settings=s, recipe=experiment.recipe,
+                            costs=experiment.costs, seconds=trained.seconds, root=str(root), device=str(experiment.device),
+                            precision=str(experiment.precision).removeprefix("torch."),
+                            first_trainable=experiment.first_trainable,
+                            frozen=unchanged_modules(experiment.model, start, trained.weights),
+                            train_unaugmented=score_unaugmented(experiment, trained.weights))
+    return False
+
+
+def unchanged_modules(model: nn.Module, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[str]:
+    """The outermost modules with weights whose weights and statistics are all the same before and after a training."""
+    same, found = {name for name in before if torch.equal(before[name], after[name])}, []
+    for name, module in model.named_modules():
+        if name and any(True for _ in module.parameters()) and not any(name.startswith(f"{outer}.") for outer in found) \
+                and all(f"{name}.{own}" in same for own in module.state_dict()):
+            found.append(name)
+    return found
+
+
+def score_unaugmented(experiment: Experiment, weights: Mapping[str, torch.Tensor], *, at_most: int = 1000) -> dict:
+    """The training images, not augmented, scored by the given weights in float32: images, of, loss, mean_class_accuracy.
+
+    At most so many of them, a seeded `proportional_sample`. The loss is the plain cross-entropy, a mean over images.
+    """
+    loader = experiment.loader("train", learning=False, at_most=at_most)
+    experiment.model.load_state_dict(weights)
+    scores, losses = predict(experiment.model, loader)
+    hits = pd.Series(scores.argmax(1) == loader.dataset.targets)
+    return {"images": len(losses), "of": len(experiment.parts["train"]), "loss": float(losses.mean()),
+            "mean_class_accuracy": float(hits.groupby(loader.dataset.targets).mean().mean())}
+
+
+TRAINING_VERSION = 2  # raised when the same settings give other weights, or a history of another meaning
+
+
+def training_fingerprint(settings: Mapping, table: pd.DataFrame, *more: object) -> str:
+    """The fingerprint of all that training depends on: its settings, the split, the images' pixels and labels."""
+    of_training = {name: value for name, value in settings.items() if name not in NOT_OF_TRAINING}
+    return fingerprint(TRAINING_VERSION, of_training, table[["path", "label", "split", "sha256"]], *more)
+
+
+def finish_training(run: RunFolder, weights: Mapping[str, torch.Tensor], history: pd.DataFrame, stamp: str,
+                    **description: object) -> None:
+    """Write the result of a training (history.csv, model.safetensors, model.json), stamp it, remove the checkpoint."""
+    if "recipe" in description:
+        description["recipe"] = dataclasses.asdict(description["recipe"])
+    write_csv(run.path("history.csv"), history)
+    save_network(run, weights, description)
+    run.mark(stamp, "history.csv", "model.safetensors", "model.json")
+    run.path("checkpoint.pt").unlink(missing_ok=True)
+
+
+def load_trained(run: RunFolder, *, classes: Sequence[str], split: str) -> tuple[nn.Module, dict, pd.DataFrame]:
+    """The trained network of a run, its description and history; ValueError unless it was trained on this very split.
+
+    `split` is the fingerprint of the split: scoring a network on another split would test it on images it has learnt.
+    """
+    model, description = load_network(run)
+    if description["classes"] != list(classes) or description["split"] != split:
+        raise ValueError(f"The network of the run {run.name!r} was trained on another split or other classes than these: "
+                         "set TRAIN = True, or take back the changes to DATASET, SPLIT and SEED.")
+    return model, description, pd.read_csv(run.path("history.csv"))

@@ -1,0 +1,180 @@
+"""The training loop, its checkpoints, its history."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from inside.data.loading import to_device
+from inside.evaluation.predictions import predict
+from inside.files import atomic_write
+from inside.models.surgery import set_train_mode
+from inside.text import format_duration
+from inside.training.recipe import Recipe, balanced_weights, make_optimizer, make_scheduler
+
+
+class Trainer:
+    """One training under way: network, optimizer, schedule, history, the best weights so far.
+
+    `step` computes the mean loss of a batch in micro-batches; out of memory on a GPU halves the micro-batch and does
+    the batch again, so that the gradient stays that of the whole batch (batch norm then sees the parts).
+    """
+
+    def __init__(self, model: nn.Module, loader: DataLoader, recipe: Recipe, n_classes: int, precision: torch.dtype):
+        self.model, self.recipe, self.precision = model, recipe, precision
+        self.device = next(model.parameters()).device
+        self.optimizer = make_optimizer(model, recipe)
+        self.scheduler = make_scheduler(self.optimizer, recipe, recipe.epochs * len(loader))
+        weights = balanced_weights(loader.dataset.targets, n_classes) if recipe.class_weights else torch.ones(n_classes)
+        self.class_weights = weights.to(self.device)
+        self.micro_batch = loader.batch_size
+        self.history: list[dict] = []
+        self.best: dict[str, torch.Tensor] = {}
+
+    def step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """One optimizer step on a batch: (logits, mean loss)."""
+        while True:
+            try:
+                self.optimizer.zero_grad(set_to_none=True)
+                logits, loss = self.loss_and_gradients(images, targets)
+                break
+            except torch.OutOfMemoryError:
+                if self.micro_batch == 1:
+                    raise
+                self.micro_batch = max(1, min(self.micro_batch, len(images)) // 2)
+                torch.cuda.empty_cache()
+                print(f"out of memory: micro-batches of {self.micro_batch} from here on, accumulated to the same batch")
+        self.optimizer.step()
+        self.scheduler.step()
+        return logits, loss
+
+    def loss_and_gradients(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """Logits and mean loss of a batch; the gradients of its micro-batches add up in the weights."""
+        total, logits, loss_sum = self.class_weights[targets].sum(), [], 0.0
+        for part, wanted in zip(images.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                out = self.model(part)
+            loss = nn.functional.cross_entropy(out.float(), wanted, weight=self.class_weights, reduction="sum",
+                                               label_smoothing=self.recipe.label_smoothing) / total
+            loss.backward()
+            logits.append(out.detach().float())
+            loss_sum += loss.item()
+        return torch.cat(logits), loss_sum
+
+    def train_epoch(self, loader: DataLoader, bar: bool) -> tuple[float, float, np.ndarray]:
+        """One epoch: (cross-entropy, objective, (images, 2) true and predicted classes).
+
+        The cross-entropy is plain, its mean is over images. The objective is what is optimised, with label smoothing and
+        class weights; its mean is over the weights of the images, so that it does not depend on how they fall into batches.
+        """
+        set_train_mode(self.model, self.recipe.batch_norm)
+        losses, pairs = [], []
+        for images, targets in tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}"):
+            images, targets = to_device(images, self.device), targets.to(self.device)
+            logits, objective = self.step(images, targets)
+            if not math.isfinite(objective):
+                raise ValueError(f"The loss is {objective} in epoch {len(self.history) + 1}: lower LEARNING_RATE "
+                                 f"(now {self.recipe.learning_rate:g}).")
+            plain = nn.functional.cross_entropy(logits, targets).item()
+            losses.append((plain, len(targets), objective, self.class_weights[targets].sum().item()))
+            pairs.append(torch.stack([targets, logits.argmax(1)], 1).cpu().numpy())
+        plain, images, objective, weights = np.array(losses).T
+        return float(np.average(plain, weights=images)), float(np.average(objective, weights=weights)), np.concatenate(pairs)
+
+    def state(self) -> dict:
+        """All that is needed to go on after this epoch."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best,
+                "scheduler": self.scheduler.state_dict(), "history": self.history, "micro_batch": self.micro_batch}
+
+    def load(self, state: Mapping) -> None:
+        """Go on from a `state`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.best, self.history, self.micro_batch = state["best"], list(state["history"]), state["micro_batch"]
+
+
+def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
+        precision: torch.dtype = torch.float32, checkpoint: Path | None = None, stamp: str = "",
+        bar: bool = False, after_epoch: Callable[[dict], None] | None = None) -> tuple[dict, pd.DataFrame]:
+    """Train, and give the weights of the best epoch (by validation mean class accuracy) and the history.
+
+    With `checkpoint`, a path, the state is written after every epoch; a file there with the same `stamp` is gone on
+    from, to the same numbers as without an interruption: all chance of an epoch follows from its number and the seed.
+    History: epoch, train_loss, val_loss (both the plain cross-entropy in nats), train_objective (what is optimised, with
+    label smoothing and class weights), train_accuracy, val_accuracy, train_/val_mean_class_accuracy, train_/val_
+    accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are those of the images as
+    they were varied and seen while the network learnt; validation is scored in float32. `after_epoch` is called with each
+    row.
+    """
+    trainer = Trainer(model, train, recipe, len(classes), precision)
+    if checkpoint is not None and checkpoint.exists():
+        state = _read_checkpoint(checkpoint)
+        if state.get("stamp") == stamp:
+            trainer.load(state)
+            print(f"going on after epoch {len(trainer.history)} of {recipe.epochs} ({checkpoint.name})")
+    while len(trainer.history) < recipe.epochs and not _out_of_patience(trainer.history, recipe.patience):
+        epoch, start = len(trainer.history) + 1, time.perf_counter()
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(recipe.seed * 100_003 + epoch)
+            train.generator.manual_seed(recipe.seed * 100_003 + epoch)
+            train_loss, train_objective, train_pairs = trainer.train_epoch(train, bar)
+            probabilities, val_losses = predict(model, val)
+        val_pairs = np.stack([val.dataset.targets, probabilities.argmax(1)], 1)
+        row = {"epoch": epoch, "train_loss": train_loss, "val_loss": float(val_losses.mean()),
+               "train_objective": train_objective,
+               **_accuracies("train", train_pairs, classes), **_accuracies("val", val_pairs, classes),
+               "seconds": time.perf_counter() - start, "lr": trainer.optimizer.param_groups[-1]["lr"]}
+        trainer.history.append(row)
+        if best_epoch(trainer.history) == epoch:
+            trainer.best = {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
+        if checkpoint is not None:
+            with atomic_write(checkpoint) as temporary:
+                torch.save(trainer.state() | {"stamp": stamp}, temporary)
+        if after_epoch is not None:
+            after_epoch(row)
+    return trainer.best, pd.DataFrame(trainer.history)
+
+
+def _read_checkpoint(path: Path) -> dict:
+    """The state in a checkpoint, or {} where the file is none (then training starts from the beginning)."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        print(f"{path.name} cannot be read ({type(error).__name__}): training starts from the beginning")
+        return {}
+
+
+def _accuracies(part: str, pairs: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Overall, mean class and per-class accuracy of (true, predicted) pairs; NaN for a class without images."""
+    by_class = [float(np.mean(hits)) if len(hits := pairs[pairs[:, 0] == index, 1] == index) else math.nan
+                for index in range(len(classes))]
+    return {f"{part}_accuracy": float(np.mean(pairs[:, 0] == pairs[:, 1])),
+            f"{part}_mean_class_accuracy": float(np.nanmean(by_class)),
+            **{f"{part}_accuracy_{name}": value for name, value in zip(classes, by_class, strict=True)}}
+
+
+def best_epoch(history: Sequence[Mapping]) -> int:
+    """The epoch with the highest validation mean class accuracy; among equals that of the lowest validation loss."""
+    return max(history, key=lambda row: (row["val_mean_class_accuracy"], -row["val_loss"]))["epoch"]
+
+
+def _out_of_patience(history: Sequence[Mapping], patience: int) -> bool:
+    return patience > 0 and bool(history) and history[-1]["epoch"] - best_epoch(history) >= patience
+
+
+def print_epoch(row: Mapping) -> None:
+    """Print one line that tells how an epoch went."""
+    train, val = row["train_mean_class_accuracy"], row["val_mean_class_accuracy"]
+    print(f"epoch {row['epoch']:2d}: loss {row['train_loss']:.3f} train, {row['val_loss']:.3f} val · "
+          f"mean class accuracy {train:.3f} train, {val:.3f} val · {format_duration(row['seconds'])}", flush=True)

@@ -1,0 +1,133 @@
+"""Tests of inside/attribution/inputs.py."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+import torch.utils.checkpoint
+import torchvision
+from PIL import Image
+from torch import nn
+
+from inside.attribution.inputs import (
+    Inspection,
+    describe_sizes,
+    feature_maps_of,
+    first_convolution,
+    first_filters,
+    pick_examples,
+)
+from inside.models.scratch import ConvNetGAP
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def images(n=4, size=64, seed=0, channels=3):
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(make, *arguments, **options):
+    torch.manual_seed(0)
+    model = make(*arguments, **options).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
+    return model
+
+
+def resnet18():
+    return seeded(torchvision.models.resnet18)
+
+
+def test_first_filters():
+    filters = first_filters(resnet18())
+    assert filters.shape == (64, 7, 7, 3)
+    assert (filters.min((1, 2, 3)) == 0).all() and np.allclose(filters.max((1, 2, 3)), 1)
+    convolution = nn.Conv2d(1, 2, 2)
+    with torch.no_grad():
+        convolution.weight[:] = torch.tensor([[[[0.0, 1], [2, 4]]], [[[5.0, 5], [5, 5]]]])
+    expected = [[[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]]
+    assert first_filters(convolution).squeeze(-1).tolist() == expected
+    for model, words in ((nn.Linear(2, 2), "there is none"), (nn.Conv2d(4, 2, 1), "it reads 4 channels")):
+        with pytest.raises(ValueError, match=words):
+            first_filters(model)
+    assert first_convolution(resnet18()) == "conv1" and first_convolution(nn.Linear(2, 2)) is None
+
+
+def test_maps_of_a_layer():
+    model, image = Rectified(nn.ReLU(inplace=True)), images(1, 12)[0]
+    np.testing.assert_allclose(feature_maps_of(model, image, "conv1"), model.conv1(image[None])[0].detach(), atol=1e-6)
+    with pytest.raises(ValueError, match="legal is one with positions"):
+        feature_maps_of(model, image, "head")
+    vit = seeded(timm.create_model, "vit_tiny_patch16_224", num_classes=3)
+    tokens = vit.norm(vit.blocks(vit._pos_embed(vit.patch_embed(images(1, 224)))))
+    maps = feature_maps_of(vit, images(1, 224)[0], "norm")
+    assert maps.shape == (192, 14, 14)  # after the class token, row by row
+    np.testing.assert_allclose(maps[:, 2, 5], tokens[0, 1 + 2 * 14 + 5].detach(), atol=1e-4)
+
+
+class Rectified(nn.Module):
+    """One small network, its activations written as `call`; biases so that each kind of unit occurs."""
+
+    def __init__(self, call):
+        super().__init__()
+        torch.manual_seed(4)
+        self.conv1, self.conv2, self.head = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3), nn.Linear(5, 4)
+        self.call = call
+
+    def forward(self, x):
+        return self.head(self.call(self.conv2(self.call(self.conv1(x) * 4))).mean((2, 3)))
+
+
+CLASSES = ["a", "b"]
+
+
+@pytest.fixture
+def inspected(tmp_path):
+    """An Inspection of six images of two classes, and the network's own predictions of them."""
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    model = seeded(ConvNetGAP, 2, widths=[6, 8])
+    inspection = Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
+    paths = [f"{index}.png" for index in range(6)]
+    with torch.no_grad():
+        scores = model(inspection.load(paths)).softmax(1).double().numpy()
+    predicted = [CLASSES[index] for index in scores.argmax(1)]
+    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
+    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
+                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
+    return inspection, table
+
+
+def test_images_for_display_are_the_images(inspected):
+    inspection, table = inspected
+    pictures = inspection.pictures(inspection.load(table["path"]))
+    np.testing.assert_allclose(pictures[2] * 255, np.asarray(Image.open(inspection.root / "2.png")), atol=1e-3)
+
+
+def test_examples(inspected):
+    _, table = inspected
+    right = pick_examples(table, CLASSES, right=True, per_class=1)
+    assert (right["label"] == right["predicted"]).all() and right["label"].is_monotonic_increasing and right["label"].is_unique
+    wrong = pick_examples(table, CLASSES, right=False, per_class=1)
+    assert (wrong["label"] != wrong["predicted"]).all()
+    assert wrong["confidence"].max() == table.iloc[4:]["confidence"].max()  # of each class the most confident one
+    draws = {tuple(pick_examples(table, CLASSES, right=True, per_class=1, seed=seed)["path"]) for seed in range(8)}
+    assert len(draws) > 1
+
+
+def test_at_which_size_is_told(inspected):
+    inspection, _ = inspected
+    other = describe_sizes(inspection, 224)
+    assert "images at 32×32 pixels" in other and "trained and tested" in other and "measured at 224×224" in other
+    assert "images at 32×32 pixels" in describe_sizes(inspection, 32) and "224" not in describe_sizes(inspection, 32)

@@ -1,0 +1,151 @@
+"""Tests of inside/attribution/occlusion.py."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+import torch.utils.checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from inside.attribution.cam import class_activation_maps
+from inside.attribution.describe import FEWEST, attribution_results, describe_occlusion, describe_occlusion_figure
+from inside.attribution.occlusion import OCCLUSIONS, middle_image, occlusion_check, occlusion_masks, top_fraction_mask
+from inside.attribution.plots import plot_occlusion
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def images(n=4, size=64, seed=0, channels=3):
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_hottest_tenth():
+    maps = np.random.default_rng(0).random((3, 10, 20))
+    masks = top_fraction_mask(maps)
+    assert masks.sum((1, 2)).tolist() == [20] * 3
+    assert all(maps[i][masks[i]].min() > maps[i][~masks[i]].max() for i in range(3))
+    assert top_fraction_mask(np.zeros((1, 10, 10)), 0.25).sum() == 25
+    hidden = occlusion_masks(maps, seed=1)
+    assert list(hidden) == list(OCCLUSIONS) and {mask.sum() for masks in hidden.values() for mask in masks} == {20}
+    np.testing.assert_array_equal(hidden[OCCLUSIONS[2]][1], masks[0])
+    assert any((np.roll(masks[0], (y, x), (0, 1)) == hidden[OCCLUSIONS[1]][0]).all() for y in range(10) for x in range(20))
+    places = [[place for place in np.ndindex(10, 20) if (np.roll(mask, place, (0, 1)) == moved).all()][0] for mask, moved in
+              zip(top_fraction_mask(np.random.default_rng(1).random((30, 10, 20))), occlusion_masks(np.random.default_rng(1).random((30, 10, 20)))[OCCLUSIONS[1]], strict=True)]
+    assert len({y for y, _ in places}) > 5 and len({x for _, x in places}) > 10  # moved along both axes
+    assert not np.array_equal(hidden[OCCLUSIONS[1]], occlusion_masks(maps, seed=2)[OCCLUSIONS[1]])
+
+
+class Spot(nn.Module):
+    """Its score is the brightness of the brightest part of the image, wherever that is."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 1, 1, bias=False), nn.Linear(1, 2)
+        with torch.no_grad():
+            self.conv.weight.fill_(1)
+            self.head.weight[:] = torch.tensor([[8.0], [-8.0]])
+            self.head.bias[:] = torch.tensor([-2.0, 2.0])
+
+    def forward(self, x):
+        return self.head(F.adaptive_avg_pool2d(self.conv(x), 1).flatten(1))
+
+
+def spots(n=40):
+    """Images (n,1,20,20), 0 but for a square of 6×6 pixels (9 % of the image) at a random place."""
+    rng, batch = np.random.default_rng(0), torch.zeros(n, 1, 20, 20)
+    for image, (y, x) in zip(batch, rng.integers(0, 14, (n, 2)), strict=True):
+        image[0, y:y + 6, x:x + 6] = 5
+    return batch
+
+
+def test_hiding_what_counts_costs_more_than_hiding_something_else():
+    table, masks = occlusion_check(Spot(), spots(), batch_size=16)
+    assert (table["hottest tenth"] > 0.4).all() and table["random tenth"].mean() < 0.3  # nearly nothing is left of the spot
+    assert (table["hottest tenth"] >= table["hottest tenth of another image"] - 1e-6).all()
+    first, expected = spots()[:1], occlusion_masks(class_activation_maps(Spot(), spots()).enlarged(20))
+    assert all((masks[name] == expected[name]).all() for name in OCCLUSIONS)
+    for name in OCCLUSIONS:
+        hidden = torch.where(torch.from_numpy(masks[name][0]), torch.zeros(()), first)
+        drop = Spot()(first).softmax(1)[0, 0] - Spot()(hidden).softmax(1)[0, 0]
+        assert table[name].iloc[0] == pytest.approx(drop.item(), abs=1e-5)
+    told = describe_occlusion(table)
+    assert "40 images" in told[0] and all("points at what the score depends on" in line for line in told[1:3])
+
+
+COSTS = re.compile(r"(-?[\d.]+) points \((-?[\d.]+) to (-?[\d.]+)\)")
+DROPS = st.floats(-1, 1) | st.sampled_from([0.0, 0.0004, -0.0004, 1.0]) | st.just(float("nan"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(drops=st.lists(st.tuples(DROPS, DROPS, DROPS), min_size=1, max_size=13) | st.tuples(DROPS, DROPS, DROPS).map(lambda row: [row] * 10),
+       shift=st.sampled_from([0.0, 0.3, -0.3]))
+def test_no_sentence_on_occlusion_contradicts_its_numbers(drops, shift):
+    table = pd.DataFrame(drops, columns=list(OCCLUSIONS))
+    table[OCCLUSIONS[0]] = (table[OCCLUSIONS[0]] / 2 + shift).clip(-1, 1)
+    table = table.where(table.sub(table[OCCLUSIONS[0]], axis=0).abs() <= 1)  # of one confidence: no further apart
+    measured, told = table.dropna(), describe_occlusion(table)
+    written = attribution_results(None, None, table)["occlusion"]
+    assert written["images"] == len(measured) and (written["no_verdict"] is None) == (len(measured) >= 10)
+    middle = middle_image(table)
+    assert (middle is None) == measured.empty and (middle is None or table.iloc[middle].notna().all())
+    if len(measured) < FEWEST:
+        assert told == [written["no_verdict"]] and f"only {len(measured)} of {len(table)} images" in told[0]
+        return
+    hottest = [float(number) for number in COSTS.findall(told[0])[0]]
+    assert "nan" not in "".join(told) and "-0.0 " not in "".join(told) and len(COSTS.findall(told[0])) == 3
+    assert "**" not in describe_occlusion_figure(table) and f"means over {len(measured)} images" in describe_occlusion_figure(table)
+    for name, line in zip(OCCLUSIONS[1:], told[1:3], strict=True):
+        mean, low, high = (float(number) for number in COSTS.findall(line)[0])
+        assert mean == pytest.approx(100 * (measured[OCCLUSIONS[0]] - measured[name]).mean(), abs=0.051) and low <= mean <= high
+        assert ("points at" in line) == (low > 0 and hottest[1] > 0) and ("points away" in line) == (high < 0)
+        assert ("no difference is shown" in line) == (low <= 0 <= high) and ("is not shown" in line) == (low > 0 >= hottest[1])
+
+
+@pytest.mark.parametrize("drops", [[np.nan, 0.1], [np.nan, np.nan], [0.3, 0.3], [0.2]])
+def test_the_figure_of_occlusion_shows_what_is_told(drops):
+    table = pd.DataFrame({name: drops for name in OCCLUSIONS})
+    figure = plot_occlusion(np.zeros((4, 4, 3)), {name: np.eye(4, dtype=bool) for name in OCCLUSIONS}, ["x"] * 4, table)
+    dots = figure.subfigs[1].axes[0].collections[0].get_offsets()
+    assert dots[:, 0].tolist() == [100 * drop for drop in drops if not np.isnan(drop)]
+
+
+def test_a_map_that_points_nowhere_is_left_out():
+    batch = spots(12)
+    batch[3] = 0
+    table, masks = occlusion_check(Spot(), batch)
+    assert table[list(OCCLUSIONS)].isna().any(axis=1).tolist() == [index == 3 for index in range(12)]
+    np.testing.assert_array_equal(masks[OCCLUSIONS[2]][4], masks[OCCLUSIONS[0]][2])  # the one before that has a map
+    assert "means over 11 images" in describe_occlusion(table)[0]
+    assert occlusion_check(Spot(), batch[:1])[0][OCCLUSIONS[2]].isna().all()
+    assert occlusion_check(Spot(), batch[2:4])[0][OCCLUSIONS[2]].isna().all()  # one map, and none to compare with
+
+
+def test_the_image_in_the_middle():
+    table = pd.DataFrame(dict.fromkeys(OCCLUSIONS, [np.nan, 0.9, 0.1, np.nan, 0.3]))
+    assert middle_image(table) == 4 and middle_image(table.head(1)) is None
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys):
+    """shown(): what a panel has shown since the last call."""
+    pages = []
+    monkeypatch.setattr("inside.panels.display", lambda page: pages.append(page.data))
+
+    def read():
+        text = capsys.readouterr().out + "".join(pages)
+        pages.clear()
+        return text
+    return read

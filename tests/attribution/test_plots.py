@@ -1,0 +1,116 @@
+"""Tests of inside/attribution/plots.py."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.utils.checkpoint
+from PIL import Image
+from torch import nn
+
+from inside.attribution.inputs import Inspection, first_filters
+from inside.attribution.occlusion import OCCLUSIONS, occlusion_check
+from inside.attribution.plots import (
+    plot_class_activation,
+    plot_filters,
+    plot_first_layer,
+    plot_guided_gradient,
+    plot_occlusion,
+    plot_randomisation,
+    plot_randomised,
+)
+from inside.attribution.randomisation import parameter_randomisation_test
+from inside.models.scratch import ConvNetGAP
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def images(n=4, size=64, seed=0, channels=3):
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(make, *arguments, **options):
+    torch.manual_seed(0)
+    model = make(*arguments, **options).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
+    return model
+
+
+CLASSES = ["a", "b"]
+
+
+@pytest.fixture
+def inspected(tmp_path):
+    """An Inspection of six images of two classes, and the network's own predictions of them."""
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    model = seeded(ConvNetGAP, 2, widths=[6, 8])
+    inspection = Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
+    paths = [f"{index}.png" for index in range(6)]
+    with torch.no_grad():
+        scores = model(inspection.load(paths)).softmax(1).double().numpy()
+    predicted = [CLASSES[index] for index in scores.argmax(1)]
+    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
+    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
+                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
+    return inspection, table
+
+
+def another_network(model):
+    """Of the same architecture, its weights drawn anew."""
+    torch.manual_seed(5)
+    return type(model)(2, widths=[6, 8]).eval()
+
+
+def test_plots_of_pictures(inspected):
+    inspection, table = inspected
+    filters = first_filters(nn.Conv2d(3, 20, 3))
+    assert len(plot_filters(filters).axes) == 24 and len(plot_filters(filters[:3]).axes) == 3
+    shown = plot_filters(np.stack([np.full((2, 2), -3.0), np.eye(2)])).axes[0].images[0]
+    assert shown.get_clim() == (-3, 3)  # signed, around 0
+    first = plot_first_layer(np.zeros((8, 8, 3)), filters, np.zeros((20, 4, 4)))
+    assert sum(len(part.axes) for part in first.subfigs) == 1 + 24 + 24
+    heat = plot_class_activation(np.zeros((12, 10, 3)), np.full((12, 10), 2.0), scale=4).images[1]
+    assert (heat.get_array() == 0.5).all()
+    shown = plot_guided_gradient(torch.zeros(3, 4, 4)).images[0].get_array()
+    assert (np.asarray(shown) == 0.5).all()
+    batch = inspection.load(table["path"])
+    checked = parameter_randomisation_test(inspection.model, [another_network(inspection.model)], batch, n_steps=2)
+    ax = plot_randomisation(checked).axes[0]
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == list(checked.pictures) and len(plot_randomised(np.zeros((8, 8, 3)), checked.pictures).axes) == 3 * (1 + len(labels))
+    masks = {name: np.eye(8, dtype=bool) for name in OCCLUSIONS}
+    figure = plot_occlusion(np.zeros((8, 8, 3)), masks, ["x"] * 4, occlusion_check(inspection.model, batch)[0])
+    assert sum(len(part.axes) for part in figure.subfigs) == 5
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys):
+    """shown(): what a panel has shown since the last call."""
+    pages = []
+    monkeypatch.setattr("inside.panels.display", lambda page: pages.append(page.data))
+
+    def read():
+        text = capsys.readouterr().out + "".join(pages)
+        pages.clear()
+        return text
+    return read
+
+
+def test_the_dotted_line_is_the_map_of_another_image(inspected):
+    inspection, table = inspected
+    checked = parameter_randomisation_test(inspection.model, [another_network(inspection.model)], inspection.load(table["path"]))
+    dotted = [line.get_ydata()[0] for ax in plot_randomisation(checked).axes for line in ax.lines if line.get_linestyle() == ":"]
+    expected = checked.controls.query("control == 'another image'")["correlation"].abs().groupby(checked.controls["method"], sort=False).mean()
+    assert dotted == pytest.approx(expected.tolist())

@@ -1,0 +1,133 @@
+"""Tests of inside/data/sources.py."""
+
+import multiprocessing
+import socket
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.sources import open_dataset
+
+GRAY = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
+
+
+def test_class_folders_without_hidden_ones(make_folder, tmp_path):
+    folder = make_folder({"class 10": 2, "class 2": 3, "Apple": 2, ".ipynb_checkpoints": 2, "__MACOSX": 1})
+    (folder / "class 2" / ".hidden.png").write_bytes(b"x")
+    (folder / "class 2" / "Thumbs.db").write_bytes(b"x")
+    source = open_dataset(str(folder), data=tmp_path)
+    assert source.classes == ["Apple", "class 2", "class 10"]
+    assert len(source.files) == 7 and (source.files["given"] == "").all()
+
+
+@pytest.mark.parametrize("names, given", [
+    (("train", "val"), {"train", "val"}), (("train", "test"), {"train", "test"}), (("Training", "valid"), {"train", "val"})])
+def test_folders_with_given_parts(make_folder, tmp_path, names, given):
+    make_folder({"a": 6, "b": 6}, name=f"set/{names[0]}")
+    make_folder({"a": 2, "b": 2}, name=f"set/{names[1]}")
+    source = open_dataset(str(tmp_path / "set"), data=tmp_path)
+    assert set(source.files["given"]) == given and source.classes == ["a", "b"] and len(source.files) == 16
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_intel_copy_is_merged(make_folder, tmp_path, nested):
+    for part, count in (("seg_train", 5), ("seg_test", 2)):
+        make_folder({"sea": count, "street": count}, name=f"intel/{part}/{part if nested else ''}".rstrip("/"))
+    (tmp_path / "intel" / "seg_pred").mkdir()
+    source = open_dataset(str(tmp_path / "intel"), data=tmp_path)
+    assert source.classes == ["sea", "street"] and len(source.files) == 14 and (source.files["given"] == "").all()
+
+
+def test_messages_for_folders_that_are_no_data_set(make_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no image"):
+        open_dataset(str(tmp_path / "empty"))
+    flat = make_folder({"x": 2})
+    with pytest.raises(ValueError, match="images but no class folders"):
+        open_dataset(str(flat / "x"))
+    with pytest.raises(ValueError, match="one class only, 'x'"):
+        open_dataset(str(flat))
+    (flat / "hollow").mkdir()
+    with pytest.raises(ValueError, match="'hollow'.*holds no image"):
+        open_dataset(str(flat))
+    with pytest.raises(ValueError, match="did you mean 'cifar10'"):
+        open_dataset("cifar_10")
+    assert len(open_dataset(str(flat / "x"), labels=False).files) == 2
+
+
+@pytest.mark.parametrize("name, size", [("intel", "346 MB"), ("cifar10", "170 MB"), ("mnist", "12 MB"), ("imagenette", "94 MB")])
+def test_what_cannot_be_fetched_says_so_within_seconds(tmp_path, monkeypatch, name, size):
+    def refuse(*args, **kwargs):
+        raise socket.gaierror("no network in this test")
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="Set DATASET to a folder that holds an own copy") as error:
+        open_dataset(name, data=tmp_path)
+    assert size in str(error.value) and "https://" in str(error.value) and time.perf_counter() - start < 10
+    assert not (tmp_path / name).exists() and not list(tmp_path.glob(".*"))
+
+
+def test_an_own_copy_of_cifar10(tmp_path):
+    """A hand-made copy in CIFAR-10's own format; torchvision's checksum is set to it."""
+    import hashlib
+    import pickle
+
+    import torchvision
+    folder = tmp_path / "copy" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    def write(name, value):
+        (folder / name).write_bytes(pickle.dumps(value))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+    kind = torchvision.datasets.CIFAR10
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    rng = np.random.default_rng(0)
+    def batch():
+        return {"data": rng.integers(0, 256, (10, 3072), dtype=np.uint8), "labels": list(range(10))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "train_list", [write("data_batch_1", batch())])
+        patch.setattr(kind, "test_list", [write("test_batch", batch())])
+        meta = write("batches.meta", {"label_names": names})
+        patch.setattr(kind, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
+        source = open_dataset(str(tmp_path / "copy"), data=tmp_path / "data")
+    assert source.classes == names and source.files["given"].value_counts().to_dict() == {"train": 10, "test": 10}
+
+
+@pytest.mark.parametrize("augmentation", ["light", "strong"])
+def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augmentation):
+    source = open_dataset(str(scenes))
+    table = source.files.iloc[[0] * 6]  # the same image six times in one batch
+    dataset = ImageDataset(table, source.root, source.classes, make_transform(GRAY, 32, augmentation))
+    def draw(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return next(iter(make_loader(dataset, batch_size=6)))[0]
+    first = draw(0)
+    assert all(not torch.equal(first[0], first[index]) for index in range(1, 6))
+    assert torch.equal(first, draw(0)) and not torch.equal(first, draw(1))
+
+
+def test_order_follows_the_seed_also_with_workers(scenes):
+    source = open_dataset(str(scenes))
+    dataset = ImageDataset(source.files, source.root, source.classes, make_transform(GRAY, 16, "light"))
+    def batches(seed, workers):
+        loader = make_loader(dataset, batch_size=40, shuffle=True, workers=workers)
+        loader.generator.manual_seed(seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return [images for images, _ in loader]
+    for workers in (0, 1):
+        first, again, other = batches(5, workers), batches(5, workers), batches(6, workers)
+        assert all(map(torch.equal, first, again)) and not torch.equal(first[0], other[0])
+
+
+def test_datasets_can_be_sent_to_spawned_processes(scenes):
+    """macOS and Windows start their workers by spawn: all of the data set must survive pickling there."""
+    source = open_dataset(str(scenes))
+    dataset = ImageDataset(source.files.head(4), source.root, source.classes, make_transform(GRAY, 16))
+    loader = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=1,
+                                         multiprocessing_context=multiprocessing.get_context("spawn"))
+    assert torch.equal(torch.cat([images for images, _ in loader]), torch.stack([dataset[index][0] for index in range(4)]))

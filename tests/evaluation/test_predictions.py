@@ -1,0 +1,67 @@
+"""Tests of inside/evaluation/predictions.py."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from inside.data.loading import TensorImages, make_loader
+from inside.evaluation.describe import describe_confusion
+from inside.evaluation.predictions import predict, prediction_table, top_and_bottom
+from inside.training.loop import fit
+
+CLASSES = ["a", "b", "c"]
+
+
+def features(n=60, seed=0, spread=3.0):
+    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % 3
+    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
+    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
+
+
+def small_network(seed=0):
+    """Two layers with dropout between: chance enters each step."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
+
+
+def train(recipe, model=None, **options):
+    model = model or small_network()
+    loaders = [make_loader(features(seed=seed), batch_size=16, shuffle=seed == 0) for seed in (0, 1)]
+    return fit(model, *loaders, recipe, classes=CLASSES, **options)
+
+
+def predictions_of(labels, scores, classes):
+    table = pd.DataFrame({"path": [f"{index}.png" for index in range(len(labels))], "label": labels})
+    scores = np.asarray(scores, dtype=float)
+    return prediction_table(table, scores, -np.log(scores.max(1)), classes)
+
+
+def test_scores_are_softmax_in_the_order_of_the_loader():
+    model, dataset = small_network().train(), features(20)
+    scores, losses = predict(model, make_loader(dataset, batch_size=6))
+    with torch.no_grad():
+        wanted = model.eval()(dataset.tensors[0]).softmax(1).double()
+    assert np.allclose(scores, wanted, atol=1e-6) and np.allclose(scores.sum(1), 1)
+    assert np.allclose(losses, -np.log(scores[np.arange(20), dataset.targets]), atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_prediction_keeps_the_mode_of_the_network(training):
+    model = small_network().train(training)
+    predict(model, make_loader(features(6), batch_size=6))
+    assert model.training is training and model[2].training is training
+
+
+def test_ranking_and_confusion():
+    scores = [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.4, 0.6]]
+    predictions = predictions_of(["a", "a", "b", "a"], scores, ["a", "b"])
+    highest, lowest = top_and_bottom(predictions, "a", n=2)
+    assert list(highest["path"]) == ["0.png", "2.png"] and list(lowest["path"]) == ["3.png", "1.png"]
+    assert describe_confusion(predictions) == "The most frequent error on test: a taken for b, 2 of 3 wrong images."
+    with pytest.raises(ValueError, match="'c', which is no class"):
+        top_and_bottom(predictions, "c")

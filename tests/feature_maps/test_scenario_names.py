@@ -1,0 +1,26 @@
+"""Tests of inside/feature_maps/scenario_names.py."""
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from inside.feature_maps.scenario_names import SCENARIO_COLORS, SCENARIO_LABELS, scenario_style
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def test_every_scenario_of_the_design_has_its_own_colour_and_words():
+    names = {"finetuned_own", "imagenet_own", "imagenet_imagenet", "imagenet_cifar10", "random_own"}
+    assert set(SCENARIO_COLORS) == set(SCENARIO_LABELS) > names
+    assert len({SCENARIO_COLORS[name] for name in names}) == len(names)
+    assert all("stand-in" in SCENARIO_LABELS[name] for name in set(SCENARIO_LABELS) - names)
+    style = scenario_style("imagenet_own_32px")
+    assert style["color"] == SCENARIO_COLORS["imagenet_own"] and style["linestyle"] == "--"
+    assert "32×32" in style["label"]

@@ -1,0 +1,49 @@
+"""Tests of inside/feature_maps/similarity.py."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from inside.feature_maps.similarity import subspace_overlap
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_subspace_overlap_at_known_answers():
+    scale = np.array([9.0, 7, 5, 3, 2, 1])
+    x = rng(13).standard_normal((500, 6)) * scale
+    same = subspace_overlap(x, x * 3 + 100, 3)
+    assert same.overlap == pytest.approx(1) and same.angles.max() < 1e-6 and same.chance == 0.5
+    cross = np.vstack([np.eye(4), -np.eye(4)])
+    a, b = cross * [5, 4, 1, 0.5], cross * [5, 1, 4, 0.5]  # share the first axis, differ in the second
+    assert subspace_overlap(a, b, 2).overlap == pytest.approx(0.5)
+    np.testing.assert_allclose(subspace_overlap(a, b, 2).angles, [0, np.pi / 2], atol=1e-7)
+    np.testing.assert_allclose(subspace_overlap(a, cross * [1, 1, 5, 4], 2).overlap, 0, atol=1e-20)
+
+
+def test_subspace_overlap_equals_scipy_and_chance():
+    a, b = rng(14).standard_normal((40, 90)), rng(15).standard_normal((50, 90))
+    va, vb = (np.linalg.eigh(np.cov(x, rowvar=False, bias=True))[1][:, ::-1][:, :6] for x in (a, b))
+    angles = np.sort(scipy.linalg.subspace_angles(va, vb))
+    np.testing.assert_allclose(subspace_overlap(a, b, 6).angles, angles, rtol=1e-6)
+    chance = [subspace_overlap(rng(s).standard_normal((30, 40)), rng(s + 99).standard_normal((30, 40)), 8)
+              for s in range(30)]
+    assert np.mean([o.overlap for o in chance]) == pytest.approx(chance[0].chance, rel=0.05)
+    for m in (0, 40):
+        with pytest.raises(ValueError, match=f"m is {m}; legal is 1 to the rank of the features, 39"):
+            subspace_overlap(a, b, m)
+    with pytest.raises(ValueError, match="90 and 5 channels"):
+        subspace_overlap(a, rng().standard_normal((50, 5)), 2)

@@ -1,0 +1,116 @@
+"""Tests of inside/feature_maps/spectra.py."""
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import scipy.integrate
+import torch
+
+from inside.feature_maps.spectra import marchenko_pastur, spectrum
+from inside.feature_maps.states import StreamingCovariance
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def images(n=4, size=64, seed=0, channels=3):
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+FEATURES = {
+    "plain": rng(1).standard_normal((100, 12)) @ rng(2).standard_normal((12, 12)),
+    "huge offset": rng(3).standard_normal((100, 8)) + 1e9,
+    "mixed scales": rng(4).standard_normal((100, 6)) * 10.0 ** np.arange(-6, 6, 2) + 5e4,
+    "constant feature": np.column_stack([rng(5).standard_normal((64, 3)), np.full(64, 0.1)]),
+    "all constant": np.full((40, 5), 1 / 3),
+    "one image": rng(6).standard_normal((1, 7)),
+    "C > N": rng(7).standard_normal((20, 60)),
+}
+
+
+def reference_covariance(x):
+    """numpy.cov(bias=True) after taking off the first image, which changes nothing but NumPy's own rounding."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.atleast_2d(np.cov(x - x[0], rowvar=False, bias=True))
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_eigenvalues_equal_eigvalsh(name):
+    x = FEATURES[name]
+    n, c = x.shape
+    reference = np.linalg.eigvalsh(reference_covariance(x))[::-1]
+    state = StreamingCovariance()
+    state.update(x)
+    for source in (x, state):
+        s = spectrum(source)
+        values = s.eigenvalues
+        assert values.dtype == np.float64 and (values >= 0).all() and (np.diff(values) <= 0).all()
+        assert len(values) == s.rank_bound == min(c, n - 1)
+        above = reference[:len(values)] > 1e-9 * reference[:1].sum()
+        np.testing.assert_allclose(values[above], reference[:len(values)][above], rtol=1e-8)
+        np.testing.assert_allclose(values, reference[:len(values)].clip(min=0), atol=1e-12 * (reference[0] or 1e-30))
+        assert s.trace == pytest.approx(values.sum(), rel=1e-9)
+
+
+def test_spectrum_at_known_answers():
+    x = np.vstack([np.eye(4), -np.eye(4)]) * [4, 2, 2, 0]  # variances 4, 1, 1, 0
+    s = spectrum(x, top_k=2)
+    np.testing.assert_allclose(s.all_eigenvalues, [4, 1, 1, 0], atol=1e-15)
+    assert s.eigenvalues.tolist() == s.all_eigenvalues[:2].tolist() and s.trace == pytest.approx(6)
+    assert s.effective_rank == pytest.approx(np.exp(np.log(6) - 4 * np.log(4) / 6))
+    assert s.participation_ratio == pytest.approx(36 / 18)
+    assert [s.k_for(share) for share in (0.5, 4 / 6, 0.7, 5 / 6, 0.95, 1.0)] == [1, 1, 2, 2, 3, 3]
+    assert (s.k95, s.k99, s.rank_bound) == (3, 3, 4)
+    np.testing.assert_allclose(s.cumulative_share, [4 / 6, 5 / 6, 1, 1])
+    even = spectrum(np.vstack([np.eye(5), -np.eye(5)]))
+    assert even.effective_rank == pytest.approx(5) and even.participation_ratio == pytest.approx(5)
+
+
+def test_spectrum_without_variance_and_errors():
+    for x, bound in ((np.full((9, 4), 0.1), 4), (np.ones((1, 4)), 0)):
+        s = spectrum(x)
+        assert s.eigenvalues.tolist() == [0.0] * bound and s.trace == 0
+        assert (s.effective_rank, s.participation_ratio, s.k95) == (0.0, 0.0, 0)
+        assert s.noise().tolist() == [0.0] * bound
+    for bad, words in ((np.zeros((0, 3)), "0 images"), (np.zeros(3), "images, channels"),
+                       (np.array([[np.inf, 1.0]]), "NaN or infinite")):
+        with pytest.raises(ValueError, match=words):
+            spectrum(bad)
+    with pytest.raises(ValueError, match="top_k is 0"):
+        spectrum(np.eye(3), top_k=0)
+    with pytest.raises(ValueError, match="share is 95"):
+        spectrum(np.eye(3)).k_for(95)
+
+
+@pytest.mark.parametrize("n, c", [(401, 100), (201, 200), (101, 800), (2001, 3)])
+def test_marchenko_pastur_against_simulated_noise(n, c):
+    simulated = np.mean([spectrum(rng(s).standard_normal((n, c)) * 2).all_eigenvalues for s in range(4)], axis=0)
+    law = marchenko_pastur(n, c, simulated.sum())
+    assert len(law) == min(c, n - 1) and (np.diff(law) <= 0).all() and law.sum() == pytest.approx(simulated.sum())
+    assert np.abs(law - simulated).max() < (0.03 if c > 3 else 0.1) * simulated[0]
+    edge = 4 * (1 + np.sqrt(c / (n - 1))) ** 2
+    assert law[0] <= edge and law[0] > 0.8 * edge
+
+
+def test_marchenko_pastur_closed_forms():
+    """Ratio 1 and variance 1: the density is sqrt((4-x)/x)/2π, so half of it lies below the middle value."""
+    law = marchenko_pastur(4002, 4001, 4001.0)
+    density = scipy.integrate.quad(lambda x: np.sqrt((4 - x) / x) / (2 * np.pi), 0, law[2000])[0]
+    assert density == pytest.approx(0.5, abs=1e-3)
+    np.testing.assert_allclose(marchenko_pastur(10**9, 3, 6.0), 2.0, rtol=1e-3)
+    assert marchenko_pastur(1, 5, 0.0).size == 0
+    with pytest.raises(ValueError, match="-1"):
+        marchenko_pastur(5, 5, -1)

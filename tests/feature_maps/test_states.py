@@ -1,0 +1,102 @@
+"""Tests of inside/feature_maps/states.py."""
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from inside.feature_maps.states import NonPositiveCounts, StreamingCovariance
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def images(n=4, size=64, seed=0, channels=3):
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_dead_channels_are_those_without_a_positive_value():
+    counts = NonPositiveCounts()
+    #                       dead   fires  dead but for NaN  only NaN
+    counts.update(np.array([[4, 3, 3, 0], [4, 4, 4, 0]]), 4, nan=np.array([[0, 0, 1, 4], [0, 0, 0, 4]]))
+    assert counts.dead_channels.tolist() == [0, 2] and counts.images == {-1: 2} and counts.nan == 9
+    assert counts.share_by_channel[:3].tolist() == [1, 7 / 8, 1] and np.isnan(counts.share_by_channel[3])
+    assert NonPositiveCounts().total.shape == (3, 0) and np.isnan(NonPositiveCounts().share)
+    with pytest.raises(ValueError, match="3 channels; legal is 4"):
+        counts.update(np.zeros((1, 3)), 4)
+
+
+FEATURES = {
+    "plain": rng(1).standard_normal((100, 12)) @ rng(2).standard_normal((12, 12)),
+    "huge offset": rng(3).standard_normal((100, 8)) + 1e9,
+    "mixed scales": rng(4).standard_normal((100, 6)) * 10.0 ** np.arange(-6, 6, 2) + 5e4,
+    "constant feature": np.column_stack([rng(5).standard_normal((64, 3)), np.full(64, 0.1)]),
+    "all constant": np.full((40, 5), 1 / 3),
+    "one image": rng(6).standard_normal((1, 7)),
+    "C > N": rng(7).standard_normal((20, 60)),
+}
+
+
+def reference_covariance(x):
+    """numpy.cov(bias=True) after taking off the first image, which changes nothing but NumPy's own rounding."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.atleast_2d(np.cov(x - x[0], rowvar=False, bias=True))
+
+
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("batch_size", [1, 7, 32, None])
+def test_streamed_covariance_equals_numpy(name, batch_size):
+    x = FEATURES[name]
+    state = StreamingCovariance()
+    for start in range(0, len(x), batch_size or len(x)):
+        state.update(x[start:start + (batch_size or len(x))])
+    covariance, expected = state.covariance(), reference_covariance(x)
+    assert state.count == len(x) and covariance.dtype == np.float64
+    scale = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))  # entry by entry, on its own scale
+    assert (np.abs(covariance - expected) <= 1e-10 * scale).all()
+    np.testing.assert_allclose(state.location(), x.mean(0), rtol=1e-13, atol=1e-13 * np.abs(x).max())
+    if name not in ("huge offset", "one image"):  # NumPy's own error at an offset of 1e9 times the spread is larger
+        plain = np.cov(x, rowvar=False, bias=True)
+        assert np.linalg.norm(covariance - plain) <= 1e-10 * np.linalg.norm(plain) + 1e-30
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_covariance_states_merge_in_any_order(name):
+    x = FEATURES[name]
+    parts = []
+    for rows in np.array_split(rng().permutation(len(x)), min(4, len(x))):
+        parts.append(StreamingCovariance())
+        parts[-1].update(x[rows])
+    parts[0].merge(StreamingCovariance())  # an empty part changes nothing
+    total = StreamingCovariance()
+    for part in reversed(parts):
+        total.merge(part)
+    expected = reference_covariance(x)
+    scale = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
+    assert total.count == len(x) and (np.abs(total.covariance() - expected) <= 1e-10 * scale).all()
+    assert parts[-1].count < len(x) or len(x) == 1  # merging leaves the merged parts as they were
+
+
+def test_covariance_by_the_formula_of_two_images():
+    state = StreamingCovariance()
+    state.update([[0.0, 1.0], [2.0, 5.0]])
+    assert state.covariance().tolist() == [[1.0, 2.0], [2.0, 4.0]] and state.location().tolist() == [1.0, 3.0]
+    for bad, words in (([[1.0, np.nan]], "1 feature values are NaN"), ([[1.0, 2.0, 3.0]], "3 channels; legal is 2"),
+                       ([1.0, 2.0], "images, channels")):
+        with pytest.raises(ValueError, match=words):
+            state.update(bad)
+    with pytest.raises(ValueError, match="0 vectors"):
+        StreamingCovariance().covariance()

@@ -1,0 +1,213 @@
+"""Tests of inside/feature_maps/statistics.py."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from inside.feature_maps.audit import hook_audit
+from inside.feature_maps.hooks import RESNET_LAYERS, only_tensor
+from inside.feature_maps.statistics import collect_statistics
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+def images(n=4, size=64, seed=0, channels=3):
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def batches_of(x, labels, size):
+    return [(x[i:i + size], torch.tensor(labels[i:i + size])) for i in range(0, len(x), size)]
+
+
+def resnet18():
+    torch.manual_seed(0)
+    return torchvision.models.resnet18()
+
+
+class Net(nn.Module):
+    """A small network with all that can go wrong: in-place module after the convolution, functions, a shared module."""
+
+    def __init__(self, channels=4):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, channels, 3), nn.Conv2d(channels, channels, 3)
+        self.norm, self.act = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        self.head = nn.Linear(channels, 3)
+
+    def forward(self, x):
+        x = self.act(self.conv1(x))
+        x = self.act(self.norm(self.conv2(x)))
+        x = F.gelu(x - 0.5)
+        F.relu_(x)
+        return self.head(torch.relu(x).mean((2, 3)))
+
+
+class Tuples(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.inner, self.output = nn.Identity(), output
+
+    def forward(self, x):
+        return self.output(self.inner(x))
+
+
+def test_outputs_that_are_not_one_tensor():
+    x, pair = images(2, 8), lambda x: (x, None)
+    model = nn.Sequential(Tuples(pair), Tuples(lambda y: y[0]))
+    assert collect_statistics(model, [x], ["0"])["0"].channels == 3
+    for output, kind in ((lambda x: (x, x), "tuple"), (lambda x: {}, "dict"), (lambda x: x.long(), "Tensor")):
+        with pytest.raises(ValueError, match=f"Module '0' returns {kind}"):
+            collect_statistics(nn.Sequential(Tuples(output), Tuples(lambda y: x)), [x], ["0"])
+    with pytest.raises(ValueError, match=r"legal are \(N,C,H,W\)"):
+        collect_statistics(nn.Sequential(Tuples(lambda x: x[..., None])), [x], ["0"])
+    google = torchvision.models.googlenet(init_weights=False, aux_logits=True).train()
+    with torch.no_grad(), pytest.raises(ValueError, match="GoogLeNetOutputs"):
+        only_tensor("whole", google(images(2)))
+
+
+def test_audit_of_a_layer_that_is_never_called():
+    model = torchvision.models.googlenet(init_weights=False)
+    audit = hook_audit(model, images(1), ["aux1.conv.conv"])
+    assert audit["layers"]["aux1.conv.conv"]["calls"] == 0
+    with pytest.raises(ValueError, match="never called"):
+        collect_statistics(model, [images(1)], ["aux1.conv.conv"])
+
+
+NETWORKS = {
+    "resnet18": (lambda: torchvision.models.resnet18(), [*RESNET_LAYERS, "layer1.0.bn1", "layer1.0.relu"]),
+    "resnet50": (lambda: torchvision.models.resnet50(), [*RESNET_LAYERS, "layer1.0.bn2", "layer1.0.relu", "layer4"]),
+    "vgg16": (lambda: torchvision.models.vgg16(init_weights=False, num_classes=10), None),
+    "vit_b_16": (lambda: torchvision.models.vit_b_16(image_size=64, num_classes=10), None),
+    "efficientnet_lite0": (lambda: timm.create_model("tf_efficientnet_lite0"), None),
+}
+_made = {}
+
+
+def network(name):
+    if name not in _made:
+        torch.manual_seed(1)
+        _made[name] = NETWORKS[name][0]()
+    return _made[name]
+
+
+def stored_maps(model, batches, layers, *, clone, precision=torch.float32):
+    """Every output of the named modules, call by call; without `clone` as a naive hook keeps them."""
+    maps, modules = {name: [] for name in layers}, dict(model.named_modules())
+    handles = [modules[name].register_forward_hook(
+        lambda m, i, o, name=name: maps[name].append(o.detach().clone() if clone else o.detach())) for name in layers]
+    model.eval()
+    with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        for x, _ in batches:
+            model(x.contiguous(memory_format=torch.channels_last))
+    for handle in handles:
+        handle.remove()
+    return {name: [m.double().numpy() for m in outputs] for name, outputs in maps.items()}
+
+
+def brute_force(maps):
+    return sum(int((m <= 0).sum()) for m in maps), sum(m.size for m in maps)
+
+
+@pytest.mark.parametrize("name, layer", [("vgg16", "features.0"), ("resnet18", "layer1.0.bn1")])
+def test_a_naive_hook_sees_no_negative_value_after_an_in_place_relu(name, layer):
+    """A hook that keeps the tensor and counts after the pass: the in-place ReLU has made every negative value a zero.
+    Of all counts, only that of values <= 0 survives this; those < 0 and the pooled feature do not."""
+    model, batches = network(name), batches_of(images(2), [0, 1], 2)
+    right, naive = (stored_maps(model, batches, [layer], clone=clone)[layer][0] for clone in (True, False))
+    ours = collect_statistics(model, batches, [layer])[layer]
+    assert (naive < 0).sum() == 0 < (right < 0).sum()
+    np.testing.assert_allclose(ours.features, right.mean((2, 3)), rtol=1e-4, atol=1e-6)
+    assert not np.allclose(ours.features, naive.mean((2, 3)), rtol=1e-2, atol=1e-3)
+    assert ours.counts.total[0].sum() == (right <= 0).sum()
+
+
+def test_a_naive_hook_counts_wrongly_after_the_in_place_end_of_a_resnet_block():
+    """torchvision's block ends with `out += identity` and an in-place ReLU, both written over the output of bn2."""
+    model, batches = network("resnet18"), batches_of(images(2), [0, 1], 2)
+    layer = "layer1.0.bn2"
+    right, naive = (stored_maps(model, batches, [layer], clone=clone)[layer] for clone in (True, False))
+    assert abs(brute_force(naive)[0] - brute_force(right)[0]) > 0.1 * brute_force(right)[0]
+    counts = collect_statistics(model, batches, [layer])[layer].counts
+    assert counts.total[0].sum() == brute_force(right)[0]
+    assert hook_audit(model, images(2), [layer])["layers"][layer]["overwritten_later"]
+
+
+def test_counts_at_known_answers():
+    x = torch.tensor([[[[-1.0, 0.0], [1.0, 2.0]], [[-1.0, -2.0], [0.0, -0.0]]],
+                      [[[1.0, 1.0], [1.0, float("nan")]], [[-3.0, -3.0], [-3.0, -float("inf")]]]])
+    for layout in (True, False):
+        layer = collect_statistics(nn.Sequential(nn.Identity()), [(x, torch.tensor([7, 3]))], ["0"],
+                                      channels_last=layout)["0"]
+        counts = layer.counts
+        assert counts.total.tolist() == [[2, 8], [1, 0], [8, 8]]
+        assert counts.nan == 1 and counts.share == 10 / 15
+        assert counts.share_by_channel.tolist() == [2 / 7, 1.0]
+        assert counts.share_by_class == {3: 4 / 7, 7: 6 / 8} and list(counts.share_by_class) == [3, 7]
+        assert counts.dead_channels.tolist() == [1]
+        assert layer.skipped == 1 and layer.covariance.count == 1 and layer.images == 2
+
+
+def test_channel_axis_of_linear_and_swin_modules():
+    x = images(2, 5, channels=7)
+    for module in (nn.Linear(5, 9), nn.LayerNorm(5)):
+        result = collect_statistics(nn.Sequential(module), [x], ["0"])["0"]
+        assert result.channels == (9 if isinstance(module, nn.Linear) else 5)
+    swin = torchvision.models.SwinTransformer([4, 4], 8, [1, 1], [1, 1], [4, 4], num_classes=3)
+    result = collect_statistics(swin, [images(2, 32)], ["features.1.0"])
+    assert result["features.1.0"].channels == 8
+
+
+def test_a_shared_module_counts_every_call():
+    model, batches = network("resnet50"), batches_of(images(3), [0, 1, 1], 2)
+    layer = collect_statistics(model, batches, ["layer1.0.relu"])["layer1.0.relu"]
+    assert layer.calls == 3 and layer.channels == 64 + 64 + 256 and layer.features.shape == (3, 384)
+
+
+def test_a_pass_in_parts_merges_to_the_whole():
+    model, layers = Net(), ["conv1", "act"]
+    batches = batches_of(images(5, 16), [0, 1, 2, 1, 0], 2)
+    whole = collect_statistics(model, batches, layers)
+    part, rest = collect_statistics(model, batches[:1], layers), collect_statistics(model, batches[1:], layers)
+    for name in layers:
+        part[name].merge(rest[name])
+        assert np.array_equal(part[name].features, whole[name].features)
+        assert part[name].counts.images == whole[name].counts.images == {0: 2, 1: 2, 2: 1}
+        for label, table in whole[name].counts.table.items():
+            assert np.array_equal(part[name].counts.table[label], table)
+        np.testing.assert_allclose(part[name].covariance.covariance(), whole[name].covariance.covariance(), rtol=1e-12,
+                                   atol=1e-18)
+    with pytest.raises(ValueError, match="same layer"):
+        whole["conv1"].merge(whole["act"])
+
+
+def test_collect_refuses_what_it_cannot_count():
+    with pytest.raises(ValueError, match="0 batches"):
+        collect_statistics(Net(), [], ["conv1"])
+    with pytest.raises(ValueError, match="1 rows for 2 images"):
+        collect_statistics(nn.Sequential(Tuples(lambda x: x[:1])), [images(2, 8)], ["0"])
+    lean = collect_statistics(Net(), [images(2, 16)], ["conv1"], keep_features=False)["conv1"]
+    assert lean.covariance.count == 2
+    with pytest.raises(ValueError, match="keep_features"):
+        _ = lean.features
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 40])
+def test_covariance_of_a_pass_equals_numpy_of_the_stored_features(batch_size):
+    torch.manual_seed(0)
+    x = images(40, 12)
+    result = collect_statistics(Net(6), batches_of(x, [0] * 40, batch_size), ["conv1", "act"])
+    for layer in result.values():
+        expected = np.cov(layer.features, rowvar=False, bias=True)
+        difference = np.abs(layer.covariance.covariance() - expected)
+        assert layer.features.dtype == np.float64 and (difference <= 1e-10 * np.abs(expected).max()).all()

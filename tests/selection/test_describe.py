@@ -1,0 +1,260 @@
+"""Tests of inside/selection/describe.py."""
+
+import json
+import math
+import re
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as some
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
+
+from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.files import write_json
+from inside.selection import search as search_module
+from inside.selection.describe import CALLED, Difference, describe_base, describe_noise, describe_search, describe_trials
+from inside.selection.search import Search, noise_band, run_search
+
+BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
+DEFAULTS = notebook_parameters(BOOK)
+TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "WORKERS": 0,
+        "PRECISION": "float32", "FINAL_SEEDS": 2}
+
+
+def settings(space=None, **changes):
+    return DEFAULTS | TINY | {"SEARCH_TRIALS": 4, "SEARCH_SPACE": space or {"lr": [1e-4, 1e-2, "log"]}} | changes
+
+
+SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": ["head", "full"], "architecture": ["timm/test_resnet", "convnet5"],
+            "dropout": [0.0, 0.4], "filters": [4, 8, 12]}
+
+
+@pytest.fixture(scope="module")
+def found(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
+    return run_search(chosen, *images, folder=folder), folder, chosen
+
+
+def test_settings_that_stand_and_fail_are_told(images, tmp_path, monkeypatch):
+    trained = []
+
+    def train(settings, folder, *, after_epoch):
+        trained.append(settings)
+        if settings["LEARNING_RATE"] == 0.05:
+            raise ZeroDivisionError("division by zero")
+        after_epoch({"epoch": 1, "val_mean_class_accuracy": 0.4})
+    monkeypatch.setattr("inside.selection.search.Experiment", lambda settings, *arguments: settings)
+    monkeypatch.setattr("inside.selection.search.train", train)
+    search = search_module.run_search(settings(SEARCH_TRIALS=3, LEARNING_RATE=0.05, SEARCH_IMAGES=12), *images, folder=tmp_path)
+    assert describe_base(search).endswith("failed: ZeroDivisionError: division by zero.")
+    band = noise_band(search, *images, folder=tmp_path)
+    assert band["score"].isna().tolist() == [False] * 4 + [True] * 2 and band["trial"].tolist() == [0, 0, 1, 1, None, None]
+    write_json(tmp_path / "band.json", band.to_dict("records"))
+    assert json.loads((tmp_path / "band.json").read_text())[-1] == {
+        "setting": "as they stand", "trial": None, "seed": 2, "score": None, "trial_score": None}
+    assert "every seed failed" in describe_noise(band) and "nan" not in describe_noise(band)
+    assert "unknown, since no seed has a score of both" in describe_search(search, band)[0]
+    trained.clear()  # where a trial has them, its failure is theirs: they are not tried again
+    inside = search_module.run_search(search.settings | {"SEARCH_SPACE": {"lr": [0.01, 0.1]}}, *images, folder=tmp_path)
+    assert inside.base.number == 0 and inside.base.state == TrialState.FAIL and len(trained) == 3
+    assert describe_base(inside) == "The settings as they stand (trial 0) failed: ZeroDivisionError: division by zero."
+
+
+def made_band(scores, trial_scores=None):
+    """A noise band with these scores: {setting: [score of each seed]}."""
+    rows = [{"setting": name, "trial": number, "seed": seed + 1, "score": score, "trial_score": (trial_scores or {}).get(name, 0.5)}
+            for number, (name, values) in enumerate(scores.items()) for seed, score in enumerate(values)]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_equal_settings_are_seldom_told_apart(n):
+    """Settings that differ in nothing but their seeds are called different in 5 of 100 cases, whether the seeds move both alike or not."""
+    for shared in (0.0, 0.7):
+        rng, told = np.random.default_rng(n), []
+        for _ in range(600):
+            alike, own = 0.02 * rng.normal(size=n), 0.02 * rng.normal(size=(2, n))
+            one, other = 0.8 + math.sqrt(shared) * alike + math.sqrt(1 - shared) * own
+            told.append(Difference.of(one, other).told)
+        assert 0.025 < np.mean(told) < 0.08, shared
+
+
+def test_real_differences_are_found_with_enough_seeds():
+    rng, found = np.random.default_rng(0), {}
+    for n in (2, 8):
+        band = [Difference.of(0.83 + 0.02 * rng.normal(size=n), 0.8 + 0.02 * rng.normal(size=n)) for _ in range(200)]
+        found[n] = np.mean([difference.told for difference in band])
+        assert all(difference.gap > 0 for difference in band if difference.told) or n == 2
+        assert np.mean([difference.low <= 0.03 <= difference.high for difference in band]) == pytest.approx(0.95, abs=0.04)
+    assert found[8] > 0.7 > 0.4 > found[2]
+
+
+def test_differences_that_cannot_be_told():
+    nothing = Difference.of([0.8, math.nan], [math.nan, 0.6])
+    assert nothing.n == 0 and math.isnan(nothing.gap) and not nothing.told  # no seed is scored by both
+    one = Difference.of([0.8, 0.9, math.nan], [0.6, math.nan, 0.7])
+    assert one.n == 1 and one.gap == pytest.approx(0.2) and math.isnan(one.low) and not one.told
+    still = Difference.of([0.8, 0.7, 0.8], [0.6, 0.5, 0.6])
+    assert still.n == 3 and still.gap == pytest.approx(0.2) and math.isnan(still.low) and not still.told
+    told = Difference.of([0.80, 0.81, 0.79, math.nan], [0.60, 0.62, 0.59, 0.9])
+    assert told.told and told.n == 3 and told.gap == pytest.approx(0.197) and told.low < told.gap < told.high
+
+
+def test_what_is_told_of_seeds():
+    told = describe_noise
+    clear = {"best": [0.80, 0.81, 0.79, 0.80], "runner-up": [0.60, 0.62, 0.59, 0.61], "as they stand": [0.91, 0.90, 0.92, 0.93]}
+    text = told(made_band(clear))
+    assert text.startswith("With 4 new seeds: the best setting (trial 0) 0.800 (0.790 to 0.810); the runner-up (trial 1) 0.605 (0.590 to 0.620); "
+                           "the settings as they stand (trial 2) 0.915 (0.900 to 0.930).")
+    assert "less the runner-up: a difference of +0.195 (95 % interval +0.186 to +0.204): it is better." in text
+    assert "less the settings as they stand: a difference of -0.115" in text and text.endswith("it is worse.")
+    open_ = told(made_band({"best": [0.8, 0.6, 0.7], "runner-up": [0.69, 0.71, 0.6]}))
+    assert "these seeds do not tell them apart" in open_ and "optimistically biased" not in open_
+    biased = told(made_band({"best": [0.4, 0.45], "runner-up": [0.4, 0.41]}))
+    assert "In the search the best setting had 0.500, more than with any new seed" in biased and "optimistically biased" in biased
+    assert "which cannot be told from chance from a single seed." in told(made_band({"best": [0.8], "runner-up": [0.6]}))
+    assert told(made_band({"best": [0.8]})) == "With 1 new seed: the best setting (trial 0) 0.800. There is no other setting to compare it with."
+
+
+def test_failed_seeds_are_not_counted_as_scores():
+    nan = math.nan
+    half = describe_noise(made_band({"best": [0.8, nan, nan], "runner-up": [0.6, 0.61, 0.59]}))
+    assert "the best setting (trial 0) 0.800 (2 of 3 seeds failed)" in half and \
+        "a difference of +0.200 over the 1 with scores of both, which cannot be told from chance from a single seed." in half
+    none = describe_noise(made_band({"best": [nan, nan], "runner-up": [nan, nan]}))
+    assert none == ("With 2 new seeds: the best setting (trial 0) no score (every seed failed); the runner-up (trial 1) no score (every seed "
+                    "failed). The best setting less the runner-up: unknown, since no seed has a score of both.")
+
+
+TOLD_SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-2, log=True), "augmentation": CategoricalDistribution(["none", "light"])}
+
+
+def made_search(trials, apart=None):
+    """A search with the trials [(learning rate, augmentation, state, score)]; apart: the score of the settings as they stand, or "FAIL"."""
+    study = optuna.create_study(direction="maximize")
+    for rate, augmentation, state, value in trials:
+        study.add_trial(optuna.trial.create_trial(
+            params={"learning_rate": rate, "augmentation": augmentation}, distributions=TOLD_SPACE, state=TrialState[state],
+            value=None if state == "FAIL" else value, user_attrs={"reason": "The loss is not finite."} if state == "FAIL" else {}))
+    own = None if apart is None else optuna.trial.create_trial(
+        state=TrialState.FAIL if apart == "FAIL" else TrialState.COMPLETE, value=None if apart == "FAIL" else apart)
+    return Search(study, TOLD_SPACE, settings(), len(trials), own)
+
+
+STANDING = (0.001, "light")
+
+
+def test_what_is_told_of_a_search_is_the_verdict_of_the_new_seeds():
+    """The case that was seen: 0.880 to 0.898 in the search, 0.880 to 0.861 with new seeds."""
+    search = made_search([(*STANDING, "COMPLETE", 0.880), (0.003, "none", "COMPLETE", 0.898), (0.004, "none", "COMPLETE", 0.89)])
+    band = made_band({"best": [0.86, 0.862], "runner-up": [0.87, 0.85], "as they stand": [0.875, 0.885]})
+    told, = describe_search(search, band)
+    assert told.startswith("Did the search help? With 2 new seeds the setting that it chose has 0.861 (0.860 to 0.862), the settings as they stand "
+                           "have 0.880 (0.875 to 0.885): a difference of -0.019 (95 % interval ")
+    assert "these seeds do not tell whether the search helped" in told and "raised" not in told
+    assert told.endswith("Its own score of that setting, 0.898, the highest of 3 noisy scores, is optimistically biased.")
+    assert "the search helped" in describe_search(search, made_band(
+        {"best": [0.9, 0.91, 0.9, 0.91], "runner-up": [0.87] * 4, "as they stand": [0.8, 0.82, 0.81, 0.82]}))[0]
+    assert "the search chose a worse setting" in describe_search(search, made_band(
+        {"best": [0.7, 0.71, 0.7, 0.71], "runner-up": [0.87] * 4, "as they stand": [0.8, 0.82, 0.81, 0.82]}))[0]
+    assert describe_search(search, None) == [
+        "The search's own score of its best setting, 0.898, the highest of 3 noisy scores, is optimistically biased; nothing was verified with new "
+        "seeds (FINAL_SEEDS = 0)."]
+    assert describe_search(None, None) == []
+
+
+def test_a_search_that_finds_nothing_better_says_so():
+    search = made_search([(*STANDING, "COMPLETE", 0.9), (0.003, "none", "COMPLETE", 0.9)])  # a tie is not better
+    assert search.base_name == "best" and set(search.candidates) == {"best", "runner-up"}
+    assert describe_search(search, None) == [
+        "No trial of the search scored higher than the settings as they stand (trial 0, 0.900); nothing was verified with new seeds (FINAL_SEEDS = 0)."]
+    told, = describe_search(search, made_band({"best": [0.86, 0.862], "runner-up": [0.87, 0.85]}))
+    assert told.endswith("With 2 new seeds they have 0.861 (0.860 to 0.862).")
+    outside = made_search([(0.003, "none", "COMPLETE", 0.9)], apart=0.95)
+    assert set(outside.candidates) == {"best", "as they stand"}
+    assert describe_search(outside, None)[0].endswith("The settings as they stand, which no trial has, scored higher (0.950).")
+
+
+def test_what_is_told_of_trials():
+    search = made_search([(*STANDING, "COMPLETE", 0.880), (0.003, "none", "COMPLETE", 0.898), (0.004, "none", "PRUNED", 0.95),
+                          (0.005, "none", "FAIL", None), (0.006, "none", "FAIL", None)])
+    assert describe_trials(search) == (
+        "Best of 5 trials (2 complete, 2 fail, 1 pruned): trial 1 with 0.898 on validation (learning_rate 0.003, augmentation none). The settings "
+        "as they stand (trial 0) have 0.880. Trial 3, 4 failed: The loss is not finite.")
+    pruned = made_search([(*STANDING, "PRUNED", 0.7), (0.003, "none", "COMPLETE", 0.898)], apart=0.75)
+    assert "(trained apart, since no finished trial has them) have 0.750" in describe_trials(pruned)
+
+
+scores = some.sampled_from([0.0, 0.3, 0.5, 0.5004, 0.5006, 0.897, 1.0])
+made_trials = some.lists(some.tuples(some.sampled_from([0.001, 0.003, 0.005]), some.sampled_from(["none", "light"]),
+                                     some.sampled_from(["COMPLETE", "COMPLETE", "PRUNED", "FAIL"]), scores), min_size=1, max_size=6)
+
+
+def check_verdicts(text):
+    """Every "a difference of …" of a text says what its own interval says."""
+    over = r"(?: over the \d+ with scores of both)?"
+    pattern = rf"a difference of ([+-][\d.]+)(?: \(95 % interval ([+-][\d.]+) to ([+-][\d.]+)\){over}: ([a-z ]+)|{over}, which cannot be told)"
+    found = re.findall(pattern, text)
+    assert len(found) == text.count("a difference of")
+    for gap, low, high, verdict in found:
+        assert gap != "-0.000"
+        if verdict:
+            assert float(low) <= float(gap) <= float(high)
+            better, worse = float(low) > 0, float(high) < 0
+            assert better == (verdict in ("it is better", "the search helped")), text
+            assert worse == (verdict in ("it is worse", "the search chose a worse setting")), text
+            assert (not better and not worse) == ("do not tell" in verdict), text
+
+
+@budget(max_examples=150, deadline=None)
+@given(trials=made_trials, apart=some.one_of(scores, some.just("FAIL")), n_seeds=some.integers(0, 4), data=some.data())
+def test_every_sentence_of_a_search_is_made_and_holds(trials, apart, n_seeds, data):
+    """Failed and pruned trials, ties, one trial, one seed, seeds that fail, no seeds: no "nan", and nothing against the numbers."""
+    search = made_search(trials, apart)
+    done = [value for *_, state, value in trials if state == "COMPLETE"]
+    if not done:
+        with pytest.raises(ValueError, match="No trial of the search came to an end"):
+            describe_search(search, None)
+        return
+    scored = some.one_of(scores, some.just(math.nan))
+    band = made_band({name: data.draw(some.lists(scored, min_size=n_seeds, max_size=n_seeds)) for name in search.candidates},
+                     {name: math.nan if trial.value is None else trial.value for name, trial in search.candidates.items()}) if n_seeds else None
+    lines = [describe_trials(search), *describe_search(search, band)]
+    lines += [] if band is None else [describe_noise(band)]
+    for line in lines:
+        assert line.endswith(".") and not re.search(r"\bnan\b|\binf|None|\(\)|  ", line), line
+        check_verdicts(line)
+    best, base = max(done), search.base.value
+    assert f"with {best:.3f} on validation" in lines[0]
+    assert ("failed: " in lines[0]) == (base is None or any(state == "FAIL" for *_, state, _ in trials))
+    assert ("No trial of the search scored higher" in lines[1]) == (search.base_name == "best")
+    assert search.base_name != "best" or base == best
+    assert ("scored higher (" not in lines[1]) or base > best
+    assert ("nothing was verified" in lines[1]) == (band is None)
+    if band is not None:
+        for name, part in band.groupby("setting"):
+            mean = part["score"].mean()
+            words = "no score (every seed failed)" if math.isnan(mean) else f"{mean:.3f}"
+            assert f"{CALLED[name]} (trial {part['trial'].iloc[0]}) {words}" in lines[2]
+        more = round(band["trial_score"].iloc[0], 3) > round(band.loc[band["setting"] == "best", "score"].max(), 3)
+        assert ("optimistically biased" in lines[2]) == more
+
+
+def test_all_trials_fail_says_why(images, tmp_path, monkeypatch):
+    def diverges(*arguments, **options):
+        raise ValueError("The loss is nan in epoch 1")
+    monkeypatch.setattr("inside.selection.search.train", diverges)
+    search = search_module.run_search(settings(SEARCH_TRIALS=2, SEARCH_IMAGES=12), *images, folder=tmp_path)
+    assert search.trials["state"].tolist() == ["FAIL"] * 2
+    with pytest.raises(ValueError, match="No trial of the search came to an end: The loss is nan"):
+        _ = search.ranked
+    for told in (lambda: describe_trials(search), lambda: describe_search(search, None),
+                 lambda: noise_band(search, *images, folder=tmp_path)):
+        with pytest.raises(ValueError, match="No trial of the search came to an end"):
+            told()

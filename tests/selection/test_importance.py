@@ -1,0 +1,110 @@
+"""Tests of inside/selection/importances.py."""
+
+import math
+import re
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as some
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.selection.describe import describe_importances
+from inside.selection.importance import chance_level, correlation, importances
+from inside.selection.search import Search, run_search
+
+BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
+DEFAULTS = notebook_parameters(BOOK)
+TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "WORKERS": 0,
+        "PRECISION": "float32", "FINAL_SEEDS": 2}
+
+
+def settings(space=None, **changes):
+    return DEFAULTS | TINY | {"SEARCH_TRIALS": 4, "SEARCH_SPACE": space or {"lr": [1e-4, 1e-2, "log"]}} | changes
+
+
+SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": ["head", "full"], "architecture": ["timm/test_resnet", "convnet5"],
+            "dropout": [0.0, 0.4], "filters": [4, 8, 12]}
+
+
+@pytest.fixture(scope="module")
+def found(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
+    return run_search(chosen, *images, folder=folder), folder, chosen
+
+
+scores = some.sampled_from([0.0, 0.3, 0.5, 0.5004, 0.5006, 0.897, 1.0])
+
+
+def made(n=40):
+    """A search with a known answer: the score follows x, and a little the word; y is noise."""
+    space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-3, 1, log=True), "word": CategoricalDistribution(["a", "b", "c"])}
+    rng, study = np.random.default_rng(0), optuna.create_study(direction="maximize")
+    for _ in range(n):
+        params = {"x": float(rng.uniform()), "y": float(rng.uniform(0.01, 1)), "word": str(rng.choice(["a", "b", "c"]))}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=params["x"] + 0.1 * (params["word"] == "c")))
+    return Search(study, space, {}, n)
+
+
+def test_importance_and_correlation_at_a_known_answer():
+    table = importances(made()).set_index("option")
+    assert table.index[0] == "x" and table.loc["x", "importance"] > 0.7 and table["importance"].sum() == pytest.approx(1)
+    assert table.loc["x", "correlation"] > 0.9 and abs(table.loc["y", "correlation"]) < 0.4
+    assert table.loc["word", "measure"] == "ratio η" and 0 <= table.loc["word", "correlation"] < 0.6
+
+
+def test_correlation():
+    scores = pd.Series([1.0, 2.0, 3.0, 4.0])
+    assert correlation(pd.Series([1, 10, 100, 1000]), scores) == (pytest.approx(1), "Spearman ρ")
+    assert correlation(pd.Series(["a", "a", "b", "b"]), scores)[0] == pytest.approx(math.sqrt(4 / 5))
+    assert correlation(pd.Series([True, True, False, False]), scores)[1] == "ratio η"
+    assert math.isnan(correlation(pd.Series([1, 1, 1, 1]), scores)[0])
+    rng = np.random.default_rng(0)
+    for _ in range(20):  # with ties and gaps, as pandas has it
+        values, scores = pd.Series(rng.integers(0, 5, 12)).astype(object), pd.Series(rng.integers(0, 6, 12) / 6)
+        values[rng.integers(0, 12, 3)] = None
+        wanted = values.dropna().astype(float).corr(scores[values.notna()], method="spearman")
+        assert correlation(values, scores)[0] == pytest.approx(wanted)
+
+
+def test_the_chance_level_is_what_unrelated_scores_stay_below():
+    """Of unrelated values, 5 % exceed their chance level; related ones do; it is the same in each call."""
+    rng = np.random.default_rng(0)
+    for values in (pd.Series(rng.uniform(size=10)), pd.Series(list("aabbbccddd"))):
+        beyond = []
+        for _ in range(250):
+            scores = pd.Series(rng.normal(size=10))
+            beyond.append(abs(correlation(values, scores)[0]) > chance_level(values, scores))
+        assert 0.02 < np.mean(beyond) < 0.09
+        assert chance_level(values, scores) == chance_level(values, scores)
+    words = pd.Series(list("aabbbccddd"))
+    means = [correlation(words, pd.Series(rng.normal(size=10)))[0] for _ in range(200)]
+    assert chance_level(words, scores) > np.mean(means) > 0.4  # what stands there by chance alone
+    strong = pd.Series(range(10))
+    assert chance_level(strong, strong.astype(float)) < 0.8
+    assert math.isnan(chance_level(pd.Series([1, 1, 1, 1]), pd.Series([1.0, 2, 3, 4])))
+    assert math.isnan(chance_level(pd.Series([1, 2, 3]), pd.Series([1.0, 1, 1])))
+
+
+@budget(max_examples=40, deadline=None)
+@given(data=some.data(), n=some.integers(0, 7))
+def test_what_is_told_of_importances_at_extremes(data, n):
+    """No scores, ties, one choice, gaps: each option is in one group, and its numbers say so."""
+    words, numbers = some.sampled_from(["a", "b", None]), some.sampled_from([1e-3, 1e-2, None])
+    rows = [{"word": data.draw(words), "number": data.draw(numbers), "score": data.draw(some.sampled_from([0, 0.5, 0.5, 1]))} for _ in range(n)]
+    table = pd.DataFrame(rows, columns=["word", "number", "score"]).astype({"score": float})
+    found = []
+    for name in ("word", "number"):
+        value, measure = correlation(table[name], table["score"])
+        found.append({"option": name, "importance": math.nan, "correlation": value, "chance": chance_level(table[name], table["score"]), "measure": measure})
+    found = pd.DataFrame(found)
+    told = describe_importances(found)
+    assert "nan" not in told and all(told.count(name) == 1 for name in ("word", "number"))
+    for start, value, level in re.findall(r"(\w+) \([^()]* (-?[\d.]+), chance ([\d.]+)\)", told):
+        above = told.index(start) < (told.index("Not above") if "Not above" in told else len(told))
+        assert (abs(float(value)) > float(level)) == (above and told.startswith("Above"))

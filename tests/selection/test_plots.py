@@ -1,0 +1,152 @@
+"""Tests of inside/selection/plots.py."""
+
+import math
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from hypothesis import strategies as some
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
+
+from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.selection.describe import describe_importances
+from inside.selection.importance import importances
+from inside.selection.plots import plot_importances, plot_noise_band, plot_parallel_coordinates, plot_slices, plot_trials
+from inside.selection.search import Search, run_search
+
+BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
+DEFAULTS = notebook_parameters(BOOK)
+TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "WORKERS": 0,
+        "PRECISION": "float32", "FINAL_SEEDS": 2}
+
+
+def settings(space=None, **changes):
+    return DEFAULTS | TINY | {"SEARCH_TRIALS": 4, "SEARCH_SPACE": space or {"lr": [1e-4, 1e-2, "log"]}} | changes
+
+
+SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": ["head", "full"], "architecture": ["timm/test_resnet", "convnet5"],
+            "dropout": [0.0, 0.4], "filters": [4, 8, 12]}
+
+
+@pytest.fixture(scope="module")
+def found(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
+    return run_search(chosen, *images, folder=folder), folder, chosen
+
+
+def made_band(scores, trial_scores=None):
+    """A noise band with these scores: {setting: [score of each seed]}."""
+    rows = [{"setting": name, "trial": number, "seed": seed + 1, "score": score, "trial_score": (trial_scores or {}).get(name, 0.5)}
+            for number, (name, values) in enumerate(scores.items()) for seed, score in enumerate(values)]
+    return pd.DataFrame(rows)
+
+
+TOLD_SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-2, log=True), "augmentation": CategoricalDistribution(["none", "light"])}
+
+
+def made_search(trials, apart=None):
+    """A search with the trials [(learning rate, augmentation, state, score)]; apart: the score of the settings as they stand, or "FAIL"."""
+    study = optuna.create_study(direction="maximize")
+    for rate, augmentation, state, value in trials:
+        study.add_trial(optuna.trial.create_trial(
+            params={"learning_rate": rate, "augmentation": augmentation}, distributions=TOLD_SPACE, state=TrialState[state],
+            value=None if state == "FAIL" else value, user_attrs={"reason": "The loss is not finite."} if state == "FAIL" else {}))
+    own = None if apart is None else optuna.trial.create_trial(
+        state=TrialState.FAIL if apart == "FAIL" else TrialState.COMPLETE, value=None if apart == "FAIL" else apart)
+    return Search(study, TOLD_SPACE, settings(), len(trials), own)
+
+
+scores = some.sampled_from([0.0, 0.3, 0.5, 0.5004, 0.5006, 0.897, 1.0])
+
+
+def made(n=40):
+    """A search with a known answer: the score follows x, and a little the word; y is noise."""
+    space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-3, 1, log=True), "word": CategoricalDistribution(["a", "b", "c"])}
+    rng, study = np.random.default_rng(0), optuna.create_study(direction="maximize")
+    for _ in range(n):
+        params = {"x": float(rng.uniform()), "y": float(rng.uniform(0.01, 1)), "word": str(rng.choice(["a", "b", "c"]))}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=params["x"] + 0.1 * (params["word"] == "c")))
+    return Search(study, space, {}, n)
+
+
+def test_importances_stand_beside_their_chance_level():
+    table = importances(made())
+    assert list(table) == ["option", "importance", "correlation", "chance", "measure"]
+    assert table.set_index("option")["chance"].between(0.2, 0.5).all()
+    told = describe_importances(table)
+    assert told.startswith(f"Above their chance level: x (Spearman ρ {table['correlation'][0]:.2f}, chance {table['chance'][0]:.2f})")
+    below = told.split("Not above their chance level: ")[1].split(". ")[0]
+    assert "y (" in below and "Of 3 options without any effect, one in twenty would be above by chance" in told
+    ax = plot_importances(table).axes[1]
+    for chance, measure, bar in zip(table["chance"], table["measure"], ax.containers[1], strict=True):
+        ends = (bar.get_x(), bar.get_x() + bar.get_width())
+        assert ends == pytest.approx((-chance if measure == "Spearman ρ" else 0, chance))
+    assert "permutations" in ax.containers[1].get_label()
+
+
+def test_the_best_so_far_goes_on_behind_pruned_trials():
+    trials = pd.DataFrame({"number": range(5), "state": ["FAIL", "COMPLETE", "PRUNED", "COMPLETE", "PRUNED"], "score": [math.nan, 0.5, 0.9, 0.4, 0.2]})
+    line = plot_trials(trials).lines[-1]
+    assert np.isnan(line.get_ydata()[0]) and line.get_ydata()[1:].tolist() == [0.5] * 4
+
+
+def test_the_settings_as_they_stand_are_a_line_across():
+    trials = pd.DataFrame({"number": range(2), "state": "COMPLETE", "score": [0.5, 0.6]})
+    lines = {line.get_label(): line.get_ydata() for line in plot_trials(trials, base=0.55).lines}
+    assert set(lines["settings as they stand"]) == {0.55}
+    for nothing in (None, math.nan):
+        assert "settings as they stand" not in [line.get_label() for line in plot_trials(trials, base=nothing).lines]
+
+
+def test_plot_of_a_noise_band():
+    """A row a setting, a mean where there is one; settings that no trial has are named without a number."""
+    nan = math.nan
+    band = made_band({"best": [0.8, 0.82], "runner-up": [0.7, nan], "as they stand": [nan, nan]}, {"as they stand": nan})
+    band["trial"] = pd.Series([3, 3, 0, 0, None, None], dtype=object)
+    ax = plot_noise_band(band)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["best (trial 3)", "runner-up (trial 0)", "as they stand"]
+    means = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2 and line.get_xdata()[0] == line.get_xdata()[1]]
+    assert means == pytest.approx([0.81, 0.7])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one new seed", "mean", "score in the search"]
+
+
+def test_the_thick_line_is_the_best_trial():
+    search = made_search([(0.001, "light", "COMPLETE", 0.9), (0.003, "none", "COMPLETE", 0.9), (0.005, "none", "COMPLETE", 0.2)])
+    lines = [line for line in plot_parallel_coordinates(search).axes[0].lines if len(line.get_xdata()) == 3]
+    thick, = [line for line in lines if line.get_linewidth() == 3]
+    height = (math.log(0.001) - math.log(1e-4)) / (math.log(1e-2) - math.log(1e-4))
+    assert search.ranked[0].number == 0 and thick.get_ydata()[0] == pytest.approx(height)
+
+
+def test_too_few_trials_have_no_importance():
+    table = importances(made(2))
+    assert table["importance"].isna().all() and len(table) == 3 and table["chance"].isna().all()
+    texts = [[text.get_text() for text in ax.texts] for ax in plot_importances(table).axes]
+    assert texts == [["unknown"] * 3] * 2
+    assert describe_importances(table) == "Unknown, from too few trials or values that do not vary: x, y, word."
+
+
+@pytest.mark.parametrize("name", ["made", "found"])
+def test_plots_show_every_option_inside_the_figure(name, found):
+    search = made() if name == "made" else found[0]
+    figures = [plot_trials(search.trials).figure, plot_parallel_coordinates(search),
+               plot_slices(search), plot_importances(importances(search))]
+    for fig in figures:
+        fig.canvas.draw()
+        box = fig.bbox.padded(2)
+        for ax in fig.axes:
+            ticks = [text for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim())))
+                     for place, text in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False) if low <= place <= high]
+            for text in (*ax.texts, *ticks, ax.xaxis.label, ax.yaxis.label) if ax.get_visible() else ():
+                if text.get_visible() and text.get_text():
+                    extent = text.get_window_extent()
+                    assert box.x0 <= extent.x0 and extent.x1 <= box.x1 and box.y0 <= extent.y0 and extent.y1 <= box.y1, text.get_text()
+    slices = [ax.get_xlabel().removesuffix(" (log)") for ax in figures[2].axes if ax.get_visible()]
+    assert slices == list(search.space)
+    labels = [text.get_text().replace("\n", "_") for text in figures[1].axes[0].get_xticklabels()]
+    assert labels == [*search.space, "score"]
+    lines = [line for line in figures[1].axes[0].lines if len(line.get_xdata()) == len(search.space) + 1]
+    assert len(lines) == (search.trials["state"] == "COMPLETE").sum()

@@ -1,0 +1,24 @@
+"""Tests of inside/device.py."""
+
+import pytest
+import torch
+
+from inside.device import choose_device, choose_precision
+
+
+@pytest.mark.parametrize("cuda, mps", [(False, False), (True, False), (False, True), (True, True)])
+def test_devices_that_are_there_and_that_are_not(monkeypatch, cuda, mps):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    for name, there in (("cuda", cuda), ("mps", mps), ("cpu", True)):
+        if there:
+            assert choose_device(name).type == name
+        else:
+            with pytest.raises(ValueError, match=f"^DEVICE = '{name}' is not available here; DEVICE = \"auto\" takes what there is.$"):
+                choose_device(name)
+    assert choose_device("auto").type == ("cuda" if cuda else "mps" if mps else "cpu")
+
+
+def test_precisions():
+    assert choose_precision("float32", torch.device("cpu")) == torch.float32
+    assert choose_precision("bfloat16", torch.device("cpu")) == torch.bfloat16

@@ -1,0 +1,155 @@
+"""Tests of inside/training/cached.py."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.data.loading import TensorImages, make_loader
+from inside.data.sources import open_dataset
+from inside.data.table import image_table
+from inside.evaluation.predictions import predict
+from inside.training.cached import cached_features, find_tail, penultimate_features
+from inside.training.experiment import Experiment
+from inside.training.loop import Trainer
+
+BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
+TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 0.01,
+        "PRECISION": "float32", "AUGMENTATION": "none"}
+
+
+def settings(**changes):
+    return notebook_parameters(BOOK) | TINY | changes
+
+
+class Backbone(nn.Module):
+    """A small network whose first layer is frozen in the end, with a way from there to the logits that a test writes."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.way = nn.Conv2d(3, 8, 3, stride=2), forward
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, images):
+        return self.way(self, self.first(images))
+
+
+def classifier(*rates):
+    """Linear layers with ReLU and dropout between, as in VGG: the last one is the head."""
+    layers = [part for rate in rates for part in (nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Dropout(rate))]
+    return nn.Sequential(*layers, nn.Linear(8, 3))
+
+
+def pooled(maps):
+    return maps.mean((2, 3))
+
+
+CHAINS = {  # the way from the first layer to the logits, the layers, and where the kept features start
+    "no dropout": (lambda net, x: net.fc(pooled(x)), {"fc": nn.Linear(8, 3)}, "fc"),
+    "dropout of 0": (lambda net, x: net.fc(net.drop(pooled(x))), {"drop": nn.Dropout(0.0), "fc": nn.Linear(8, 3)}, "fc"),
+    "dropout": (lambda net, x: net.fc(net.drop(pooled(x))), {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, "drop"),
+    "dropout of maps": (lambda net, x: net.fc(net.drop(x.mean((2, 3), keepdim=True)).flatten(1)),
+                        {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, "drop"),
+    "two dropouts": (lambda net, x: net.classifier(pooled(x)), {"classifier": classifier(0.3, 0.5)}, "classifier.2"),
+    "the first dropout is 0": (lambda net, x: net.classifier(pooled(x)), {"classifier": classifier(0.0, 0.5)}, "classifier.5"),
+    "frozen wholly": (lambda net, x: net.fc(net.frozen(pooled(x))), {"frozen": nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), "fc": nn.Linear(8, 3)}, "fc"),
+    # nothing that a chain of layers could stand for
+    "a function": (lambda net, x: net.fc(nn.functional.dropout(pooled(x), 0.4, net.training)), {"fc": nn.Linear(8, 3)}, None),
+    "around a layer": (lambda net, x: net.fc((lambda y: y + net.inner(y))(net.drop(pooled(x)))),
+                       {"drop": nn.Dropout(0.4), "inner": nn.Linear(8, 8), "fc": nn.Linear(8, 3)}, None),
+    "noise of its own": (lambda net, x: net.fc(pooled(x) * (1 + torch.rand(8) * net.training)), {"fc": nn.Linear(8, 3)}, None),
+    "after the head": (lambda net, x: net.drop(net.fc(pooled(x))), {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, None),
+    "two heads": (lambda net, x: (net.fc(pooled(x)) + net.other(x.amax((2, 3)))) / 2, {"fc": nn.Linear(8, 3), "other": nn.Linear(8, 3)}, None),
+    "batch statistics": (lambda net, x: net.fc(net.norm(pooled(x))), {"norm": nn.BatchNorm1d(8, affine=False), "fc": nn.Linear(8, 3)}, None),
+    "dropout twice": (lambda net, x: net.fc(net.drop(net.inner(net.drop(pooled(x))))),
+                      {"drop": nn.Dropout(0.4), "inner": nn.Linear(8, 8), "fc": nn.Linear(8, 3)}, None),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_where_the_kept_features_start(name):
+    """Before the first dropout that acts while the head learns; nowhere, where the rest is more than a chain of layers."""
+    forward, layers, start = CHAINS[name]
+    model = Backbone(forward, **layers)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    tail = find_tail(model, 16)
+    assert (tail and tail.start) == start
+    assert model.training and all(weight.requires_grad for weight in model.parameters()) and torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    if tail:  # the tail shares the network's layers and gives its logits
+        images = TensorImages(torch.randn(5, 3, 16, 16), [0] * 5)
+        kept = penultimate_features(model, make_loader(images, batch_size=2), start=tail.start).tensors[0]
+        with torch.no_grad():
+            assert torch.allclose(tail.layers.eval()(kept), model.eval()(images.tensors[0]), atol=1e-6)
+
+
+def test_features_are_kept_by_pixels_not_by_paths(make_folder, tmp_path):
+    """An image that is replaced under its name gives other features; one that is only renamed does not."""
+    folder = make_folder({"cats": 6, "dogs": 6})
+    chosen = settings(STRATEGY="head", IMAGE_SIZE=16)
+    def kept():
+        source = open_dataset(str(folder))
+        table, _ = image_table(source, cache=tmp_path / "cache")
+        experiment = Experiment(chosen, {"train": table, "val": table.head(4)}, source.root, source.classes)
+        features = cached_features(experiment, tmp_path / "features")[0]["train"].tensors[0]
+        return features, penultimate_features(experiment.model, experiment.loader("train", learning=False)).tensors[0]
+    first, _ = kept()
+    Image.fromarray(np.full((10, 12, 3), 200, dtype=np.uint8)).save(folder / "cats" / "0.png")
+    again, fresh = kept()
+    assert torch.equal(again, fresh) and not torch.allclose(again[0], first[0]) and torch.equal(again[1:], first[1:])
+    files = len(list((tmp_path / "features").iterdir()))
+    folder.rename(tmp_path / "renamed")
+    folder = tmp_path / "renamed"
+    assert torch.equal(kept()[0], fresh) and len(list((tmp_path / "features").iterdir())) == files
+
+
+def test_features_of_a_shuffled_loader_keep_their_targets():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    dataset = TensorImages(torch.randn(30, 8), [index % 3 for index in range(30)])
+    kept = penultimate_features(model, make_loader(dataset, batch_size=7, shuffle=True))
+    with torch.no_grad():
+        wanted = model[:2](dataset.tensors[0])
+    for feature, target in zip(kept.tensors[0], kept.targets, strict=True):
+        nearest = (wanted - feature).abs().sum(1).argmin()
+        assert dataset.targets[nearest] == target and torch.allclose(wanted[nearest], feature, atol=1e-6)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+class Seen(Exception):
+    """Raised by a hook that has seen enough."""
+
+
+def first_batch(model, work):
+    """What arrives at a network's first call during `work`, which ends there."""
+    seen = []
+    def look(module, inputs):
+        seen.append(inputs[0])
+        raise Seen
+    handle = model.register_forward_pre_hook(look)
+    with pytest.raises(Seen):
+        work()
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("chosen, kind", [("cuda", "meta"), ("cpu", "cpu")])
+def test_everything_is_on_the_device_that_is_chosen(images, monkeypatch, chosen, kind):
+    """A device without memory stands for one that this machine lacks: whatever is left on the processor is seen."""
+    monkeypatch.setattr("inside.training.experiment.choose_device", lambda device: torch.device("meta" if device == "cuda" else device))
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: contextlib.nullcontext())  # which knows no such device
+    experiment = Experiment(settings(DEVICE=chosen), *images)
+    model, loaders = experiment.model, experiment.loaders
+    assert {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} == {experiment.device.type} == {kind}
+    trainer = Trainer(model, loaders["train"], experiment.recipe, 6, torch.float32)
+    assert {trainer.class_weights.device.type, trainer.device.type} == {kind}
+    for work in (lambda: trainer.train_epoch(loaders["train"], False), lambda: predict(model, loaders["val"]),
+                 lambda: penultimate_features(model, loaders["val"])):
+        assert first_batch(model, work).device.type == kind

@@ -1,0 +1,85 @@
+"""Tests of inside/training/describe.py."""
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch import nn
+
+from inside.data.loading import TensorImages, make_loader
+from inside.names import AUGMENTATIONS
+from inside.training.describe import describe_training
+from inside.training.loop import fit
+
+CLASSES = ["a", "b", "c"]
+
+
+def features(n=60, seed=0, spread=3.0):
+    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % 3
+    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
+    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
+
+
+def small_network(seed=0):
+    """Two layers with dropout between: chance enters each step."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
+
+
+def train(recipe, model=None, **options):
+    model = model or small_network()
+    loaders = [make_loader(features(seed=seed), batch_size=16, shuffle=seed == 0) for seed in (0, 1)]
+    return fit(model, *loaders, recipe, classes=CLASSES, **options)
+
+
+def learning(model):
+    return {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def history_of(train, val, chosen=1, epochs=3, **columns):
+    """A history whose chosen epoch has the given losses."""
+    rows = [{"epoch": epoch, "train_loss": train + epoch - chosen, "val_loss": val + abs(epoch - chosen), "train_objective": 1.0,
+             "val_mean_class_accuracy": 0.8 - 0.1 * abs(epoch - chosen), "train_mean_class_accuracy": 0.7} for epoch in range(1, epochs + 1)]
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def unaugmented_of(loss, images=30, of=30):
+    return {"images": images, "of": of, "loss": loss, "mean_class_accuracy": 0.9}
+
+
+@pytest.mark.parametrize("train, val, alike, augmentation, words", [
+    (0.8, 0.5, 0.4, "light", ["which lies 0.300 below train", "lies 0.100 above train: that it lies below in the curve", "augmented and while"]),
+    (0.8, 0.5, 0.4, "none", ["which lies 0.300 below train", "seen there, while it was still learning"]),
+    (0.8, 0.5, 0.6, "light", ["which lies 0.300 below train", "Scored alike, validation lies 0.100 below train: its images are no harder"]),
+    (0.5, 0.8, 0.4, "light", ["which lies 0.300 above train", "Scored alike, validation lies 0.400 above train: so much better"]),
+    (0.5, 0.8, 0.9, "light", ["which lies 0.300 above train", "Scored alike, validation lies 0.100 below train"]),
+    (0.5, 0.5001, 0.5, "light", ["which lies level with train", "Scored alike, validation lies level with train"]),
+])
+def test_what_is_told_of_the_losses_follows_the_numbers(train, val, alike, augmentation, words):
+    text = " ".join(describe_training(history_of(train, val, chosen=2), unaugmented_of(alike), augmentation=augmentation))
+    assert text.startswith("Epoch 2 of 3 is chosen: mean class accuracy 0.800 on validation, 0.700 on the training images")
+    assert all(word in text for word in words), text
+    assert ("comes from" in text) == (val < train and alike < val) and ("augmented and while" in text) <= (augmentation != "none")
+
+
+def test_how_many_training_images_were_scored_is_told():
+    history = history_of(0.8, 0.5)
+    assert "on the 30 training images as they are" in describe_training(history, unaugmented_of(0.4), augmentation="none")[2]
+    some = describe_training(history, unaugmented_of(0.4, images=1000, of=12034), augmentation="none")[2]
+    assert "on 1,000 of the 12,034 training images" in some
+    assert len(describe_training(history, None, augmentation="none")) == 2
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(losses=st.tuples(*[st.floats(0, 20)] * 3), augmentation=st.sampled_from(AUGMENTATIONS), some=st.booleans())
+def test_no_sentence_on_losses_contradicts_its_numbers(losses, augmentation, some):
+    train, val, alike = losses
+    lines = describe_training(history_of(train, val), unaugmented_of(alike, of=50 if some else 30), augmentation=augmentation)
+    for line, other in ((lines[1], train), (lines[3], alike)):
+        assert ("above train" in line) == (round(val, 3) > round(other, 3)) and ("below train" in line) == (round(val, 3) < round(other, 3))
+    assert not any("nan" in line or "  " in line or "lies 0.000" in line for line in lines) and all(line.endswith(".") for line in lines)

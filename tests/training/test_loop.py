@@ -1,0 +1,182 @@
+"""Tests of inside/training/loop.py."""
+
+import copy
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from inside.data.loading import TensorImages, make_loader
+from inside.evaluation.predictions import predict
+from inside.models.build import build_network
+from inside.models.surgery import freeze
+from inside.training.loop import Trainer, _read_checkpoint, best_epoch, fit
+from inside.training.recipe import Recipe
+
+CLASSES = ["a", "b", "c"]
+
+
+def features(n=60, seed=0, spread=3.0):
+    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % 3
+    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
+    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
+
+
+def small_network(seed=0):
+    """Two layers with dropout between: chance enters each step."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
+
+
+def train(recipe, model=None, **options):
+    model = model or small_network()
+    loaders = [make_loader(features(seed=seed), batch_size=16, shuffle=seed == 0) for seed in (0, 1)]
+    return fit(model, *loaders, recipe, classes=CLASSES, **options)
+
+
+def test_frozen_batch_norm_stays_still_in_weights_and_statistics():
+    model, _ = build_network("resnet18", 3, weights="random")
+    freeze(model, "last_stage")
+    before = copy.deepcopy(model.state_dict())
+    dataset = TensorImages(torch.randn(8, 3, 32, 32), [0, 1, 2, 0, 1, 2, 0, 1])
+    loader = make_loader(dataset, batch_size=4)
+    Trainer(model, loader, Recipe(epochs=1), 3, torch.float32).train_epoch(loader, bar=False)
+    after = model.state_dict()
+    moved = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert moved == {"layer4", "fc"}
+    assert not torch.equal(before["layer4.0.bn1.running_mean"], after["layer4.0.bn1.running_mean"])
+
+
+def test_loss_of_a_step_is_that_of_torch():
+    images, targets = features(12).tensors
+    recipe = Recipe(epochs=1, label_smoothing=0.1, class_weights=True, optimizer="sgd", learning_rate=0.0001)
+    unequal = TensorImages(images, [0] * 8 + [1] * 3 + [2])
+    model = small_network().eval()
+    trainer = Trainer(model, make_loader(unequal, batch_size=12), recipe, 3, torch.float32)
+    weights = torch.tensor([12 / (3 * 8), 12 / (3 * 3), 12 / (3 * 1)])
+    wanted = nn.functional.cross_entropy(model(images), unequal.tensors[1], weight=weights, label_smoothing=0.1)
+    _, loss = trainer.loss_and_gradients(images, unequal.tensors[1])
+    assert math.isclose(loss, wanted.item(), rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [7, 20, 60])
+def test_losses_of_an_epoch_are_those_of_all_its_images(batch_size):
+    """Plain cross-entropy as a mean over images; the objective over their weights, however the images fall into batches."""
+    targets = [0] * 40 + [1] * 14 + [2] * 6
+    dataset = TensorImages(torch.randn(60, 8, generator=torch.Generator().manual_seed(1)), targets)
+    recipe = Recipe(epochs=1, label_smoothing=0.2, class_weights=True, optimizer="sgd", learning_rate=1e-8, weight_decay=0.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 3))
+    with torch.no_grad():
+        model[0].weight *= 8  # far from knowing nothing: the losses of the classes differ
+        logits, wanted = model(dataset.tensors[0]), dataset.tensors[1]
+    loader = make_loader(dataset, batch_size=batch_size, shuffle=True)
+    _, history = fit(model, loader, make_loader(dataset, batch_size=60), recipe, classes=CLASSES)
+    row, weights = history.iloc[0], torch.tensor([60 / (3 * 40), 60 / (3 * 14), 60 / (3 * 6)])
+    assert row["train_loss"] == pytest.approx(nn.functional.cross_entropy(logits, wanted).item(), rel=1e-4)
+    assert row["train_loss"] == pytest.approx(row["val_loss"], rel=1e-4)  # the same images, the same weights: the same kind of number
+    assert row["train_objective"] == pytest.approx(
+        nn.functional.cross_entropy(logits, wanted, weight=weights, label_smoothing=0.2).item(), rel=1e-4)
+    assert abs(row["train_objective"] - row["train_loss"]) > 0.1
+
+
+def test_micro_batches_give_the_same_gradient():
+    images, targets = features(12).tensors
+    gradients = []
+    for size in (12, 5, 1):
+        model = small_network().eval()
+        trainer = Trainer(model, make_loader(features(12), batch_size=12), Recipe(), 3, torch.float32)
+        trainer.micro_batch = size
+        trainer.loss_and_gradients(images, targets)
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6) and torch.allclose(gradients[0], gradients[2], atol=1e-6)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_says_so(capsys):
+    class Hungry(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.sizes = small_network().eval(), []
+
+        def forward(self, images):
+            self.sizes.append(len(images))
+            if len(images) > 4:
+                raise torch.OutOfMemoryError("too much")
+            return self.inner(images)
+    model, plain = Hungry(), small_network().eval()
+    images, targets = features(16).tensors
+    for network in (model, plain):
+        loader = make_loader(features(16), batch_size=16)
+        Trainer(network, loader, Recipe(optimizer="sgd"), 3, torch.float32).step(images, targets)
+    assert model.sizes == [16, 8, 4, 4, 4, 4] and "micro-batches of 4" in capsys.readouterr().out
+    assert all(map(lambda a, b: torch.allclose(a, b, atol=1e-7), model.inner.parameters(), plain.parameters()))
+
+
+def test_out_of_memory_with_one_image_is_raised():
+    class Starving(nn.Linear):
+        def forward(self, images):
+            raise torch.OutOfMemoryError("too much")
+    loader = make_loader(features(4), batch_size=4)
+    with pytest.raises(torch.OutOfMemoryError):
+        Trainer(Starving(8, 3), loader, Recipe(), 3, torch.float32).step(*features(4).tensors)
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+import test_loop
+recipe = test_loop.Recipe(epochs=400, learning_rate=0.01, seed=4)
+test_loop.train(recipe, checkpoint=__import__("pathlib").Path({file!r}), stamp="s", after_epoch=lambda row: print(row["epoch"], flush=True))
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_good_checkpoint(tmp_path):
+    """A process that writes a checkpoint every few milliseconds is killed at odd moments; each time the file is whole."""
+    file, seen = tmp_path / "c.pt", 0
+    code = KILLED.format(tests=os.path.dirname(__file__), file=str(file))
+    for lines in (3, 10, 7):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(lines):
+            process.stdout.readline()
+        process.kill()
+        process.wait()
+        history = _read_checkpoint(file)["history"]
+        assert len(history) > seen  # it is readable, and went on from the one before
+        seen = len(history)
+        assert [row["epoch"] for row in history] == list(range(1, seen + 1))
+    recipe = Recipe(epochs=400, learning_rate=0.01, seed=4)
+    def stop(row):
+        if row["epoch"] == seen:
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, checkpoint=tmp_path / "uninterrupted.pt", stamp="s", after_epoch=stop)
+    whole = _read_checkpoint(tmp_path / "uninterrupted.pt")
+    assert [row["val_loss"] for row in whole["history"]] == [row["val_loss"] for row in history]
+
+
+def test_the_best_epoch_is_kept_not_the_last():
+    rows = [{"epoch": 1, "val_mean_class_accuracy": 0.5, "val_loss": 1}, {"epoch": 2, "val_mean_class_accuracy": 0.9, "val_loss": 2},
+            {"epoch": 3, "val_mean_class_accuracy": 0.9, "val_loss": 1}, {"epoch": 4, "val_mean_class_accuracy": 0.8, "val_loss": 0}]
+    assert best_epoch(rows) == 3
+    weights, history = train(Recipe(epochs=8, learning_rate=0.3, schedule="constant", optimizer="sgd", seed=1))
+    model = small_network()
+    model.load_state_dict(weights)
+    scores, _ = predict(model, make_loader(features(seed=1), batch_size=16))
+    best = history["val_mean_class_accuracy"].max()
+    targets = np.array(features(seed=1).targets)
+    assert math.isclose(np.mean([(scores.argmax(1) == targets)[targets == index].mean() for index in range(3)]), best)
+
+
+def test_patience_stops_early():
+    _, history = train(Recipe(epochs=50, patience=3, learning_rate=0.01))
+    assert len(history) < 50
+    assert len(history) - best_epoch(history.to_dict("records")) == 3
