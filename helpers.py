@@ -23,6 +23,7 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, read_json, write_csv
 from inside.names import SPLITS
 from inside.preflight import check_parameters
+from inside.shown import Figure, Shown, Table, Text
 from inside.text import format_duration, plain_text
 
 __all__ = ["SPLITS", "Run", "check_parameters", "choose_device", "choose_precision", "environment", "format_duration",
@@ -31,6 +32,17 @@ __all__ = ["SPLITS", "Run", "check_parameters", "choose_device", "choose_precisi
 
 class Run(RunFolder):
     """A run folder that displays what it saves."""
+
+    def show(self, *parts: Shown) -> None:
+        """Display text, tables and figures in their order, as a `report()` gives them; save the tables and figures."""
+        for part in parts:
+            match part:
+                case Text():
+                    display(Markdown(part.markdown))
+                case Table():
+                    self.show_table(part.table, part.name, digits=part.digits, rows=part.rows)
+                case Figure():
+                    self.show_figure(part.drawing, part.name, part.alt)
 
     def show_figure(self, fig: plt.Figure, name: str, alt: str) -> None:
         """Save `fig` as figures/<name>.png (144 dpi) and display it with the alternative text `alt`, see `plain_text`.

@@ -8,7 +8,7 @@
     evaluation                              scores, intervals, rankings
     data, models                            images, their table and split; networks by name
     settings                                every notebook parameter, in one table
-    files, names, text, device              the ground
+    files, names, text, shown, device       the ground
 
 Nothing imports upwards; `make test` holds that.
 """
