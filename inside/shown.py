@@ -1,4 +1,4 @@
-"""What a section of a notebook shows: text, tables, figures. A `report()` yields them, `Run.show` displays and saves them."""
+"""What a section of a notebook shows: text, tables, figures; `report()` gives them, `Run.show` displays and saves them."""
 
 from __future__ import annotations
 
