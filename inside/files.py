@@ -12,9 +12,10 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds inside/, notebooks/ and runs/
 RUNS = ROOT / "runs"
@@ -43,9 +44,9 @@ def write_json(path: Path, value: object) -> None:
     def plain(item):
         if isinstance(item, Mapping):
             return {str(key): plain(entry) for key, entry in item.items()}
-        if isinstance(item, (list, tuple, np.ndarray)):
+        item = item.tolist() if hasattr(item, "tolist") else item  # NumPy's numbers and arrays
+        if isinstance(item, (list, tuple)):
             return [plain(entry) for entry in item]
-        item = item.item() if isinstance(item, np.generic) else item
         return None if isinstance(item, float) and not math.isfinite(item) else item
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(plain(value), indent=1), encoding="utf-8")
@@ -66,7 +67,7 @@ def fingerprint(*parts: object) -> str:
     """A short hash of settings and tables: equal parts, equal hash."""
     digest = hashlib.sha256()
     for part in parts:
-        table = isinstance(part, pd.DataFrame)
+        table = hasattr(part, "to_csv")
         digest.update((part.to_csv(index=False) if table else json.dumps(part, sort_keys=True, default=str)).encode())
     return digest.hexdigest()[:16]
 

@@ -23,7 +23,7 @@ from inside.feature_maps.scenario_names import STAND_INS, scenario_draw
 from inside.feature_maps.statistics import STORED, LayerStatistics, collect_statistics
 from inside.files import RunFolder, atomic_write, fingerprint, read_json
 from inside.models.build import build_network, load_network
-from inside.settings import RULES
+from inside.settings import PARAMETERS
 from inside.text import natural_sort
 
 
@@ -205,7 +205,7 @@ def random_seeds(seed: int, n: int) -> list[int]:
         if len(seeds) == n:
             return seeds
         drawn = int(fingerprint("random weights", seed, number), 16) % 2**31
-        if drawn not in seeds and not seed <= drawn <= seed + RULES["FINAL_SEEDS"][2]:
+        if drawn not in seeds and not seed <= drawn <= seed + PARAMETERS["FINAL_SEEDS"].kinds[0].high:
             seeds.append(drawn)
 
 

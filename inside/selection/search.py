@@ -23,7 +23,7 @@ from inside.files import fingerprint
 from inside.models.build import build_network, legal_options
 from inside.selection.space import base_values, grid_of, search_space, suggest, values_of, with_trial_params
 from inside.selection.study import RepeatableSampler, _same_value, open_study, reason_of, run_trials, trial_table
-from inside.settings import COMPARABLE
+from inside.settings import parameters_where
 from inside.text import format_duration, format_value
 from inside.training.compatible import is_random
 from inside.training.experiment import Experiment, train
@@ -94,7 +94,7 @@ class Search:
 def same_settings(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Whether two settings are those of the same training; an option that is not given has its default."""
     def flat(settings):
-        plain = {name: settings[name] for name in COMPARABLE if name != "ARCHITECTURE_OPTIONS"}
+        plain = {name: settings[name] for name in parameters_where(comparable=True) if name != "ARCHITECTURE_OPTIONS"}
         return plain | legal_options(settings["ARCHITECTURE"]) | settings["ARCHITECTURE_OPTIONS"]
     one, other = flat(one), flat(other)
     return one.keys() == other.keys() and all(_same_value(one[name], other[name]) for name in one)
@@ -146,7 +146,8 @@ def run_search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame]
     if 0 < settings["SEARCH_IMAGES"] < len(parts["train"]):  # fewer than there are classes
         n_classes = len(parts["train"])
         print(f"a trial takes {n_classes} training images, one of each class, instead of {settings['SEARCH_IMAGES']}")
-    fixed = {name: settings[name] for name in COMPARABLE if name.lower() not in space}  # all that bears on a score
+    bearing = [name for name in parameters_where(comparable=True) if name.lower() not in space]  # on a score
+    fixed = {name: settings[name] for name in bearing}
     images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
     stamp = "search " + fingerprint(fixed, settings["SEARCH_SPACE"], settings["SEARCH_SAMPLER"],
                                             settings["SEARCH_EPOCHS"], images)
@@ -177,7 +178,7 @@ def as_they_stand(settings: Mapping[str, object], parts: Mapping[str, pd.DataFra
     """
     own = with_trial_params(settings, {})
     images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
-    fixed = {name: own[name] for name in COMPARABLE}
+    fixed = {name: own[name] for name in parameters_where(comparable=True)}
     stamp = f"as they stand {fingerprint(fixed, settings['SEARCH_EPOCHS'], images)}"
     study = open_study(settings, folder / "study.log", stamp, RepeatableSampler("random", 0))
     run_trials(study, 1, lambda trial: score(own, parts, root, classes, folder, trial, "settings as they stand"))

@@ -22,7 +22,7 @@ from inside.evaluation.predictions import predict
 from inside.files import RunFolder, fingerprint, write_csv
 from inside.models.build import build_network, load_network, save_network
 from inside.models.surgery import classifier_name, count_costs, freeze
-from inside.settings import NOT_OF_TRAINING
+from inside.settings import parameters_where
 from inside.training.cached import Tail, _head_loaders, cached_features, find_tail, only_head_learns
 from inside.training.compatible import is_random
 from inside.training.loop import fit, print_epoch
@@ -218,7 +218,7 @@ TRAINING_VERSION = 2  # raised when the same settings give other weights, or a h
 
 def training_fingerprint(settings: Mapping, table: pd.DataFrame, *more: object) -> str:
     """The fingerprint of all that training depends on: its settings, the split, the images' pixels and labels."""
-    of_training = {name: value for name, value in settings.items() if name not in NOT_OF_TRAINING}
+    of_training = {name: settings[name] for name in parameters_where(trains=True) if name in settings}
     return fingerprint(TRAINING_VERSION, of_training, table[["path", "label", "split", "sha256"]], *more)
 
 
