@@ -48,6 +48,14 @@ def check_settings(values: Mapping[str, object]) -> dict[str, object]:
     return settings
 
 
+def check(settings: Mapping[str, object]) -> None:
+    """Raise ValueError unless the parameters of a notebook fit together; those of other notebooks are passed over."""
+    check_architecture(settings["ARCHITECTURE"])
+    if all(name in settings for name, parameter in PARAMETERS.items() if "1" in parameter.notebooks):
+        check_settings(settings)
+        check_search(settings)
+
+
 def check_search(settings: Mapping[str, object]) -> None:
     """Raise ValueError unless STUDY_STORAGE and, where there are SEARCH_TRIALS, SEARCH_SPACE are legal."""
     check_storage(settings["STUDY_STORAGE"])

@@ -79,7 +79,7 @@ ALL, MAPS = "123", "23"
 LEARNT = {"trains": True, "searchable": True, "comparable": True}  # what a search and a comparison may change
 
 THEMES: Mapping[str, tuple[Parameter, ...]] = {
-    "the run and its images": (
+    "the images": (
         Parameter("RUN", _text('a name, or a folder such as "runs/mine"'), "where results go, runs/<RUN>/", ALL),
         Parameter("DATASET", _text(f"{Word(*names.DATASETS)}, a folder"), "", ALL),
         Parameter("DEMO_IMAGES", (Whole(60, 17034),), 'how many scenes are drawn, for the data set "demo"', ALL),
@@ -91,7 +91,6 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
         Parameter("IMAGE_SIZE", (Whole(8, 1024),), "images are resized to IMAGE_SIZE × IMAGE_SIZE pixels", **LEARNT),
         Parameter("AUGMENTATION", (Word(*names.AUGMENTATIONS),), "of the training images", **LEARNT),
         Parameter("BATCH_SIZE", (Whole(2, 4096),), "images at a time", ALL, **LEARNT),
-        Parameter("WORKERS", (Whole(0, 64),), "processes that load images; 0 is fastest on few cores", trains=True),
     ),
     "the network": (
         Parameter("ARCHITECTURE", _text('"efficientnet_lite0", "convnet5", a torchvision name, "timm/<name>"'),
@@ -121,10 +120,7 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
                   "its statistics; auto freezes those of ImageNet weights", **LEARNT),
         Parameter("PATIENCE", (Whole(0, 10_000),), "stop after so many epochs without a better one; 0 never stops",
                   **LEARNT),
-        Parameter("PRECISION", (Word("auto", "float32", "bfloat16"),), "of training", **LEARNT),
-        Parameter("DEVICE", (Word("auto", "cpu", "cuda", "mps"),), "where to compute", ALL, trains=True),
         Parameter("TRAIN", (Flag(),), "if not, the network that the run folder holds is evaluated"),
-        Parameter("TRACKERS", (ListOf(str, f"a list of {Word(*names.TRACKERS)}"),), "where curves are also written"),
     ),
     "search and comparison": (
         Parameter("SEARCH_TRIALS", (Whole(0, 10_000),), "settings to try; 0 searches nothing"),
@@ -161,6 +157,12 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
                   "for the ranked grids; [] takes the first three"),
         Parameter("SAMPLE_GRID", (Literal(list, "two whole numbers from 1 to 20", names.check_grid),),
                   "rows and columns of sample predictions"),
+    ),
+    "the machine and the page": (
+        Parameter("DEVICE", (Word("auto", "cpu", "cuda", "mps"),), "where to compute", ALL, trains=True),
+        Parameter("PRECISION", (Word("auto", "float32", "bfloat16"),), "of training", **LEARNT),
+        Parameter("WORKERS", (Whole(0, 64),), "processes that load images; 0 is fastest on few cores", trains=True),
+        Parameter("TRACKERS", (ListOf(str, f"a list of {Word(*names.TRACKERS)}"),), "where curves are also written"),
         Parameter("INTERACTIVE", (Flag(),), "whether to show progress bars and a panel to browse", ALL),
     ),
 }

@@ -290,6 +290,6 @@ def test_names_in_tables_are_text_not_markup(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(helpers, "display", lambda page: shown.append(page.data))
     table = pd.DataFrame({"class": ["<b>x</b>", "a & b", "<script>"], "images": [1, 2, 3]})
-    helpers.Run(str(tmp_path / "run")).show_table(table, "names")
+    helpers.Run({"RUN": str(tmp_path / "run"), "DEVICE": "cpu"}).show_table(table, "names")
     assert "&lt;b&gt;x&lt;/b&gt;" in shown[0] and "a &amp; b" in shown[0] and "<script" not in shown[0]
     assert pd.read_csv(tmp_path / "run" / "tables" / "names.csv")["class"].tolist() == table["class"].tolist()

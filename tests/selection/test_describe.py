@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.files import write_json
 from inside.selection import search as search_module
 from inside.selection.describe import CALLED, Difference, describe_base, describe_noise, describe_search, describe_trials

@@ -12,7 +12,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as some
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.selection.describe import describe_importances
 from inside.selection.importance import chance_level, correlation, importances
 from inside.selection.search import Search, run_search

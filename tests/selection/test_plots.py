@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.selection.describe import describe_importances
 from inside.selection.importance import importances
 from inside.selection.plots import plot_importances, plot_noise_band, plot_parallel_coordinates, plot_slices, plot_trials

@@ -10,7 +10,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as some
 from optuna.distributions import FloatDistribution
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.selection import search as search_module
 from inside.selection.describe import describe_base, describe_noise
 from inside.selection.search import Search, noise_band, run_search, same_settings, stratified_subset

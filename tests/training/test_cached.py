@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.loading import TensorImages, make_loader
 from inside.data.sources import open_dataset
 from inside.data.table import image_table

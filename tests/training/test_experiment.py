@@ -13,7 +13,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from torch import nn
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.split import split_fingerprint
 from inside.evaluation.predictions import predict
