@@ -1,0 +1,121 @@
+"""What notebook 01 keeps and shows of a search and of networks side by side; both also exist where there was none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from inside.files import RunFolder, write_csv
+from inside.models.saved import SavedModel
+from inside.selection import comparison, describe, plots
+from inside.selection.importance import importances
+from inside.selection.search import Search, noise_band, run_search
+from inside.shown import Figure, Shown, Table, Text
+from inside.training.plots import plot_learning_curves
+
+if TYPE_CHECKING:
+    from inside.data.split import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The settings of the full training, and the search that led to them (None: there was none), with its new seeds."""
+
+    settings: dict[str, object]
+    search: Search | None = None
+    noise: pd.DataFrame | None = None
+
+    @property
+    def summary(self) -> str:
+        """A sentence: where the settings come from."""
+        if self.search is None:
+            return "The settings are those of the parameters: nothing was searched in this run."
+        return describe.describe_trials(self.search)
+
+    def takeaways(self) -> list[str]:
+        """Whether the search helped, as sentences; [] where there was none."""
+        return describe.describe_search(self.search, self.noise)
+
+    def report(self) -> list[Shown]:
+        """Trials, what mattered, the new seeds, and whether the search helped."""
+        if self.search is None:
+            return [Text("Nothing was searched in this run: `SEARCH_TRIALS` is 0, or `TRAIN` is False.")]
+        return [*_report_trials(self.search), *_report_importances(self.search), *self._report_noise(),
+                Text(" ".join(self.takeaways()))]
+
+    def _report_noise(self) -> list[Shown]:
+        if self.noise is None:
+            return []
+        told = describe.describe_noise(self.noise)
+        return [Table(self.noise, "noise_band", digits=4),
+                Figure(plots.plot_noise_band(self.noise).figure, "noise_band", told), Text(told)]
+
+    def results(self) -> dict[str, object]:
+        """{search, noise_band} for 01_results.json; None where there was none."""
+        found, noise = self.search, None if self.noise is None else self.noise.to_dict("records")
+        return {"noise_band": noise, "search": found and {
+            "trials": len(found.trials), "space": found.settings["SEARCH_SPACE"],
+            "sampler": found.settings["SEARCH_SAMPLER"], "best": found.ranked[0].params, "score": found.ranked[0].value,
+            "first_score": found.trials["score"].iloc[0], "score_as_they_stand": found.base.value}}
+
+
+def _report_trials(found: Search) -> list[Shown]:
+    told, best = describe.describe_trials(found), found.ranked[0]
+    return [
+        Table(found.trials.sort_values("score", ascending=False), "trials", digits=4), Text(told),
+        Figure(plots.plot_trials(found.trials, base=found.base.value).figure, "search_trials",
+               f"Score of each trial by number, the best so far, and the settings as they stand. {told}"),
+        Figure(plots.plot_parallel_coordinates(found), "search_parallel",
+               f"A line for each complete trial through its options {', '.join(found.space)} and its score; the thick line "
+               f"is the best trial, {best.value:.3f}.")]
+
+
+def _report_importances(found: Search) -> list[Shown]:
+    table = importances(found)
+    told = describe.describe_importances(table)
+    return [Table(table, "search_importance"), Figure(plots.plot_importances(table), "search_importance",
+                                                      f"Importance and correlation of each option with the score. {told}"),
+            Text(told)]
+
+
+def choose_settings(run: RunFolder, settings: Mapping[str, object], split: Split) -> Choice:
+    """The settings to train with: those of the best trial of a search, else the given ones.
+
+    Searches SEARCH_TRIALS settings on the split, writes trials.csv, and trains the best anew with FINAL_SEEDS. With
+    TRAIN = False they are those of the network that the run holds (ValueError where it holds none).
+    """
+    if not settings["TRAIN"]:
+        trained = SavedModel.read(run).settings  # WEIGHTS random: to show the network, whose weights are loaded later
+        return Choice({**settings, **trained, "WEIGHTS": "random"})
+    if not settings["SEARCH_TRIALS"]:
+        return Choice(dict(settings))
+    found = run_search(settings, split, folder=run.folder)
+    write_csv(run.path("trials.csv"), found.trials)
+    noise = noise_band(found, split, folder=run.folder) if settings["FINAL_SEEDS"] else None
+    return Choice(found.settings_of(found.ranked[0]), found, noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Networks side by side: the table of `compare` and {name: history}; empty where COMPARE is."""
+
+    table: pd.DataFrame
+    histories: dict[str, pd.DataFrame]
+
+    def report(self) -> list[Shown]:
+        """The table, validation accuracy by epoch, and what follows."""
+        if self.table.empty:
+            return [Text("No networks were compared in this run: `COMPARE` is empty; the profile “comparison” has some.")]
+        told = "; ".join(f"{row['name']} {row['val']:.3f}" for row in self.table.to_dict("records"))
+        return [Table(comparison.format_comparison(self.table), "comparison"),
+                Figure(plot_learning_curves(self.histories).figure, "comparison",
+                       f"Mean class accuracy on validation by epoch for {len(self.table)} networks; at the chosen epoch: "
+                       f"{told}."),
+                Text.bullets(comparison.describe_comparison(self.table, self.histories))]
+
+    def results(self) -> list[dict] | None:
+        """A dictionary a network for 01_results.json; None where there are none."""
+        return self.table.to_dict("records") if len(self.table) else None
