@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torchvision
 from PIL import Image as PILImage
 
 from inside.data.demo.scenes import VERSION, write_demo_set
-from inside.files import DATA, ROOT, fingerprint, require_reachable
+from inside.files import DATA, ROOT, fingerprint, one_at_a_time, require_reachable
 from inside.names import DATASETS
 from inside.text import did_you_mean, natural_sort
 
@@ -58,17 +58,13 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
     data = DATA if data is None else Path(data)
     if dataset == "demo":
         folder = data / f"demo-{VERSION}-{demo_images}-{seed}"
-        if not folder.is_dir():
-            print(f"drawing {demo_images:,} scenes into {folder}")
         write_demo_set(folder, n_images=demo_images, seed=seed)
         about = f"{demo_images:,} scenes drawn by this project (seed {seed}): these are drawings, not photographs"
         return _read_folder(folder, "demo", about=about, drawn=True)
     if dataset in DATASETS:
         about, prepare = _NAMED[dataset]
         folder = data / dataset
-        if not folder.is_dir():
-            with _unpacking(folder) as temporary:
-                prepare(temporary, data / "downloads")
+        _make_once(folder, partial(prepare, downloads=data / "downloads"))
         return _read_folder(folder, dataset, about=about)
     places = [Path(dataset).expanduser(), ROOT / dataset]
     root = next((place.resolve() for place in places if place.is_dir()), None)
@@ -79,24 +75,26 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
     for inside, name in (("cifar-10-batches-py", "cifar10"), ("MNIST", "mnist")):
         if (root / inside).is_dir() or root.name == inside:
             folder = data / f"{name}-{fingerprint(str(root))}"
-            if not folder.is_dir():
-                with _unpacking(folder) as temporary:
-                    _NAMED[name][1](temporary, root if (root / inside).is_dir() else root.parent)
+            _make_once(folder, partial(_NAMED[name][1], downloads=root if (root / inside).is_dir() else root.parent))
             return _read_folder(folder, name, about=f"{_NAMED[name][0]}, from an own copy")
     return _read_folder(root, root.name, about=f"the images of the folder {root.name}/", labels=labels)
 
 
-@contextmanager
-def _unpacking(folder: Path):
-    """Give an empty temporary folder that becomes `folder` when the block ends without an error, else goes."""
-    temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        os.replace(temporary, folder)
-    finally:
+def _make_once(folder: Path, prepare: Callable[[Path], None]) -> None:
+    """Let `prepare` fill an empty temporary folder that becomes `folder` when all went well, unless it is there already."""
+    if folder.is_dir():
+        return
+    with one_at_a_time(folder):
+        if folder.is_dir():  # made while this process waited
+            return
+        temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            prepare(temporary)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -2,12 +2,15 @@
 
 import multiprocessing
 import socket
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 
+from inside.data.demo.scenes import VERSION
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import open_dataset
 
@@ -68,7 +71,7 @@ def test_what_cannot_be_fetched_says_so_within_seconds(tmp_path, monkeypatch, na
     with pytest.raises(ValueError, match="Set DATASET to a folder that holds an own copy") as error:
         open_dataset(name, data=tmp_path)
     assert size in str(error.value) and "https://" in str(error.value) and time.perf_counter() - start < 10
-    assert not (tmp_path / name).exists() and not list(tmp_path.glob(".*"))
+    assert not (tmp_path / name).exists() and {path.name for path in tmp_path.glob(".*")} <= {f".{name}.lock"}
 
 
 def test_an_own_copy_of_cifar10(tmp_path):
@@ -131,3 +134,51 @@ def test_datasets_can_be_sent_to_spawned_processes(scenes):
     loader = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=1,
                                          multiprocessing_context=multiprocessing.get_context("spawn"))
     assert torch.equal(torch.cat([images for images, _ in loader]), torch.stack([dataset[index][0] for index in range(4)]))
+
+
+FIRST_CALL = """
+import os, pathlib, sys, time
+from inside.data import sources
+from inside.data.demo import scenes
+name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+def slow(make):
+    def held(*arguments, **options):
+        with open(folder / "makers", "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        while not (folder / "go").exists():
+            time.sleep(0.02)
+        return make(*arguments, **options)
+    return held
+scenes.draw_scene = slow(scenes.draw_scene)
+sources._NAMED["digits"] = ("digits", slow(sources._write_digits))
+print(len(sources.open_dataset(name, demo_images=60, data=folder / "data").files), "images", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name, count, folder", [("digits", 1797, "digits"), ("demo", 60, f"demo-{VERSION}-60-0")])
+def test_of_two_first_calls_at_once_one_makes_the_images_and_the_other_waits(tmp_path, name, count, folder):
+    """The first is held in the middle of its work until the second has said that it waits, or has begun the same work."""
+    def start(number):
+        with open(tmp_path / f"log{number}", "w") as log:
+            return subprocess.Popen([sys.executable, "-c", FIRST_CALL, name, str(tmp_path)], stdout=log, stderr=log)
+    def read(file):
+        return (tmp_path / file).read_text() if (tmp_path / file).exists() else ""
+    def wait_until(there):
+        end = time.monotonic() + 120
+        while not there() and time.monotonic() < end and not any(process.poll() for process in running):
+            time.sleep(0.02)
+    running = [start(1)]
+    try:
+        wait_until(lambda: read("makers"))
+        running.append(start(2))
+        wait_until(lambda: "waiting" in read("log2") or str(running[1].pid) in read("makers"))
+        (tmp_path / "go").touch()
+        assert [process.wait(timeout=120) for process in running] == [0, 0], read("log1") + read("log2")
+    finally:
+        for process in running:
+            process.kill()
+    assert set(read("makers").split()) == {str(running[0].pid)}
+    assert f"{count} images" in read("log1") and "waiting" not in read("log1")
+    made = tmp_path / "data" / folder
+    assert read("log2") == f"waiting for another process that makes {made}\n{count} images\n"
+    assert {path.name for path in (tmp_path / "data").iterdir()} <= {folder, f".{folder}.lock"}
