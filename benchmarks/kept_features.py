@@ -19,7 +19,7 @@ from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
-from inside.data.table import image_table
+from inside.data.table import decode_images
 from inside.evaluation.predictions import predict
 from inside.names import SPLITS
 from inside.training.experiment import Experiment, train
@@ -53,12 +53,11 @@ def main() -> None:
         "IMAGE_SIZE": options.size}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or write_demo_set(Path(temporary) / "scenes", n_images=options.images)
-        source = open_dataset(str(folder))
-        table, _ = image_table(source, cache=Path(temporary) / "cache")
-        table = split_images(table, settings["SPLIT"], seed=0)
+        images, _ = decode_images(open_dataset(str(folder)), cache=Path(temporary) / "cache")
+        table = split_images(images.table, settings["SPLIT"], seed=0)
         parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
         def fresh():
-            return Experiment(settings, parts, source.root, source.classes)
+            return Experiment(settings, parts, images.root, images.classes)
         ratios = []
         for number in range(options.rounds + 1):
             experiment, times = fresh(), {}

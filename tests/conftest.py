@@ -11,7 +11,7 @@ from PIL import Image
 from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
-from inside.data.table import image_table
+from inside.data.table import decode_images
 from inside.names import SPLITS
 
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -43,8 +43,7 @@ def make_folder(tmp_path):
 @pytest.fixture(scope="session")
 def images(scenes, tmp_path_factory):
     """The drawn scenes after the split: ({part: table}, root, classes), as experiments and searches take them."""
-    source = open_dataset(str(scenes))
-    table, _ = image_table(source, cache=tmp_path_factory.mktemp("cache"))
-    table = split_images(table, [0.6, 0.2, 0.2], seed=0)
+    images, _ = decode_images(open_dataset(str(scenes)), cache=tmp_path_factory.mktemp("cache"))
+    table = split_images(images.table, [0.6, 0.2, 0.2], seed=0)
     parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
-    return parts, source.root, source.classes
+    return parts, images.root, images.classes

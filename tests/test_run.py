@@ -319,7 +319,7 @@ def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed,
 
 def test_demo_images(monkeypatch, tmp_path):
     source = open_dataset("demo", demo_images=66, seed=2, data=tmp_path)
-    assert len(source.files) == 66 and source.drawn and "drawings, not photographs" in source.about
+    assert len(source.table) == 66 and source.drawn and "drawings, not photographs" in source.about
 
 
 @pytest.mark.parametrize("words, message", [

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.sources import ImageSet
 from inside.data.split import read_split
 from inside.data.table import load_image
 from inside.evaluation.predictions import saved_predictions
@@ -26,7 +27,7 @@ from inside.feature_maps.hooks import (
     gives_channels_last,
     only_tensor,
 )
-from inside.feature_maps.scenarios import Images, Scenario
+from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.tracing import channel_axes
 from inside.files import RunFolder, read_json
 from inside.models.surgery import classifier_name
@@ -61,7 +62,7 @@ class Inspection:
         return (images * std + mean).clamp(0, 1).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
-def open_inspection(run: RunFolder, scenario: Scenario, own: Images,
+def open_inspection(run: RunFolder, scenario: Scenario, own: ImageSet,
                     map_size: int) -> tuple[Inspection, pd.DataFrame | None]:
     """The network of a scenario with the own images, and its predictions of all test images (see prediction_table).
 

@@ -16,7 +16,7 @@ from inside.cli.estimate import estimate
 from inside.cli.profiles import default_parameters, notebook_parameters, notebooks
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
-from inside.data.table import image_table
+from inside.data.table import decode_images
 from inside.files import ROOT, RunFolder
 from inside.names import SPLITS
 from inside.preflight import check_search, check_settings
@@ -36,12 +36,12 @@ def help_search(settings: Mapping[str, object]) -> None:
 
     The images, the split and with them the study are those that notebook 01 makes of the same settings.
     """
-    source = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
-    table, _ = image_table(source, bad_images=settings["BAD_IMAGES"])
-    table = split_images(table, settings["SPLIT"], seed=settings["SEED"])
+    images = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
+    images, _ = decode_images(images, bad_images=settings["BAD_IMAGES"])
+    table = split_images(images.table, settings["SPLIT"], seed=settings["SEED"])
     parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
     folder = RunFolder(settings["RUN"]).folder
-    found = run_search(settings, parts, source.root, source.classes, folder=folder)
+    found = run_search(settings, parts, images.root, images.classes, folder=folder)
     print(f"all {found.n_trials} trials have ended; best: {found.ranked[0].value:.3f}")
 
 

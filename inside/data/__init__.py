@@ -7,5 +7,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "loading": ["ImageDataset", "make_loader", "make_transform"],
     "sources": ["open_dataset"],
     "split": ["class_counts", "describe_split", "save_split", "split_fingerprint", "split_images", "split_overlaps"],
-    "table": ["describe_duplicates", "duplicate_table", "image_marks", "image_table", "load_image", "size_table"],
+    "table": ["decode_images", "describe_duplicates", "duplicate_table", "image_marks", "load_image", "size_table"],
 })

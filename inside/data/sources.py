@@ -29,27 +29,28 @@ INTEL_IMAGES = 17034
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageSource:
-    """A folder of images before any is opened: `files` has the columns path (relative to root), label, given.
+class ImageSet:
+    """Images below `root`: a row of `table` each, with its path relative to root and its label ("" where it has none).
 
-    `given` names the split that the data set itself puts an image into ("train", "val", "test"), "" where it does not.
+    As listed by `open_dataset`, before any is opened, it has the column `given` too: the part that the data set itself puts
+    an image into ("train", "val", "test"), "" where it does not. `decode_images` adds width, height, sha256 and group.
     `about` is one sentence for the reader; `drawn` is True for pictures that no camera took.
     """
 
     name: str
     root: Path
-    files: pd.DataFrame
+    table: pd.DataFrame
     about: str
     drawn: bool = False
 
     @property
     def classes(self) -> list[str]:
-        """The class names in natural order."""
-        return natural_sort(self.files["label"].unique())
+        """The class names in natural order, [""] where the images have no labels."""
+        return natural_sort(self.table["label"].unique())
 
 
 def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: Path | None = None,
-                 labels: bool = True) -> ImageSource:
+                 labels: bool = True) -> ImageSet:
     """The data set of a name or of a folder; drawn or fetched into `data` where it is not there yet.
 
     Folders: class folders; train/ with val/ or test/ of class folders; seg_train/ and seg_test/ (merged); an own copy
@@ -115,7 +116,7 @@ def _images_below(folder: Path) -> list[Path]:
     return found
 
 
-def _read_folder(root: Path, name: str, *, about: str, drawn: bool = False, labels: bool = True) -> ImageSource:
+def _read_folder(root: Path, name: str, *, about: str, drawn: bool = False, labels: bool = True) -> ImageSet:
     """List the images of a folder in one of the layouts that `open_dataset` names."""
     folders = {entry.name: entry for entry in _visible(root) if entry.is_dir()}
     splits = {folder: SPLIT_FOLDERS[folder.lower()] for folder in folders if folder.lower() in SPLIT_FOLDERS}
@@ -130,19 +131,19 @@ def _read_folder(root: Path, name: str, *, about: str, drawn: bool = False, labe
             for top, given in tops for entry in _visible(top) if entry.is_dir() for file in _images_below(entry)]
     if not labels and not rows:
         rows = [(file.relative_to(root).as_posix(), "", "") for file in _images_below(root)]
-    files = pd.DataFrame(rows, columns=["path", "label", "given"])
+    table = pd.DataFrame(rows, columns=["path", "label", "given"])
     empty = [entry.name for top, _ in tops for entry in _visible(top)
              if entry.is_dir() and not entry.name.startswith("seg_") and not _images_below(entry)]
-    if files.empty:
+    if table.empty:
         flat = bool(_images_below(root))
         raise ValueError(f"The folder {root} holds " + (
             "images but no class folders: put the images of each class into a folder of the class's name." if flat else
             f"no image ({', '.join(sorted(IMAGE_SUFFIXES))}): point DATASET to a folder with one folder a class."))
     if labels and empty:
         raise ValueError(f"The class folder {empty[0]!r} of {root} holds no image: fill it or remove it.")
-    if labels and files["label"].nunique() < 2:
-        raise ValueError(f"The folder {root} holds one class only, {files['label'][0]!r}: a classifier needs two.")
-    return ImageSource(name, root, files, about, drawn)
+    if labels and table["label"].nunique() < 2:
+        raise ValueError(f"The folder {root} holds one class only, {table['label'][0]!r}: a classifier needs two.")
+    return ImageSet(name, root, table, about, drawn)
 
 
 def _write_digits(folder: Path, downloads: Path) -> None:

@@ -16,29 +16,14 @@ import torch
 from torch import nn
 
 from inside.data.loading import ImageDataset, make_loader, make_transform
-from inside.data.sources import open_dataset
+from inside.data.sources import ImageSet, open_dataset
 from inside.data.split import read_split
-from inside.data.table import image_table
+from inside.data.table import decode_images
 from inside.feature_maps.scenario_names import STAND_INS, scenario_draw
 from inside.feature_maps.statistics import STORED, LayerStatistics, collect_statistics
 from inside.files import RunFolder, atomic_write, fingerprint, read_json
 from inside.models.build import build_network, load_network
 from inside.settings import PARAMETERS
-from inside.text import natural_sort
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images to measure: `table` (path, label, sha256), below `root`; `about` says what they are, for the reader."""
-
-    table: pd.DataFrame
-    root: Path
-    about: str
-
-    @property
-    def classes(self) -> list[str]:
-        """The class names, [""] where the images have no labels."""
-        return natural_sort(self.table["label"].unique())
 
 
 @dataclass(frozen=True)
@@ -51,7 +36,7 @@ class Scenario:
     name: str
     network: nn.Module | Callable[[], nn.Module]
     preprocessing: dict
-    images: Images
+    images: ImageSet
     stamp: str = ""
 
     @property
@@ -71,7 +56,7 @@ def pick_images(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
     return chosen.sort_values("path", kind="stable").reset_index(drop=True)
 
 
-def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> Images:
+def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> ImageSet:
     """n own images: test images of the run's split, or, where notebook 01 has made none, of the data set."""
     if run.path("split.csv").exists() and run.path("model.json").exists():
         table = read_split(run.path("split.csv"))
@@ -79,19 +64,19 @@ def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, 
         if not root.is_dir():
             raise ValueError(f"The images of the run {run.name!r} are no longer at {root}: put them back, or run notebook "
                              "01 again.")
-        return Images(pick_images(table[table["split"] == "test"], n, seed=seed), root, "test images of notebook 01")
+        test = pick_images(table[table["split"] == "test"], n, seed=seed)
+        return ImageSet(root.name, root, test, "test images of notebook 01")
     images = other_images(dataset, n, demo_images=demo_images, seed=seed)
     return dataclasses.replace(images, about=f"{images.about}; not split, since notebook 01 has not run here")
 
 
-def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> Images:
+def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> ImageSet:
     """n images of a data set by name or by folder, flat or by class. ValueError where it is not to be had."""
-    source = open_dataset(dataset, demo_images=demo_images, seed=seed, labels=False)
-    table, _ = image_table(dataclasses.replace(source, files=pick_images(source.files, n, seed=seed)))
-    return Images(table, source.root, source.about)
+    images = open_dataset(dataset, demo_images=demo_images, seed=seed, labels=False)
+    return decode_images(dataclasses.replace(images, table=pick_images(images.table, n, seed=seed)))[0]
 
 
-def open_scenarios(run: RunFolder, own: Images, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
+def open_scenarios(run: RunFolder, own: ImageSet, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
                    device: torch.device, seed: int = 0, control: bool = False, map_size: int = 224,
                    draws: int = 1) -> tuple[dict[str, Scenario], dict[str, str]]:
     """The scenarios of the design that can be had, and for the others the reason and the remedy, by name.

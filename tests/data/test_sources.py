@@ -23,7 +23,7 @@ def test_class_folders_without_hidden_ones(make_folder, tmp_path):
     (folder / "class 2" / "Thumbs.db").write_bytes(b"x")
     source = open_dataset(str(folder), data=tmp_path)
     assert source.classes == ["Apple", "class 2", "class 10"]
-    assert len(source.files) == 7 and (source.files["given"] == "").all()
+    assert len(source.table) == 7 and (source.table["given"] == "").all()
 
 
 @pytest.mark.parametrize("names, given", [
@@ -32,7 +32,7 @@ def test_folders_with_given_parts(make_folder, tmp_path, names, given):
     make_folder({"a": 6, "b": 6}, name=f"set/{names[0]}")
     make_folder({"a": 2, "b": 2}, name=f"set/{names[1]}")
     source = open_dataset(str(tmp_path / "set"), data=tmp_path)
-    assert set(source.files["given"]) == given and source.classes == ["a", "b"] and len(source.files) == 16
+    assert set(source.table["given"]) == given and source.classes == ["a", "b"] and len(source.table) == 16
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -41,7 +41,7 @@ def test_intel_copy_is_merged(make_folder, tmp_path, nested):
         make_folder({"sea": count, "street": count}, name=f"intel/{part}/{part if nested else ''}".rstrip("/"))
     (tmp_path / "intel" / "seg_pred").mkdir()
     source = open_dataset(str(tmp_path / "intel"), data=tmp_path)
-    assert source.classes == ["sea", "street"] and len(source.files) == 14 and (source.files["given"] == "").all()
+    assert source.classes == ["sea", "street"] and len(source.table) == 14 and (source.table["given"] == "").all()
 
 
 def test_messages_for_folders_that_are_no_data_set(make_folder, tmp_path):
@@ -58,7 +58,7 @@ def test_messages_for_folders_that_are_no_data_set(make_folder, tmp_path):
         open_dataset(str(flat))
     with pytest.raises(ValueError, match="did you mean 'cifar10'"):
         open_dataset("cifar_10")
-    assert len(open_dataset(str(flat / "x"), labels=False).files) == 2
+    assert len(open_dataset(str(flat / "x"), labels=False).table) == 2
 
 
 @pytest.mark.parametrize("name, size", [("intel", "346 MB"), ("cifar10", "170 MB"), ("mnist", "12 MB"), ("imagenette", "94 MB")])
@@ -96,13 +96,13 @@ def test_an_own_copy_of_cifar10(tmp_path):
         meta = write("batches.meta", {"label_names": names})
         patch.setattr(kind, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
         source = open_dataset(str(tmp_path / "copy"), data=tmp_path / "data")
-    assert source.classes == names and source.files["given"].value_counts().to_dict() == {"train": 10, "test": 10}
+    assert source.classes == names and source.table["given"].value_counts().to_dict() == {"train": 10, "test": 10}
 
 
 @pytest.mark.parametrize("augmentation", ["light", "strong"])
 def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augmentation):
     source = open_dataset(str(scenes))
-    table = source.files.iloc[[0] * 6]  # the same image six times in one batch
+    table = source.table.iloc[[0] * 6]  # the same image six times in one batch
     dataset = ImageDataset(table, source.root, source.classes, make_transform(GRAY, 32, augmentation))
     def draw(seed):
         with torch.random.fork_rng():
@@ -115,7 +115,7 @@ def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augm
 
 def test_order_follows_the_seed_also_with_workers(scenes):
     source = open_dataset(str(scenes))
-    dataset = ImageDataset(source.files, source.root, source.classes, make_transform(GRAY, 16, "light"))
+    dataset = ImageDataset(source.table, source.root, source.classes, make_transform(GRAY, 16, "light"))
     def batches(seed, workers):
         loader = make_loader(dataset, batch_size=40, shuffle=True, workers=workers)
         loader.generator.manual_seed(seed)
@@ -130,7 +130,7 @@ def test_order_follows_the_seed_also_with_workers(scenes):
 def test_datasets_can_be_sent_to_spawned_processes(scenes):
     """macOS and Windows start their workers by spawn: all of the data set must survive pickling there."""
     source = open_dataset(str(scenes))
-    dataset = ImageDataset(source.files.head(4), source.root, source.classes, make_transform(GRAY, 16))
+    dataset = ImageDataset(source.table.head(4), source.root, source.classes, make_transform(GRAY, 16))
     loader = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=1,
                                          multiprocessing_context=multiprocessing.get_context("spawn"))
     assert torch.equal(torch.cat([images for images, _ in loader]), torch.stack([dataset[index][0] for index in range(4)]))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inside.cli.profiles import read_profile
 from inside.data.sources import open_dataset
 from inside.data.split import class_counts, save_split, split_images, split_overlaps
-from inside.data.table import image_table
+from inside.data.table import decode_images
 from inside.names import SPLITS
 from inside.text import natural_sort
 
@@ -272,8 +272,8 @@ def test_the_sum_of_the_counts_is_the_last_row_whatever_the_classes_are_called(l
 def test_the_profile_for_train_and_val_folders_holds_out_a_fifth_of_each_class(make_folder):
     profile = read_profile("inaturalist")
     root = make_folder({"train/birds": 50, "train/fungi": 30, "val/birds": 10, "val/fungi": 6})
-    table, _ = image_table(open_dataset(str(root)), cache=root.parent / "cache")
-    counts = split_images(table, profile["SPLIT"], seed=0).groupby(["label", "split"]).size().to_dict()
+    images, _ = decode_images(open_dataset(str(root)), cache=root.parent / "cache")
+    counts = split_images(images.table, profile["SPLIT"], seed=0).groupby(["label", "split"]).size().to_dict()
     assert counts == {("birds", "train"): 40, ("birds", "val"): 10, ("birds", "test"): 10,
                       ("fungi", "train"): 24, ("fungi", "val"): 6, ("fungi", "test"): 6}
     assert profile["SAMPLE_GRID"] == [10, 3]

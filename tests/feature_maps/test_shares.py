@@ -21,6 +21,7 @@ from inside.attribution.cam import class_activation_maps
 from inside.attribution.guided import strongest_neurons
 from inside.attribution.inputs import feature_maps_of
 from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.sources import ImageSet
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.hooks import _pool_and_count, capture, eval_mode, only_tensor
 from inside.feature_maps.plots import plot_non_positive_shares
@@ -32,7 +33,6 @@ from inside.feature_maps.scenario_names import (
     scenario_title,
 )
 from inside.feature_maps.scenarios import (
-    Images,
     Scenario,
     network_stamp,
     open_scenarios,
@@ -410,7 +410,7 @@ def pair(model, change=lambda tuned: None):
     tuned = copy.deepcopy(model)
     with torch.no_grad():
         change(tuned)
-    images = Images(pd.DataFrame(), Path(), "")
+    images = ImageSet("", Path(), pd.DataFrame(), "")
     return {name: Scenario(name, net.eval(), {"channels": 3}, images, "") for name, net in
             (("finetuned_own", tuned), ("imagenet_own", model))}
 

@@ -11,7 +11,7 @@ from torch import nn
 from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.loading import TensorImages, make_loader
 from inside.data.sources import open_dataset
-from inside.data.table import image_table
+from inside.data.table import decode_images
 from inside.evaluation.predictions import predict
 from inside.training.cached import cached_features, find_tail, penultimate_features
 from inside.training.experiment import Experiment
@@ -95,9 +95,8 @@ def test_features_are_kept_by_pixels_not_by_paths(make_folder, tmp_path):
     folder = make_folder({"cats": 6, "dogs": 6})
     chosen = settings(STRATEGY="head", IMAGE_SIZE=16)
     def kept():
-        source = open_dataset(str(folder))
-        table, _ = image_table(source, cache=tmp_path / "cache")
-        experiment = Experiment(chosen, {"train": table, "val": table.head(4)}, source.root, source.classes)
+        found, _ = decode_images(open_dataset(str(folder)), cache=tmp_path / "cache")
+        experiment = Experiment(chosen, {"train": found.table, "val": found.table.head(4)}, found.root, found.classes)
         features = cached_features(experiment, tmp_path / "features")[0]["train"].tensors[0]
         return features, penultimate_features(experiment.model, experiment.loader("train", learning=False)).tensors[0]
     first, _ = kept()
