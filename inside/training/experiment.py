@@ -24,7 +24,7 @@ from inside.models.build import build_network, load_network, save_network
 from inside.models.surgery import classifier_name, count_costs, freeze
 from inside.settings import parameters_where
 from inside.training.cached import Tail, _head_loaders, cached_features, find_tail, only_head_learns
-from inside.training.compatible import is_random
+from inside.training.compatible import frozen_backbone, is_random
 from inside.training.loop import fit, print_epoch
 from inside.training.recipe import Recipe
 from inside.training.tracking import tracking
@@ -69,8 +69,7 @@ class Experiment:
     @property
     def keeps_features(self) -> bool:
         """Whether the backbone is the same for an image each time, so that one pass over the images is enough."""
-        s = self.settings
-        return s["STRATEGY"] == "head" and s["AUGMENTATION"] == "none" and self.tail is not None
+        return frozen_backbone(self.settings) and self.tail is not None
 
     @property
     def has_linear_head(self) -> bool:
