@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet
-from inside.data.split import read_split
+from inside.data.split import Split
 from inside.data.table import load_image
 from inside.evaluation.predictions import saved_predictions
 from inside.feature_maps.hooks import (
@@ -73,8 +73,7 @@ def open_inspection(run: RunFolder, scenario: Scenario, own: ImageSet,
         return Inspection(scenario.model, scenario.preprocessing, map_size, own.root), None
     description = read_json(run.path("model.json"))
     found = Inspection(scenario.model, scenario.preprocessing, description["image_size"], own.root)
-    table = read_split(run.path("split.csv"))
-    table, classes = table[table["split"] == "test"].reset_index(drop=True), description["classes"]
+    table, classes = Split.read(run.path("split.csv"), own.root).parts["test"], description["classes"]
     loader = make_loader(ImageDataset(table, own.root, classes, found.transform), batch_size=32)
     return found, saved_predictions(run, "test", scenario.model, loader, table, classes)
 

@@ -18,7 +18,6 @@ from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
 from inside.files import ROOT, RunFolder
-from inside.names import SPLITS
 from inside.preflight import check_search, check_settings
 from inside.report.page import export_report
 from inside.selection.search import run_search
@@ -38,10 +37,8 @@ def help_search(settings: Mapping[str, object]) -> None:
     """
     images = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
     images, _ = decode_images(images, bad_images=settings["BAD_IMAGES"])
-    table = split_images(images.table, settings["SPLIT"], seed=settings["SEED"])
-    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
-    folder = RunFolder(settings["RUN"]).folder
-    found = run_search(settings, parts, images.root, images.classes, folder=folder)
+    split = split_images(images, settings["SPLIT"], seed=settings["SEED"])
+    found = run_search(settings, split, folder=RunFolder(settings["RUN"]).folder)
     print(f"all {found.n_trials} trials have ended; best: {found.ranked[0].value:.3f}")
 
 

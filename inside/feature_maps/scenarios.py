@@ -17,7 +17,7 @@ from torch import nn
 
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet, open_dataset
-from inside.data.split import read_split
+from inside.data.split import Split
 from inside.data.table import decode_images
 from inside.feature_maps.scenario_names import STAND_INS, scenario_draw
 from inside.feature_maps.statistics import STORED, LayerStatistics, collect_statistics
@@ -59,12 +59,11 @@ def pick_images(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
 def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> ImageSet:
     """n own images: test images of the run's split, or, where notebook 01 has made none, of the data set."""
     if run.path("split.csv").exists() and run.path("model.json").exists():
-        table = read_split(run.path("split.csv"))
         root = Path(read_json(run.path("model.json"))["root"])
         if not root.is_dir():
             raise ValueError(f"The images of the run {run.name!r} are no longer at {root}: put them back, or run notebook "
                              "01 again.")
-        test = pick_images(table[table["split"] == "test"], n, seed=seed)
+        test = pick_images(Split.read(run.path("split.csv"), root).parts["test"], n, seed=seed)
         return ImageSet(root.name, root, test, "test images of notebook 01")
     images = other_images(dataset, n, demo_images=demo_images, seed=seed)
     return dataclasses.replace(images, about=f"{images.about}; not split, since notebook 01 has not run here")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import pandas as pd
 
 from inside.data.loading import ImageDataset, make_loader, make_transform
-from inside.data.split import split_fingerprint
+from inside.data.split import Split
 from inside.device import choose_device
 from inside.evaluation.metrics import class_metrics
 from inside.evaluation.predictions import saved_predictions
@@ -18,8 +17,8 @@ from inside.training.compatible import is_random, with_overrides
 from inside.training.experiment import load_trained, train_into, training_fingerprint
 
 
-def compare(run: RunFolder, settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path,
-            classes: Sequence[str], *, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+def compare(run: RunFolder, settings: Mapping[str, object],
+            split: Split) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Train the rows of COMPARE on the same split, then score each once on test: (table, {name: history}).
 
     Columns: name, from_scratch (whether training starts from random weights), trainable, epochs, seconds, val, test (mean
@@ -30,23 +29,24 @@ def compare(run: RunFolder, settings: Mapping[str, object], parts: Mapping[str, 
     for number, change in enumerate(settings["COMPARE"], 1):
         own = with_overrides(settings, change)
         name = row_name(settings, change)
-        same = training_fingerprint(own, table) == training_fingerprint(settings, table)
-        part = run if same else RunFolder(str(run.path("comparison", str(number))))
+        same = training_fingerprint(own, split) == training_fingerprint(settings, split)
+        folder = run if same else RunFolder(str(run.path("comparison", str(number))))
         print(f"{name}:")
-        if train_into(part, own, parts, root, classes, table=table, features=run.path("features")):
+        if train_into(folder, own, split, features=run.path("features")):
             print("used again: nothing has changed")
-        rows.append((name, part, own))
+        rows.append((name, folder, own))
     found, histories = [], {}
-    for name, part, own in rows:  # all are trained: now the test images, once
-        model, description, history = load_trained(part, classes=classes, split=split_fingerprint(table))
+    for name, folder, own in rows:  # all are trained: now the test images, once
+        model, description, history = load_trained(folder, split=split)
         model.to(choose_device(own["DEVICE"]))
         scores = {}
-        for split in ("val", "test"):
+        for part in ("val", "test"):
+            table = split.parts[part]
             transform = make_transform(description["preprocessing"], description["image_size"])
-            loader = make_loader(ImageDataset(parts[split], root, classes, transform),
-                                         batch_size=own["BATCH_SIZE"], workers=own["WORKERS"])
-            predictions = saved_predictions(part, split, model, loader, parts[split], classes)
-            scores[split] = class_metrics(predictions, classes, groups=parts[split].get("group")).iloc[-1]
+            loader = make_loader(ImageDataset(table, split.root, split.classes, transform),
+                                 batch_size=own["BATCH_SIZE"], workers=own["WORKERS"])
+            predictions = saved_predictions(folder, part, model, loader, table, split.classes)
+            scores[part] = class_metrics(predictions, split.classes, groups=table.get("group")).iloc[-1]
             overall = float((predictions["label"] == predictions["predicted"]).mean())
         histories[name] = history
         found.append({"name": name, "from_scratch": is_random(own), "trainable": description["costs"]["trainable"],

@@ -59,17 +59,17 @@ def test_packaged_weights_of_another_shape_are_refused(packaged, tmp_path, monke
         build_network(name, 7)
 
 
-def test_each_seed_of_a_noise_band_is_applied(images, tmp_path, monkeypatch):
+def test_each_seed_of_a_noise_band_is_applied(split, tmp_path, monkeypatch):
     """A setting starts from other weights with each seed, and two settings with the same seed from the same ones."""
-    found = run_search(SMALL, *images, folder=tmp_path)
+    found = run_search(SMALL, split, folder=tmp_path)
     started, build = [], build_network
     def remember(*arguments, **options):
         model, preprocessing = build(*arguments, **options)
         started.append(model.get_submodule(classifier_name(model)).weight.detach().clone().contiguous().numpy().tobytes())
         return model, preprocessing
     monkeypatch.setattr("inside.training.experiment.build_network", remember)
-    band = noise_band(found, *images, folder=tmp_path)
-    own = build(SMALL["ARCHITECTURE"], len(images[2]), weights="random", seed=SMALL["SEED"], image_size=32)[0]
+    band = noise_band(found, split, folder=tmp_path)
+    own = build(SMALL["ARCHITECTURE"], len(split.classes), weights="random", seed=SMALL["SEED"], image_size=32)[0]
     settings = pd.Series(band["setting"]).nunique()
     assert settings >= 2 and set(band["seed"]) == {1, 2} and len(set(started)) == 2
     assert all(started.count(head) == len(started) / 2 for head in started)

@@ -32,10 +32,10 @@ SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": 
 
 
 @pytest.fixture(scope="module")
-def found(images, tmp_path_factory):
+def found(split, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
-    return run_search(chosen, *images, folder=folder), folder, chosen
+    return run_search(chosen, split, folder=folder), folder, chosen
 
 
 scores = some.sampled_from([0.0, 0.3, 0.5, 0.5004, 0.5006, 0.897, 1.0])

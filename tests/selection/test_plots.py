@@ -31,10 +31,10 @@ SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": 
 
 
 @pytest.fixture(scope="module")
-def found(images, tmp_path_factory):
+def found(split, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
-    return run_search(chosen, *images, folder=folder), folder, chosen
+    return run_search(chosen, split, folder=folder), folder, chosen
 
 
 def made_band(scores, trial_scores=None):

@@ -3,6 +3,7 @@
 import contextlib
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from torch import nn
 from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.loading import TensorImages, make_loader
 from inside.data.sources import open_dataset
+from inside.data.split import Split
 from inside.data.table import decode_images
 from inside.evaluation.predictions import predict
 from inside.training.cached import cached_features, find_tail, penultimate_features
@@ -96,7 +98,8 @@ def test_features_are_kept_by_pixels_not_by_paths(make_folder, tmp_path):
     chosen = settings(STRATEGY="head", IMAGE_SIZE=16)
     def kept():
         found, _ = decode_images(open_dataset(str(folder)), cache=tmp_path / "cache")
-        experiment = Experiment(chosen, {"train": found.table, "val": found.table.head(4)}, found.root, found.classes)
+        table = pd.concat([found.table.assign(split="train"), found.table.head(4).assign(split="val")])
+        experiment = Experiment(chosen, Split(table, found.root, found.classes))
         features = cached_features(experiment, tmp_path / "features")[0]["train"].tensors[0]
         return features, penultimate_features(experiment.model, experiment.loader("train", learning=False)).tensors[0]
     first, _ = kept()
@@ -140,11 +143,11 @@ def first_batch(model, work):
 
 
 @pytest.mark.parametrize("chosen, kind", [("cuda", "meta"), ("cpu", "cpu")])
-def test_everything_is_on_the_device_that_is_chosen(images, monkeypatch, chosen, kind):
+def test_everything_is_on_the_device_that_is_chosen(split, monkeypatch, chosen, kind):
     """A device without memory stands for one that this machine lacks: whatever is left on the processor is seen."""
     monkeypatch.setattr("inside.training.experiment.choose_device", lambda device: torch.device("meta" if device == "cuda" else device))
     monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: contextlib.nullcontext())  # which knows no such device
-    experiment = Experiment(settings(DEVICE=chosen), *images)
+    experiment = Experiment(settings(DEVICE=chosen), split)
     model, loaders = experiment.model, experiment.loaders
     assert {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} == {experiment.device.type} == {kind}
     trainer = Trainer(model, loaders["train"], experiment.recipe, 6, torch.float32)
