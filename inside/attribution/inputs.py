@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -35,12 +36,25 @@ from inside.models.surgery import classifier_name
 
 @dataclass(frozen=True)
 class Inspection:
-    """A network and the images that its explanations are of, at the size (pixels a side) at which it reads them."""
+    """A network and the images that its explanations are of, at the size (pixels a side) at which it reads them.
+
+    `predictions`: its predictions of all test images (see prediction_table), None where it was not fine-tuned; `classes`.
+    """
 
     model: nn.Module
     preprocessing: Mapping
     size: int
     root: Path
+    predictions: pd.DataFrame | None = None
+    classes: Sequence[str] = ()
+
+    @property
+    def missing(self) -> str:
+        """What is missing that explanations of predictions take, in words for the reader; "" where all is there."""
+        told = "the fine-tuned network of notebook 01" if self.predictions is None else ""
+        if first_convolution(self.model) is not None:
+            return told
+        return f"{told}, and one with convolutions" if told else "a network with convolutions"
 
     @property
     def transform(self) -> Callable:
@@ -62,20 +76,20 @@ class Inspection:
         return (images * std + mean).clamp(0, 1).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
-def open_inspection(run: RunFolder, scenario: Scenario, own: ImageSet,
-                    map_size: int) -> tuple[Inspection, pd.DataFrame | None]:
-    """The network of a scenario with the own images, and its predictions of all test images (see prediction_table).
+def open_inspection(run: RunFolder, scenario: Scenario, own: ImageSet, map_size: int) -> Inspection:
+    """The network of a scenario with the own images, and its predictions of all test images.
 
     For the fine-tuned network the size is that at which notebook 01 has trained and tested it, and the predictions are
     notebook 01's, so that the confidences are the same. For another network: `map_size`, and no predictions.
     """
     if scenario.name != "finetuned_own":
-        return Inspection(scenario.model, scenario.preprocessing, map_size, own.root), None
+        return Inspection(scenario.model, scenario.preprocessing, map_size, own.root)
     description = read_json(run.path("model.json"))
-    found = Inspection(scenario.model, scenario.preprocessing, description["image_size"], own.root)
-    table, classes = Split.read(run.path("split.csv"), own.root).parts["test"], description["classes"]
+    classes = description["classes"]
+    found = Inspection(scenario.model, scenario.preprocessing, description["image_size"], own.root, classes=classes)
+    table = Split.read(run.path("split.csv"), own.root).parts["test"]
     loader = make_loader(ImageDataset(table, own.root, classes, found.transform), batch_size=32)
-    return found, saved_predictions(run, "test", scenario.model, loader, table, classes)
+    return dataclasses.replace(found, predictions=saved_predictions(run, "test", scenario.model, loader, table, classes))
 
 
 def describe_sizes(inspection: Inspection, map_size: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from inside.attribution.guided import NotGuidable, guided_backpropagation, salie
 from inside.attribution.inputs import _batch, _logits
 from inside.evaluation.intervals import mean_interval
 from inside.feature_maps.hooks import all_modules, eval_mode
+from inside.feature_maps.scenarios import network_stamp
 from inside.models.surgery import classifier_name
 
 
@@ -100,20 +100,22 @@ class Randomisation:
     pictures: dict[str, dict[str, np.ndarray]]
 
 
-def parameter_randomisation_test(model: nn.Module, fresh: Sequence[nn.Module], images: Tensor, *, n_steps: int = 6,
-                        batch_size: int = 16, seed: int = 0) -> Randomisation:
+def parameter_randomisation_test(model: nn.Module, fresh: Sequence[nn.Module | Callable[[], nn.Module]], images: Tensor, *,
+                                 n_steps: int = 6, batch_size: int = 16, seed: int = 0) -> Randomisation:
     """Does an explanation change when the weights are drawn anew, layer by layer from the top down?
 
-    `fresh`: networks of the same architecture with random weights, each a draw, from seeds that the training did not use.
+    `fresh`: networks of the same architecture with random weights, each a draw, from seeds that the training did not use;
+    or functions that build one, which are called one after the other, so that one of these networks is alive at a time.
     The images (N,C,H,W) are dealt over the draws: image i goes to draw i modulo their number, so that each draw has images
     of its own and the cost does not depend on how many draws there are. Of each image, and of the class that the trained
     network predicts: Spearman's rank correlation between a method's map and the same method's on the network of each step
     of `randomise`. `table`: step, down_to, method, draw, image, correlation (NaN where a map is constant). `controls`:
     method, control, image, correlation on the trained network; the control "another image" is the map of the next image,
     "edges" the strength of the edges in the image itself, "unrelated map" see `chance_correlations`, drawn by `seed`.
-    ValueError: no draw, or two that are the same. Source: Adebayo et al., Sanity checks for saliency maps (2018).
+    ValueError: no draw, or two that are used and the same. Source: Adebayo et al., Sanity checks for saliency maps (2018).
     """
-    _check_draws(fresh)
+    if not len(fresh):
+        raise ValueError("fresh holds 0 networks; legal is 1 or more, each a draw of random weights.")
     methods, units = attribution_methods(model, images), weighted_parts(model)
     with eval_mode(model), torch.no_grad():
         targets = torch.cat([_logits(model, _batch(model, part)).argmax(1) for part in images.split(batch_size)])
@@ -121,11 +123,13 @@ def parameter_randomisation_test(model: nn.Module, fresh: Sequence[nn.Module], i
     rows = [(0, "nothing", method, image % len(fresh), image, rank_correlation(own, own))
             for method, maps in trained.items() for image, own in enumerate(maps)]
     pictures = {"nothing": {method: maps[0] for method, maps in trained.items()}}
-    for draw, weights in enumerate(fresh[:len(images)]):
+    known: dict[str, int] = {}
+    for draw, network in enumerate(fresh[:len(images)]):
         dealt = range(draw, len(images), len(fresh))
-        for step, (down_to, network) in enumerate(randomise(model, weights, units, n_steps)):
+        cascade = randomise(model, _another_draw(draw, network, known), units, n_steps)
+        for step, (down_to, changed) in enumerate(cascade):
             for method, explain in methods.items() if step else ():
-                maps = _explain(explain, network, images[dealt], targets[dealt], batch_size)
+                maps = _explain(explain, changed, images[dealt], targets[dealt], batch_size)
                 pictures.setdefault(down_to, {}).setdefault(method, maps[0])
                 rows += [(step, down_to, method, draw, image, rank_correlation(trained[method][image], found))
                          for image, found in zip(dealt, maps, strict=True)]
@@ -133,13 +137,14 @@ def parameter_randomisation_test(model: nn.Module, fresh: Sequence[nn.Module], i
     return Randomisation(table, _controls(trained, images, seed), pictures)
 
 
-def _check_draws(fresh: Sequence[nn.Module]) -> None:
-    if not len(fresh):
-        raise ValueError("fresh holds 0 networks; legal is 1 or more, each a draw of random weights.")
-    for a, b in itertools.combinations(range(len(fresh)), 2):
-        if all(torch.equal(one, other) for one, other in zip(fresh[a].parameters(), fresh[b].parameters(), strict=True)):
-            raise ValueError(f"The draws {a} and {b} of fresh hold the same weights; legal are different ones, each from a "
-                             "seed of its own.")
+def _another_draw(draw: int, network: nn.Module | Callable[[], nn.Module], known: dict[str, int]) -> nn.Module:
+    """A draw of random weights, built if `network` is a function. ValueError: an earlier one, of `known`, is the same."""
+    weights = network if isinstance(network, nn.Module) else network()
+    earlier = known.setdefault(network_stamp(weights), draw)
+    if earlier != draw:
+        raise ValueError(f"The draws {earlier} and {draw} of fresh hold the same weights; legal are different ones, each "
+                         "from a seed of its own.")
+    return weights
 
 
 def _explain(explain: Callable, network: nn.Module, images: Tensor, targets: Tensor, batch_size: int) -> np.ndarray:

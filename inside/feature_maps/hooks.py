@@ -46,6 +46,12 @@ def module_table(model: nn.Module, image_size: int | tuple[int, int], *, in_chan
     return pd.DataFrame(rows, columns=["name", "type", "output_shape", "parameters", "calls"])
 
 
+def format_modules(table: pd.DataFrame) -> pd.DataFrame:
+    """A module table with its shapes as a reader writes them: 32 × 56 × 56, and – for modules that were never called."""
+    shapes = [" × ".join(map(str, shape)) if shape else "–" for shape in table["output_shape"]]
+    return table.assign(output_shape=shapes)
+
+
 def choose_layers(model: nn.Module, layers: Sequence[str] | None = None, n: int = 5) -> list[str]:
     """Names of the feature maps to measure: those given, checked, or `n` spread evenly over the depth.
 

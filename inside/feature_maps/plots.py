@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from inside.feature_maps.certainty import BootstrapSpectrum
-from inside.feature_maps.scenario_names import scenario_style
+from inside.feature_maps.scenario_names import frozen_label, scenario_style
 from inside.feature_maps.shares import over_draws
 from inside.feature_maps.spectra import Spectrum
 
@@ -58,8 +58,7 @@ def _has_variance(spectra: Mapping[str, Spectrum], ax: Axes) -> bool:
 
 def _mark_layers(ax: Axes, layers: Sequence[str], frozen: Sequence[str] = ()) -> None:
     """Layers at 0, 1, … of the x axis, the frozen ones marked."""
-    names = [f"{layer} (frozen)" if layer in frozen else layer for layer in layers]
-    ax.set_xticks(range(len(layers)), names, rotation=20, ha="right")
+    ax.set_xticks(range(len(layers)), [frozen_label(layer, frozen) for layer in layers], rotation=20, ha="right")
     ax.set_xlabel("layer, from input to output")
 
 
@@ -95,8 +94,7 @@ def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable
             options["errors"] = {s: by_layer[layer] for s, by_layer in errors.items() if layer in by_layer}
         panel({s: by_layer[layer] for s, by_layer in spectra.items() if layer in by_layer}, ax=ax, **options)
         first = next(by_layer[layer] for by_layer in spectra.values() if layer in by_layer)
-        mark = " (frozen)" if layer in frozen else ""
-        ax.set_title(f"{layer}{mark}\n{first.channels} channels, {first.images} images", fontsize=10)
+        ax.set_title(f"{frozen_label(layer, frozen)}\n{first.channels} channels, {first.images} images", fontsize=10)
     for ax in axes.flat[len(layers):]:
         ax.axis("off")
     handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}

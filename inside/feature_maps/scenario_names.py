@@ -36,6 +36,11 @@ def first_draws(by_scenario: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in by_scenario.items() if scenario_draw(name)[1] == 1}
 
 
+def main_scenarios(by_scenario: Mapping[str, object]) -> dict[str, object]:
+    """A dictionary by scenario without the further draws of random weights and without the resolution control."""
+    return {name: value for name, value in first_draws(by_scenario).items() if not name.endswith("_32px")}
+
+
 def scenario_draw(name: str) -> tuple[str, int]:
     """("random_own", 2) of "random_own_draw2": the scenario, and which draw of its weights; 1 for names without a number."""
     scenario, _, draw = name.partition("_draw")

@@ -117,6 +117,35 @@ def spectrum(features_or_state: np.ndarray | StreamingCovariance, *, top_k: int 
     return Spectrum(values, trace, n, c, top_k)
 
 
+def measure_spectra(statistics: Mapping[str, Mapping[str, LayerStatistics]], *,
+                    top_k: int = 1000) -> dict[str, dict[str, Spectrum]]:
+    """The spectrum of the pooled features of each scenario and layer: {scenario: {layer: Spectrum}}."""
+    return {name: {layer: spectrum(state.features, top_k=top_k) for layer, state in by_layer.items()}
+            for name, by_layer in statistics.items()}
+
+
+def covariance_difference(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> float:
+    """How far the streamed covariances are from NumPy's of the same features, relative to the largest entry, at most."""
+    worst = 0.0
+    for by_layer in statistics.values():
+        for state in by_layer.values():
+            direct = np.cov((state.features - state.features[0]).T, bias=True)  # relative to an image: NumPy rounds less
+            difference = np.abs(state.covariance.covariance() - direct).max()
+            worst = max(worst, float(difference / (np.abs(direct).max() or 1)))
+    return worst
+
+
+def trace_difference(spectra: Mapping[str, Mapping[str, Spectrum]],
+                     statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> float:
+    """How far the sums of all eigenvalues are from the traces of the streamed covariances, relative to these, at most."""
+    worst = 0.0
+    for name, by_layer in spectra.items():
+        for layer, found in by_layer.items():
+            trace = float(np.trace(statistics[name][layer].covariance.covariance()))
+            worst = max(worst, abs(float(found.all_eigenvalues.sum()) - trace) / (trace or 1))
+    return worst
+
+
 def _centred(features: np.ndarray) -> np.ndarray:
     """Features minus their mean, float64; a constant feature becomes exactly 0."""
     x = _features(features)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from inside.feature_maps.scenario_names import is_stand_in
+from inside.feature_maps.scenario_names import is_stand_in, scenario_title
 
 
 def describe_by_layer(table: pd.DataFrame, column: str, *, digits: int = 1, frozen: Sequence[str] = ()) -> str:
     """A column's values by scenario and layer, for readers who do not see the figure; several draws as mean and range."""
     layers = list(dict.fromkeys(table["layer"]))
-    told = [f"{_marked(str(scenario))} " + ", ".join(_with_range(rows.loc[rows["layer"] == layer, column], digits)
+    told = [f"{scenario_title(str(scenario))} " + ", ".join(_with_range(rows.loc[rows["layer"] == layer, column], digits)
                                                      for layer in layers if layer in set(rows["layer"]))
             for scenario, rows in table.groupby("scenario", sort=False)]
     return f"{column} in {', '.join(layers)}: {'; '.join(told)}.{_frozen_note(layers, frozen, table['scenario'])}"
@@ -32,10 +32,6 @@ def _frozen_note(layers: Sequence[str], frozen: Sequence[str], scenarios: Iterab
     fixed = [layer for layer in layers if layer in frozen]
     return f" Frozen, so that fine-tuned and initial are the same there by construction: {', '.join(fixed)}." \
         if fixed and "finetuned_own" in set(scenarios) else ""
-
-
-def _marked(scenario: str) -> str:
-    return f"{scenario} (stand-in)" if is_stand_in(scenario) else scenario
 
 
 def _number(value: float, digits: int) -> str:
@@ -141,7 +137,7 @@ def _describe_blur(ranks: pd.DataFrame) -> list[str]:
     deepest, told = ranks.index[-1], []
     for name in [x for x in ranks if x.endswith("_32px") and x.removesuffix("_32px") in ranks]:
         before, after = (round(float(ranks.loc[deepest, x]), 1) for x in (name.removesuffix("_32px"), name))
-        what = f"the effective rank of {_marked(name.removesuffix('_32px'))} in **{deepest}**"
+        what = f"the effective rank of {scenario_title(name.removesuffix('_32px'))} in **{deepest}**"
         if after < before:
             told.append(f"Reducing the images to 32×32 pixels lowers {what} from {before:.1f} to {after:.1f}: so much of a "
                         "difference to 32-pixel images can be blur alone.")
@@ -163,15 +159,15 @@ def _describe_scatter(certainty: pd.DataFrame) -> str:
     loss = round(100 * float((1 - certainty[["first half", "second half"]].mean(axis=1) / rank).median()))
     told = f": half of the images give {loss} % less in the median" if loss > 0 else ""
     return (f"At {images} images the spread of the effective rank is ±{100 * width.max():.0f} % at most "
-            f"(**{worst['layer']}** of {_marked(worst['scenario'])}): so far it moves with other images of the same number. "
-            "It is no distance to the rank of all such images, since the effective rank depends on the number of images"
-            f"{told}.")
+            f"(**{worst['layer']}** of {scenario_title(worst['scenario'])}): so far it moves with other images of the same "
+            "number. It is no distance to the rank of all such images, since the effective rank depends on the number of "
+            f"images{told}.")
 
 
 def _describe_halves(certainty: pd.DataFrame) -> str:
     """How many directions of one half of the images the other half has, too."""
     found = certainty["found again"].astype(int)
-    few, many = (f"{found[at]} (**{certainty.loc[at, 'layer']}** of {_marked(certainty.loc[at, 'scenario'])})"
+    few, many = (f"{found[at]} (**{certainty.loc[at, 'layer']}** of {scenario_title(certainty.loc[at, 'scenario'])})"
                  for at in (found.idxmin(), found.idxmax()))
     told = f"from {few} to {many}" if found.min() < found.max() else f"{found.min()} in every layer measured"
     return (f"Directions of one half of the images that the other half shows, too: {told}; by chance at most "
