@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
 from inside.data.grids import draw_samples, plot_augmentation, plot_images, short_paths
 from inside.data.sources import ImageSet
-from inside.data.split import Split
+from inside.data.split import Split, class_counts, describe_split
 from inside.data.table import describe_duplicates, duplicate_table, load_image, size_table
 from inside.shown import Figure, Shown, Table, Text
 
 
 def report_images(images: ImageSet, bad: pd.DataFrame, *, seed: int) -> list[Shown]:
     """Sizes by class, the files that could not be decoded where there are any, and images drawn from each class."""
-    shown = [Table(size_table(images.table), "image_sizes")]
+    about = (f"**{images.name}**: {images.about}. {len(images.table):,} images in {len(images.classes)} classes; "
+             f"{len(bad)} could not be decoded.")
+    shown: list[Shown] = [Text(about), Table(size_table(images.table), "image_sizes")]
     if len(bad):
         shown.append(Table(bad, "bad_images", rows=10))
     sample = draw_samples(images.table, seed=seed)
@@ -40,6 +42,11 @@ def report_duplicates(images: ImageSet, *, at_most: int = 12) -> list[Shown]:
         shown.append(Figure(plot_images(pictures, texts, columns=4, size=2.4), "label_conflicts",
                             f"Suspected label errors, identical within a group: {'; '.join(conflicts['path'])}."))
     return shown
+
+
+def report_split(split: Split, sizes: Sequence[float]) -> list[Shown]:
+    """Images by class and part, and how near they come to the `sizes` asked for; of a split that is not read from a file."""
+    return [Table(class_counts(split.table), "split_counts", digits=1), Text.bullets(describe_split(split.table, sizes))]
 
 
 def report_augmentation(split: Split, transforms: Mapping[str, Callable], preprocessing: Mapping, *, seed: int,

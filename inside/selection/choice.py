@@ -1,23 +1,19 @@
-"""What notebook 01 keeps and shows of a search and of networks side by side; both also exist where there was none."""
+"""The settings that notebook 01 trains with, and what it shows of the search that led to them, where there was one."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from inside.data.split import Split
 from inside.files import RunFolder, write_csv
 from inside.models.saved import SavedModel
-from inside.selection import comparison, describe, plots
+from inside.selection import describe, plots
 from inside.selection.importance import importances
 from inside.selection.search import Search, noise_band, run_search
 from inside.shown import Figure, Shown, Table, Text
-from inside.training.plots import plot_learning_curves
-
-if TYPE_CHECKING:
-    from inside.data.split import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,26 +92,3 @@ def choose_settings(run: RunFolder, settings: Mapping[str, object], split: Split
     write_csv(run.path("trials.csv"), found.trials)
     noise = noise_band(found, split, folder=run.folder) if settings["FINAL_SEEDS"] else None
     return Choice(found.settings_of(found.ranked[0]), found, noise)
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Networks side by side: the table of `compare` and {name: history}; empty where COMPARE is."""
-
-    table: pd.DataFrame
-    histories: dict[str, pd.DataFrame]
-
-    def report(self) -> list[Shown]:
-        """The table, validation accuracy by epoch, and what follows."""
-        if self.table.empty:
-            return [Text("No networks were compared in this run: `COMPARE` is empty; the profile “comparison” has some.")]
-        told = "; ".join(f"{row['name']} {row['val']:.3f}" for row in self.table.to_dict("records"))
-        return [Table(comparison.format_comparison(self.table), "comparison"),
-                Figure(plot_learning_curves(self.histories).figure, "comparison",
-                       f"Mean class accuracy on validation by epoch for {len(self.table)} networks; at the chosen epoch: "
-                       f"{told}."),
-                Text.bullets(comparison.describe_comparison(self.table, self.histories))]
-
-    def results(self) -> list[dict] | None:
-        """A dictionary a network for 01_results.json; None where there are none."""
-        return self.table.to_dict("records") if len(self.table) else None
