@@ -29,7 +29,8 @@ from inside.feature_maps.hooks import (
 )
 from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.tracing import channel_axes
-from inside.files import RunFolder, read_json
+from inside.files import RunFolder
+from inside.models.saved import SavedModel
 from inside.models.surgery import classifier_name
 
 
@@ -71,11 +72,10 @@ def open_inspection(run: RunFolder, scenario: Scenario, own: ImageSet,
     """
     if scenario.name != "finetuned_own":
         return Inspection(scenario.model, scenario.preprocessing, map_size, own.root), None
-    description = read_json(run.path("model.json"))
-    found = Inspection(scenario.model, scenario.preprocessing, description["image_size"], own.root)
-    table, classes = Split.read(run.path("split.csv"), own.root).parts["test"], description["classes"]
-    loader = make_loader(ImageDataset(table, own.root, classes, found.transform), batch_size=32)
-    return found, saved_predictions(run, "test", scenario.model, loader, table, classes)
+    saved, table = SavedModel.read(run), Split.read(run.path("split.csv"), own.root).parts["test"]
+    found = Inspection(scenario.model, scenario.preprocessing, saved.image_size, own.root)
+    loader = make_loader(ImageDataset(table, own.root, saved.classes, found.transform), batch_size=32)
+    return found, saved_predictions(run, "test", scenario.model, loader, table, saved.classes)
 
 
 def describe_sizes(inspection: Inspection, map_size: int) -> str:

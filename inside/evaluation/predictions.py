@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from inside.data.loading import to_device
 from inside.files import RunFolder, file_hash, fingerprint, read_json, write_csv
-from inside.models.build import load_network
+from inside.models.saved import load_network
 from inside.text import did_you_mean
 
 
@@ -70,14 +70,14 @@ def check_reloaded(run: RunFolder, loader: DataLoader, predictions: pd.DataFrame
     `predictions` holds the rows of the loader's images, in its order. Returns {checked, max_difference, tolerance};
     raises ValueError when the largest difference is above the tolerance.
     """
-    model, description = load_network(run)
+    model, saved = load_network(run)
     scores, _ = predict(model.to(device), loader)
-    saved = predictions[[f"prob_{name}" for name in description["classes"]]].to_numpy()
-    difference = float(np.abs(scores - saved).max())
+    wanted = predictions[[f"prob_{name}" for name in saved.classes]].to_numpy()
+    difference = float(np.abs(scores - wanted).max())
     if not difference <= tolerance:
         raise ValueError(f"The saved network gives other scores than those saved: they differ by {difference:.2g}, more "
                          f"than {tolerance:g}. Delete {run.folder} and run notebook 01 again.")
-    return {"checked": len(saved), "max_difference": difference, "tolerance": tolerance}
+    return {"checked": len(wanted), "max_difference": difference, "tolerance": tolerance}
 
 
 def top_and_bottom(predictions: pd.DataFrame, name: str, *, n: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -37,20 +37,20 @@ def compare(run: RunFolder, settings: Mapping[str, object],
         rows.append((name, folder, own))
     found, histories = [], {}
     for name, folder, own in rows:  # all are trained: now the test images, once
-        model, description, history = load_trained(folder, split=split)
+        model, saved, history = load_trained(folder, split=split)
         model.to(choose_device(own["DEVICE"]))
         scores = {}
         for part in ("val", "test"):
             table = split.parts[part]
-            transform = make_transform(description["preprocessing"], description["image_size"])
+            transform = make_transform(saved.preprocessing, saved.image_size)
             loader = make_loader(ImageDataset(table, split.root, split.classes, transform),
                                  batch_size=own["BATCH_SIZE"], workers=own["WORKERS"])
             predictions = saved_predictions(folder, part, model, loader, table, split.classes)
             scores[part] = class_metrics(predictions, split.classes, groups=table.get("group")).iloc[-1]
             overall = float((predictions["label"] == predictions["predicted"]).mean())
         histories[name] = history
-        found.append({"name": name, "from_scratch": is_random(own), "trainable": description["costs"]["trainable"],
-                      "epochs": len(history), "seconds": description["seconds"], "val": scores["val"]["accuracy"],
+        found.append({"name": name, "from_scratch": is_random(own), "trainable": saved.costs["trainable"],
+                      "epochs": len(history), "seconds": saved.seconds, "val": scores["val"]["accuracy"],
                       "test": scores["test"]["accuracy"], "test_low": scores["test"]["accuracy_low"],
                       "test_high": scores["test"]["accuracy_high"], "test_accuracy": overall})
     return pd.DataFrame(found), histories
