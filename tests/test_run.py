@@ -20,7 +20,7 @@ from inside.cli.profiles import NOTEBOOKS, PROFILES, default_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.feature_maps.scenarios import open_scenarios, other_images
 from inside.files import RunFolder, write_json
-from inside.models.build import load_network
+from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
 from inside.settings import check_names, check_parameters
 
