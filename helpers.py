@@ -1,6 +1,12 @@
-"""What the three notebooks share: the run folder that shows what it saves, and the words that all of them use.
+"""What the three notebooks share: open a run, show and save what it finds, write its results.
 
-The work itself is in `inside/`, a folder a concern; `inside/__init__.py` is its map.
+The work itself is in `inside/`, a folder a concern; `inside/__init__.py` is its map. Where to change
+
+- what a parameter may be, and what a wrong one is told: inside/settings.py
+- how average precision and its interval are computed: inside/evaluation/metrics.py
+- which layers are chosen where none are named: choose_layers in inside/feature_maps/hooks.py
+- the colours and names of scenarios: inside/feature_maps/scenario_names.py
+- how the report looks: inside/report/
 """
 
 from __future__ import annotations
@@ -10,7 +16,8 @@ import io
 import os
 import platform
 import textwrap
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from importlib import metadata
 
 import matplotlib.pyplot as plt
@@ -19,19 +26,44 @@ import torch
 from IPython.display import HTML, Image, Markdown, display
 from PIL import Image as PILImage
 
+from inside import preflight
 from inside.device import choose_device, choose_precision
-from inside.files import RunFolder, atomic_write, read_json, write_csv
-from inside.names import SPLITS
-from inside.preflight import check_parameters
+from inside.files import RunFolder, atomic_write, write_csv
+from inside.settings import check_parameters, check_unknown
 from inside.shown import Figure, Shown, Table, Text
 from inside.text import format_duration, plain_text
 
-__all__ = ["SPLITS", "Run", "check_parameters", "choose_device", "choose_precision", "environment", "format_duration",
-           "read_json", "show_source", "write_csv"]
+__all__ = ["Run", "environment", "format_duration", "open_run", "show_source", "write_csv"]
+
+
+def open_run(namespace: dict[str, object]) -> Run:
+    """Check the parameters in a notebook's globals() and open the run folder that RUN names.
+
+    Raises ValueError for values that are not legal or do not fit together, and for a name that is meant as a parameter but
+    is none (see `check_unknown`); the names that stand in the notebook at the first call are kept in it for that.
+    """
+    check_unknown(namespace, namespace.get("_names_at_first"))
+    namespace.setdefault("_names_at_first", frozenset(namespace))
+    settings = check_parameters(namespace)
+    preflight.check(settings)
+    run = Run(settings)
+    print(f"run folder: {run.folder} · device: {run.device}")
+    return run
 
 
 class Run(RunFolder):
-    """A run folder that displays what it saves."""
+    """An open run: its folder, its checked `settings`, its `device`; shows and saves what is found."""
+
+    def __init__(self, settings: Mapping[str, object]):
+        super().__init__(str(settings["RUN"]))
+        self.settings, self.started = dict(settings), time.perf_counter()
+        self.device = choose_device(str(settings["DEVICE"]))
+
+    def finish(self, number: str, results: Mapping[str, object]) -> None:
+        """Write NN_results.json, the numbers of notebook `number`, and say how long it took."""
+        seconds = time.perf_counter() - self.started
+        self.write_results(number, {**results, "notebook_seconds": seconds})
+        print(f"done in {format_duration(seconds)}")
 
     def show(self, *parts: Shown) -> None:
         """Display text, tables and figures in their order, as a `report()` gives them; save the tables and figures."""

@@ -15,13 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
-from inside.data.table import image_table
+from inside.data.table import decode_images
 from inside.evaluation.predictions import predict
-from inside.names import SPLITS
 from inside.training.experiment import Experiment, train
 from inside.training.loop import fit
 
@@ -35,7 +34,7 @@ def one_pass(experiment: Experiment) -> None:
 def without_keeping(experiment: Experiment):
     """The history of the same training with the whole network run over the images in every epoch."""
     return fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"], experiment.recipe,
-                       classes=experiment.classes, precision=experiment.precision)[1]
+                       classes=experiment.split.classes, precision=experiment.precision)[1]
 
 
 def main() -> None:
@@ -53,12 +52,10 @@ def main() -> None:
         "IMAGE_SIZE": options.size}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or write_demo_set(Path(temporary) / "scenes", n_images=options.images)
-        source = open_dataset(str(folder))
-        table, _ = image_table(source, cache=Path(temporary) / "cache")
-        table = split_images(table, settings["SPLIT"], seed=0)
-        parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
+        images, _ = decode_images(open_dataset(str(folder)), cache=Path(temporary) / "cache")
+        split = split_images(images, settings["SPLIT"], seed=0)
         def fresh():
-            return Experiment(settings, parts, source.root, source.classes)
+            return Experiment(settings, split)
         ratios = []
         for number in range(options.rounds + 1):
             experiment, times = fresh(), {}
@@ -76,7 +73,7 @@ def main() -> None:
         history = without_keeping(experiment)
         savings = (time.perf_counter() - start) / times["kept"]
     best = [frame["val_mean_class_accuracy"].max() for frame in (kept, history)]
-    print(f"{options.network}, {len(parts['train'])} + {len(parts['val'])} images: {options.epochs} epochs cost "
+    print(f"{options.network}, {len(split.parts['train'])} + {len(split.parts['val'])} images: {options.epochs} epochs cost "
           f"{statistics.median(ratios):.3f} passes (smallest {min(ratios):.3f}, largest {max(ratios):.3f}); without keeping "
           f"features {savings:.1f} times as much")
     print(f"validation: mean class accuracy {best[0]:.4f} with kept features, {best[1]:.4f} without, a difference of "

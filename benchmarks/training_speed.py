@@ -34,7 +34,7 @@ def our_epoch(network: str, folder: Path, batch: int, size: int):
     model, preprocessing = build_network(network, len(source.classes), weights="random")
     device = choose_device()
     transform = make_transform(preprocessing, size, "light")
-    loader = make_loader(ImageDataset(source.files, source.root, source.classes, transform),
+    loader = make_loader(ImageDataset(source.table, source.root, source.classes, transform),
                                  batch_size=batch, shuffle=True)
     precision = choose_precision("auto", device)
     trainer = Trainer(model.to(device), loader, Recipe(epochs=100), len(source.classes), precision)
@@ -46,7 +46,7 @@ def our_epoch(network: str, folder: Path, batch: int, size: int):
 
 
 def count_images(folder: Path) -> int:
-    return len(open_dataset(str(folder)).files)
+    return len(open_dataset(str(folder)).table)
 
 
 def fastai_epoch(network: str, folder: Path, batch: int, size: int):

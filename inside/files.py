@@ -12,9 +12,12 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+import filelock
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds inside/, notebooks/ and runs/
 RUNS = ROOT / "runs"
@@ -38,14 +41,33 @@ def atomic_write(path: Path):
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def one_at_a_time(folder: Path):
+    """Let one process at a time make `folder`; another one says once that it waits, and then finds what was made.
+
+    The lock is the file .<name>.lock beside the folder; the system drops it when its process dies.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"waiting for another process that makes {folder}", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as JSON, whole or not at all; numpy numbers become numbers, not-a-number becomes null."""
     def plain(item):
         if isinstance(item, Mapping):
             return {str(key): plain(entry) for key, entry in item.items()}
-        if isinstance(item, (list, tuple, np.ndarray)):
+        item = item.tolist() if hasattr(item, "tolist") else item  # NumPy's numbers and arrays
+        if isinstance(item, (list, tuple)):
             return [plain(entry) for entry in item]
-        item = item.item() if isinstance(item, np.generic) else item
         return None if isinstance(item, float) and not math.isfinite(item) else item
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(plain(value), indent=1), encoding="utf-8")
@@ -66,7 +88,7 @@ def fingerprint(*parts: object) -> str:
     """A short hash of settings and tables: equal parts, equal hash."""
     digest = hashlib.sha256()
     for part in parts:
-        table = isinstance(part, pd.DataFrame)
+        table = hasattr(part, "to_csv")
         digest.update((part.to_csv(index=False) if table else json.dumps(part, sort_keys=True, default=str)).encode())
     return digest.hexdigest()[:16]
 

@@ -12,6 +12,7 @@ AUGMENTATIONS = ("none", "light", "strong")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "one_cycle")
 STRATEGIES = ("head", "last_stage", "full")
+TRACKERS = ("tensorboard", "wandb")  # also the names of their packages
 
 
 def check_split(sizes) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from inside import settings as table
 from inside.models.build import check_architecture
+from inside.names import TRACKERS
 from inside.selection.space import search_space
 from inside.selection.study import check_storage
-from inside.settings import COMPARABLE, TRACKERS
+from inside.settings import PARAMETERS, parameters_where
 from inside.text import did_you_mean
 from inside.training.compatible import check_network, with_overrides
 
@@ -40,10 +41,19 @@ def check_settings(values: Mapping[str, object]) -> dict[str, object]:
             raise ValueError(f"COMPARE holds {row!r}: it takes dictionaries of changed parameters, such as "
                              '{"STRATEGY": "head"}.')
         for name in row:
-            if name not in COMPARABLE:
-                raise ValueError(f"COMPARE changes {name!r}, which it cannot: {did_you_mean(name, COMPARABLE)}")
+            if name not in PARAMETERS or not PARAMETERS[name].comparable:
+                legal = parameters_where(comparable=True)
+                raise ValueError(f"COMPARE changes {name!r}, which it cannot: {did_you_mean(name, legal)}")
         check_network(check_parameters(with_overrides(settings, row)))
     return settings
+
+
+def check(settings: Mapping[str, object]) -> None:
+    """Raise ValueError unless the parameters of a notebook fit together; those of other notebooks are passed over."""
+    check_architecture(settings["ARCHITECTURE"])
+    if all(name in settings for name, parameter in PARAMETERS.items() if "1" in parameter.notebooks):
+        check_settings(settings)
+        check_search(settings)
 
 
 def check_search(settings: Mapping[str, object]) -> None:

@@ -1,140 +1,234 @@
-"""Every notebook parameter: what it may be, and what depends on it."""
+"""Every notebook parameter in one table: what it may be, what it means, and what depends on it.
+
+Loads nothing heavy, so that a wrong name or value is answered at once. What needs networks, Optuna or a device to be
+judged is checked a step later, in `preflight`.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from pathlib import Path
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import yaml
 
-from inside.files import ROOT
-from inside.names import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, check_grid, check_split, check_strategy, read_head
+from inside import names
+from inside.legal import Flag, ListOf, Literal, Number, Whole, Word
 from inside.text import did_you_mean
 
-# What each parameter of the notebooks may be: a tuple of words, or (type, smallest, largest).
-RULES = {
-    "DEMO_IMAGES": (int, 60, 17034),
-    "BAD_IMAGES": ("skip", "stop"),
-    "SEED": (int, 0, 2**31 - 1),
-    "IMAGE_SIZE": (int, 8, 1024),
-    "AUGMENTATION": AUGMENTATIONS,
-    "BATCH_SIZE": (int, 2, 4096),
-    "WORKERS": (int, 0, 64),
-    "WEIGHTS": ("imagenet", "random"),
-    "EPOCHS": (int, 1, 10_000),
-    "OPTIMIZER": OPTIMIZERS,
-    "LEARNING_RATE": (float, 1e-8, 10),
-    "BACKBONE_FACTOR": (float, 0, 1),
-    "WEIGHT_DECAY": (float, 0, 10),
-    "SCHEDULE": SCHEDULES,
-    "WARMUP": (float, 0, 0.9),
-    "LABEL_SMOOTHING": (float, 0, 0.9),
-    "CLASS_WEIGHTS": (bool, False, True),
-    "BATCH_NORM": ("auto", "frozen", "update"),
-    "PATIENCE": (int, 0, 10_000),
-    "PRECISION": ("auto", "float32", "bfloat16"),
-    "DEVICE": ("auto", "cpu", "cuda", "mps"),
-    "HEAD_EPOCHS": (int, 0, 10_000),
-    "SEARCH_TRIALS": (int, 0, 10_000),
-    "SEARCH_SAMPLER": ("tpe", "random", "grid"),
-    "SEARCH_EPOCHS": (int, 0, 10_000),
-    "SEARCH_IMAGES": (int, 0, 100_000_000),
-    "FINAL_SEEDS": (int, 0, 100),
-    "N_IMAGES": (int, 4, 100_000),
-    "MAP_SIZE": (int, 32, 1024),
-    "RANDOM_DRAWS": (int, 1, 100),
-    "RANDOMISED_IMAGES": (int, 0, 10_000),
-    "OCCLUDED_IMAGES": (int, 0, 10_000),
-    "TOP_K": (int, 1, 100_000),
-    "RESAMPLES": (int, 10, 10_000),
-    "OVERLAP_DIRECTIONS": (int, 1, 1000),
-    "RESOLUTION_CONTROL": (bool, False, True),
-    "TRAIN": (bool, False, True),
-    "INTERACTIVE": (bool, False, True),
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of the notebooks.
+
+    `kinds`: what a value may be, one of them must accept it. `notebooks`: the digits of their numbers. `trains`: whether the
+    outcome of training depends on it. `searchable`, `comparable`: whether SEARCH_SPACE and COMPARE may change it.
+    `pretrained`: it means nothing for networks that are trained from scratch.
+    """
+
+    name: str
+    kinds: tuple
+    meaning: str = ""
+    notebooks: str = "1"
+    trains: bool = False
+    searchable: bool = False
+    comparable: bool = False
+    pretrained: bool = False
+
+    @property
+    def legal(self) -> str:
+        """The legal values, for a reader."""
+        return " or ".join(map(str, self.kinds))
+
+    @property
+    def comment(self) -> str:
+        """What stands behind the parameter in the parameters cells."""
+        legal = re.sub(r"^a (whole )?number from ", "", self.legal)
+        return f"{legal}: {self.meaning}" if self.meaning else legal
+
+    def check(self, value: object) -> None:
+        """ValueError, with what is legal and the nearest legal word, unless `value` is."""
+        fitting = [kind for kind in self.kinds if kind.accepts(value)]
+        if not fitting:
+            words = [word for kind in self.kinds if isinstance(kind, Word) for word in kind.words]
+            legal = did_you_mean(str(value), words) if isinstance(value, str) and words else f"it takes {self.legal}."
+            raise ValueError(f"{self.name} = {value!r} is not legal: {legal}")
+        if isinstance(fitting[0], Literal) and fitting[0].check:
+            fitting[0].check(value)
+
+    def parse(self, text: str) -> object:
+        """The value that `text` stands for on a command line: text where text is legal, else a Python or YAML literal."""
+        if any(isinstance(kind, Literal) and kind.kind is str or isinstance(kind, Word) and kind.accepts(text)
+               for kind in self.kinds):
+            return text
+        for read in (ast.literal_eval, yaml.safe_load):
+            try:
+                return read(text)
+            except (ValueError, SyntaxError, yaml.YAMLError):
+                continue
+        return text
+
+
+def _text(says: str, check=None) -> tuple:
+    return (Literal(str, says, check),)
+
+
+ALL, MAPS = "123", "23"
+LEARNT = {"trains": True, "searchable": True, "comparable": True}  # what a search and a comparison may change
+
+THEMES: Mapping[str, tuple[Parameter, ...]] = {
+    "the images": (
+        Parameter("RUN", _text('a name, or a folder such as "runs/mine"'), "where results go, runs/<RUN>/", ALL),
+        Parameter("DATASET", _text(f"{Word(*names.DATASETS)}, a folder"), "", ALL),
+        Parameter("DEMO_IMAGES", (Whole(60, 17034),), 'how many scenes are drawn, for the data set "demo"', ALL),
+        Parameter("BAD_IMAGES", (Word("skip", "stop"),), "what to do with files that cannot be decoded"),
+        Parameter("SPLIT", (Literal(list, "three fractions with a sum up to 1, or three counts", names.check_split),),
+                  "train, validation, test", trains=True),
+        Parameter("SEED", (Whole(0, 2**31 - 1),), "of the split, new weights, order of images, augmentation", ALL,
+                  trains=True, comparable=True),
+        Parameter("IMAGE_SIZE", (Whole(8, 1024),), "images are resized to IMAGE_SIZE × IMAGE_SIZE pixels", **LEARNT),
+        Parameter("AUGMENTATION", (Word(*names.AUGMENTATIONS),), "of the training images", **LEARNT),
+        Parameter("BATCH_SIZE", (Whole(2, 4096),), "images at a time", ALL, **LEARNT),
+    ),
+    "the network": (
+        Parameter("ARCHITECTURE", _text('"efficientnet_lite0", "convnet5", a torchvision name, "timm/<name>"'),
+                  "the network", ALL, **LEARNT),
+        Parameter("ARCHITECTURE_OPTIONS", (Literal(dict, 'a dictionary such as {"dropout": 0.2}'),), "of the architecture",
+                  trains=True, comparable=True),
+        Parameter("HEAD", _text('"linear", or a hidden layer with dropout, "mlp:<width>:<dropout>"', names.read_head),
+                  "the new last layers", pretrained=True, **LEARNT),
+        Parameter("WEIGHTS", (Word("imagenet", "random"),), "where training starts", pretrained=True, **LEARNT),
+        Parameter("STRATEGY", _text(f'{Word(*names.STRATEGIES)}, "from_layer:<name>"', names.check_strategy),
+                  "which layers learn", pretrained=True, **LEARNT),
+    ),
+    "training": (
+        Parameter("EPOCHS", (Whole(1, 10_000),), "passes over the training images", **LEARNT),
+        Parameter("HEAD_EPOCHS", (Whole(0, 10_000),), "epochs that the new head learns alone first, on kept features",
+                  pretrained=True, **LEARNT),
+        Parameter("OPTIMIZER", (Word(*names.OPTIMIZERS),), **LEARNT),
+        Parameter("LEARNING_RATE", (Number(1e-8, 10),), "of the new last layer", **LEARNT),
+        Parameter("BACKBONE_FACTOR", (Number(0, 1),), "the layers before it learn at this times LEARNING_RATE",
+                  pretrained=True, **LEARNT),
+        Parameter("WEIGHT_DECAY", (Number(0, 10),), **LEARNT),
+        Parameter("SCHEDULE", (Word(*names.SCHEDULES),), "of the learning rate", **LEARNT),
+        Parameter("WARMUP", (Number(0, 0.9),), "share of the steps over which the learning rate rises", **LEARNT),
+        Parameter("LABEL_SMOOTHING", (Number(0, 0.9),), **LEARNT),
+        Parameter("CLASS_WEIGHTS", (Flag(),), "whether rare classes weigh more in the loss", **LEARNT),
+        Parameter("BATCH_NORM", (Word("auto", "frozen", "update"),),
+                  "its statistics; auto freezes those of ImageNet weights", **LEARNT),
+        Parameter("PATIENCE", (Whole(0, 10_000),), "stop after so many epochs without a better one; 0 never stops",
+                  **LEARNT),
+        Parameter("TRAIN", (Flag(),), "if not, the network that the run folder holds is evaluated"),
+    ),
+    "search and comparison": (
+        Parameter("SEARCH_TRIALS", (Whole(0, 10_000),), "settings to try; 0 searches nothing"),
+        Parameter("SEARCH_SPACE", (Literal(dict, "a dictionary of ranges and choices"),)),
+        Parameter("SEARCH_SAMPLER", (Word("tpe", "random", "grid"),), "how settings are drawn"),
+        Parameter("SEARCH_EPOCHS", (Whole(0, 10_000),), "epochs of a trial; 0 takes EPOCHS"),
+        Parameter("SEARCH_IMAGES", (Whole(0, 100_000_000),), "training images of a trial; 0 takes all"),
+        Parameter("FINAL_SEEDS", (Whole(0, 100),), "new seeds for the best settings, to see whether they are better"),
+        Parameter("STUDY_STORAGE", _text('"", a file, or the URL of a database'), '"" is a file in the run folder'),
+        Parameter("COMPARE", (Literal(list, 'a list of changed parameters, such as [{"STRATEGY": "head"}]'),),
+                  "networks side by side"),
+    ),
+    "feature maps": (
+        Parameter("LAYERS", (ListOf(str, "a list of module names"),),
+                  "the feature maps; [] takes five, spread over the depth", MAPS),
+        Parameter("N_IMAGES", (Whole(4, 100_000),), "images in each scenario", MAPS),
+        Parameter("MAP_SIZE", (Whole(32, 1024),), "the whole image is resized to MAP_SIZE × MAP_SIZE pixels",
+                  MAPS),
+        Parameter("IMAGENET_VAL", _text('a folder, "imagenette", or an embedded stand-in'), "of ImageNet validation", MAPS),
+        Parameter("CIFAR10", _text('a folder, "cifar10", or an embedded stand-in'), "CIFAR-10 images", MAPS),
+        Parameter("RANDOM_DRAWS", (Whole(1, 100),), "networks with random weights, the baseline", MAPS),
+        Parameter("NEURON_LAYER", _text('a module name, or ""'),
+                  'the layer of the neurons; "" takes the last convolution', "2"),
+        Parameter("NEURONS", (ListOf(int, "a list of channels"),), "those to show; [] takes those that stand out most", "2"),
+        Parameter("RANDOMISED_IMAGES", (Whole(0, 10_000),), "images for the test with random weights; 0 skips it", "2"),
+        Parameter("OCCLUDED_IMAGES", (Whole(0, 10_000),), "images of which a tenth is hidden; 0 skips that", "2"),
+        Parameter("TOP_K", (Whole(1, 100_000),), "eigenvalues shown and stored", "3"),
+        Parameter("RESAMPLES", (Whole(10, 10_000),), "of the bootstrap", "3"),
+        Parameter("OVERLAP_DIRECTIONS", (Whole(1, 1000),), "leading directions to compare between networks and halves", "3"),
+        Parameter("RESOLUTION_CONTROL", (Flag(),), "whether to measure images reduced to 32 × 32 pixels, too", "3"),
+    ),
+    "what is shown": (
+        Parameter("RANKED_CLASSES", (ListOf(str, "a list of class names"),),
+                  "for the ranked grids; [] takes the first three"),
+        Parameter("SAMPLE_GRID", (Literal(list, "two whole numbers from 1 to 20", names.check_grid),),
+                  "rows and columns of sample predictions"),
+    ),
+    "the machine and the page": (
+        Parameter("DEVICE", (Word("auto", "cpu", "cuda", "mps"),), "where to compute", ALL, trains=True),
+        Parameter("PRECISION", (Word("auto", "float32", "bfloat16"),), "of training", **LEARNT),
+        Parameter("WORKERS", (Whole(0, 64),), "processes that load images; 0 is fastest on few cores", trains=True),
+        Parameter("TRACKERS", (ListOf(str, f"a list of {Word(*names.TRACKERS)}"),), "where curves are also written"),
+        Parameter("INTERACTIVE", (Flag(),), "whether to show progress bars and a panel to browse", ALL),
+    ),
 }
+PARAMETERS: Mapping[str, Parameter] = {parameter.name: parameter for theme in THEMES.values() for parameter in theme}
+
+
+def parameters_where(**wanted: bool) -> tuple[str, ...]:
+    """The names of the parameters with these properties, in the order of the table: parameters_where(searchable=True)."""
+    return tuple(name for name, parameter in PARAMETERS.items()
+                 if all(getattr(parameter, key) == value for key, value in wanted.items()))
+
+
+def check_names(given: Iterable[object]) -> None:
+    """ValueError, with the nearest legal name, unless all names are parameters."""
+    for name in given:
+        if name not in PARAMETERS:
+            raise ValueError(f"No notebook has a parameter {name!r}: {did_you_mean(str(name).upper(), PARAMETERS)}")
 
 
 def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
-    """The notebook parameters in `values` (UPPER_CASE names), each checked against its legal range.
-
-    Names that are no parameter are passed over, so that `globals()` can be given. Raises ValueError for the first
-    value that is not legal. Returns {name: value}, JSON-able.
-    """
-    checked = {}
-    for name, rule in RULES.items():
-        if name not in values:
-            continue
-        value = values[name]
-        if isinstance(rule[0], str):
-            if value not in rule:
-                raise ValueError(f"{name} = {value!r} is not legal: {did_you_mean(value, rule)}")
-        else:
-            kind, low, high = rule
-            kinds = (int, float) if kind is float else kind
-            fits = isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
-            if not fits or not low <= value <= high:
-                legal = "True or False" if kind is bool else f"{kind.__name__} from {low:g} to {high:g}"
-                raise ValueError(f"{name} = {value!r} is not legal: it takes {legal}.")
-        checked[name] = value
-    for name, check in (("SPLIT", check_split), ("STRATEGY", check_strategy), 
-                        ("HEAD", read_head), ("SAMPLE_GRID", check_grid)):
-        if name in values:
-            check(values[name])
-            checked[name] = values[name]
-    for name, kind in KINDS.items():
-        if name in values:
-            if not isinstance(values[name], kind):
-                raise ValueError(f"{name} = {values[name]!r} is not legal: it takes a {kind.__name__}.")
-            checked[name] = values[name]
+    """The notebook parameters in `values`, each checked; other names are passed over, so that globals() can be given."""
+    checked = {name: values[name] for name in PARAMETERS if name in values}
+    for name, value in checked.items():
+        PARAMETERS[name].check(value)
     return checked
 
 
-KINDS = {"RUN": str, "DATASET": str, "ARCHITECTURE": str, "RANKED_CLASSES": list, "LAYERS": list, "NEURON_LAYER": str,
-         "NEURONS": list, "IMAGENET_VAL": str, "CIFAR10": str,
-         "ARCHITECTURE_OPTIONS": dict, "SEARCH_SPACE": dict, "STUDY_STORAGE": str, "COMPARE": list, "TRACKERS": list}
-NOT_OF_TRAINING = ("RUN", "DATASET", "DEMO_IMAGES", "BAD_IMAGES", "RANKED_CLASSES", "SAMPLE_GRID", "TRAIN", "INTERACTIVE",
-                   "SEARCH_TRIALS", "SEARCH_SPACE", "SEARCH_SAMPLER", "SEARCH_EPOCHS", "SEARCH_IMAGES", "STUDY_STORAGE",
-                   "FINAL_SEEDS", "COMPARE", "TRACKERS")
-SEARCHABLE = ("IMAGE_SIZE", "AUGMENTATION", "BATCH_SIZE", "ARCHITECTURE", "WEIGHTS", "HEAD", "STRATEGY", "HEAD_EPOCHS",
-              "EPOCHS", "OPTIMIZER", "LEARNING_RATE", "BACKBONE_FACTOR", "WEIGHT_DECAY", "SCHEDULE", "WARMUP",
-              "LABEL_SMOOTHING", "CLASS_WEIGHTS", "BATCH_NORM", "PATIENCE", "PRECISION")
-COMPARABLE = (*SEARCHABLE, "ARCHITECTURE_OPTIONS", "SEED")
-TRACKERS = ("tensorboard", "wandb")  # also the names of their packages
-PROFILES = ROOT / "profiles"
+def check_unknown(namespace: Mapping[str, object], before: Iterable[str] | None = None) -> None:
+    """ValueError for a name in a notebook's globals() that is meant as a parameter and is none.
+
+    On the first call (`before` is None) these are UPPER_CASE names, and other spellings of a parameter such as epochs or
+    BatchSize, that are bound to a JSON literal. Later, `before` being the names of the first call, a reader has variables of
+    his own: then only new UPPER_CASE names that come near a parameter's.
+    """
+    spellings = {_plain(name): name for name in PARAMETERS}
+    for name, value in namespace.items():
+        if name in PARAMETERS or name.startswith("_") or not _is_literal(value):
+            continue
+        upper = re.fullmatch(r"[A-Z][A-Z0-9_]*", name)
+        if before is None and _plain(name) in spellings:
+            raise ValueError(f"No notebook has a parameter {name!r}: did you mean {spellings[_plain(name)]!r}?")
+        near = "did you mean" in did_you_mean(name, PARAMETERS, cutoff=0.75)
+        if upper and (before is None or name not in before and near):
+            check_names([name])
 
 
-def read_profile(name: str) -> dict[str, object]:
-    """The parameters of a profile: the name of a file in profiles/, or a path. Raises ValueError."""
-    path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if path.is_file()), None)
-    if path is None:
-        legal = sorted(file.stem for file in PROFILES.glob("*.yaml"))
-        raise ValueError(f"There is no profile {name!r}: {did_you_mean(name, legal)}")
-    profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    if not isinstance(profile, dict):
-        raise ValueError(f"The profile {path} holds no parameters: it takes lines like 'EPOCHS: 4'.")
-    return {"RUN": path.stem} | profile
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
 
 
-def parse_value(text: str, default: object) -> object:
-    """The value of `-p NAME text`, as the type of the default where that is text, else as a Python or YAML literal."""
-    if isinstance(default, str):
-        return text
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.lower(), text)
+def _is_literal(value: object) -> bool:
+    """Whether a value could be given in a parameters cell: a JSON literal."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_literal, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_literal(entry) for key, entry in value.items())
+    return value is None or isinstance(value, (str, int, float))
 
 
-def check_types(given: Mapping[str, object], defaults: Mapping[str, object]) -> None:
-    """Raise ValueError for a parameter that no notebook declares, or whose type is not that of its default."""
-    for name, value in given.items():
-        if name not in defaults:
-            raise ValueError(f"No notebook has a parameter {name!r}: {did_you_mean(name.upper(), defaults)}")
-        wanted = type(defaults[name])
-        kinds = (int, float) if wanted is float else wanted
-        fits = isinstance(value, kinds) and isinstance(value, bool) == (wanted is bool)
-        if not fits:
-            raise ValueError(f"{name} = {value!r} is of type {type(value).__name__}: it takes {wanted.__name__}, "
-                             f"such as {defaults[name]!r}.")
-    check_parameters(given)
+def describe_parameters() -> str:
+    """The table as text, as `run.py --parameters` prints it: name, notebooks, legal values, meaning, by theme."""
+    width = max(map(len, PARAMETERS))
+    lines = [f"{'parameter':<{width}}  in     legal values: meaning"]
+    for theme, parameters in THEMES.items():
+        lines += ["", theme]
+        for parameter in parameters:
+            body = textwrap.fill(parameter.comment, 118 - width - 9).replace("\n", "\n" + " " * (width + 9))
+            lines.append(f"{parameter.name:<{width}}  {','.join(parameter.notebooks):<5}  {body}")
+    return "\n".join(lines)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 
-def did_you_mean(word: str, legal: Iterable[str]) -> str:
+def did_you_mean(word: str, legal: Iterable[str], *, cutoff: float = 0.5) -> str:
     """Text for an error message: the legal names that come nearest to `word`, or all of them when none is near."""
     named = {str(name).lower(): str(name) for name in legal}
-    near = difflib.get_close_matches(str(word).lower(), named, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(word).lower(), named, n=3, cutoff=cutoff)
     if near:
         return f"did you mean {' or '.join(repr(named[name]) for name in near)}?"
     return f"legal are {', '.join(list(named.values())[:40])}."

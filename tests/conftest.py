@@ -11,8 +11,7 @@ from PIL import Image
 from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
-from inside.data.table import image_table
-from inside.names import SPLITS
+from inside.data.table import decode_images
 
 os.environ.setdefault("MPLBACKEND", "agg")
 torch.set_num_threads(min(2, os.cpu_count() or 1))
@@ -41,10 +40,7 @@ def make_folder(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def images(scenes, tmp_path_factory):
-    """The drawn scenes after the split: ({part: table}, root, classes), as experiments and searches take them."""
-    source = open_dataset(str(scenes))
-    table, _ = image_table(source, cache=tmp_path_factory.mktemp("cache"))
-    table = split_images(table, [0.6, 0.2, 0.2], seed=0)
-    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
-    return parts, source.root, source.classes
+def split(scenes, tmp_path_factory):
+    """The split of the drawn scenes, as experiments and searches take it."""
+    images, _ = decode_images(open_dataset(str(scenes)), cache=tmp_path_factory.mktemp("cache"))
+    return split_images(images, [0.6, 0.2, 0.2], seed=0)

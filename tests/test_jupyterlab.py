@@ -17,7 +17,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 
 BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SMALL = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 64, "MAP_SIZE": 64, "EPOCHS": 1,

@@ -16,13 +16,13 @@ from PIL import Image
 
 from inside.cli.estimate import count_images, estimate
 from inside.cli.main import main
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, PROFILES, default_parameters, notebook_parameters, read_profile
 from inside.data.sources import open_dataset
 from inside.feature_maps.scenarios import open_scenarios, other_images
 from inside.files import RunFolder, write_json
-from inside.models.build import load_network
+from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
-from inside.settings import PROFILES, check_types, parse_value, read_profile
+from inside.settings import check_names, check_parameters
 
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
         "SEARCH_SPACE": "{'lr': [0.005, 0.02, 'log'], 'label_smoothing': [0.0, 0.1]}", "SEARCH_EPOCHS": "1", "SEARCH_IMAGES": "30",
@@ -319,7 +319,7 @@ def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed,
 
 def test_demo_images(monkeypatch, tmp_path):
     source = open_dataset("demo", demo_images=66, seed=2, data=tmp_path)
-    assert len(source.files) == 66 and source.drawn and "drawings, not photographs" in source.about
+    assert len(source.table) == 66 and source.drawn and "drawings, not photographs" in source.about
 
 
 @pytest.mark.parametrize("words, message", [
@@ -362,22 +362,16 @@ def test_a_process_that_helps_with_the_search(flawed, tmp_path, capsys):
     assert len(pd.read_csv(folder / "trials.csv")) == 3
 
 
-def test_values_from_the_command_line():
-    assert parse_value("1e-3", 0.1) == 0.001 and parse_value("5", "text") == "5"
-    assert parse_value("false", True) is False and parse_value("[1, 2]", []) == [1, 2]
-
-
 @pytest.mark.parametrize("profile", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_profiles_are_legal_and_run_without_a_screen(profile):
-    defaults = {name: value for book in BOOKS for name, value in notebook_parameters(book).items()}
     given = read_profile(str(profile))
-    check_types(given, defaults)
+    check_names(given)
+    check_parameters(given)
     assert given["INTERACTIVE"] is False
 
 
 def test_estimate_tells_a_time():
-    settings = {name: value for book in BOOKS for name, value in notebook_parameters(book).items()}
-    settings |= {"ARCHITECTURE": TINY["ARCHITECTURE"], "IMAGE_SIZE": 32}
+    settings = default_parameters() | {"ARCHITECTURE": TINY["ARCHITECTURE"], "IMAGE_SIZE": 32}
     assert re.search(r"about (\d+ min )?\d+ s for notebooks 01, 02 \(900 images, 5 epochs at \d+", estimate(settings, ["01", "02"]))
     assert count_images(settings | {"DATASET": "intel"}) == 17034
 
@@ -391,6 +385,14 @@ def test_plain_papermill_works(flawed, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert set(re.findall(r"unknown parameter: (\w+)", done.stderr)) == {"IMAGENET_VAL", "CIFAR10"}  # those two are of 02 and 03
     assert results(tmp_path / "run")["epochs"] == 1
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda path: path.stem)
+def test_plain_papermill_stops_at_an_unknown_name(book, tmp_path):
+    command = [sys.executable, "-m", "papermill", str(book), str(tmp_path / "out.ipynb"), "-p", "RUN", str(tmp_path / "run"), "-p", "EPOCS", "3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "No notebook has a parameter 'EPOCS': did you mean 'EPOCHS'" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_report_loads_nothing_and_shows_all_pictures(finished):
@@ -444,7 +446,8 @@ def test_structure_of_the_notebooks(path):
     assert not any(cell.outputs or cell.execution_count for cell in code)
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
-    for line, node in zip(tagged[0].source.splitlines(), ast.parse(tagged[0].source).body, strict=True):
+    lines = [line for line in tagged[0].source.splitlines() if not line.startswith("#")]
+    for line, node in zip(lines, ast.parse(tagged[0].source).body, strict=True):
         assert isinstance(node, ast.Assign) and node.targets[0].id.isupper() and "#" in line
         json.dumps(ast.literal_eval(node.value))
     for cell in code:

@@ -27,7 +27,7 @@ def test_duration(seconds, text):
 def test_an_alternative_text_is_plain(tmp_path, monkeypatch, markdown, plain):
     shown = []
     monkeypatch.setattr(helpers, "display", shown.append)
-    helpers.Run(str(tmp_path / "run")).show_figure(plt.figure(figsize=(1, 1)), "x", markdown)
+    helpers.Run({"RUN": str(tmp_path / "run"), "DEVICE": "cpu"}).show_figure(plt.figure(figsize=(1, 1)), "x", markdown)
     assert plain_text(markdown) == plain == shown[0].alt
 
 

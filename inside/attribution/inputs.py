@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from inside.data.loading import ImageDataset, make_loader, make_transform
-from inside.data.split import read_split
+from inside.data.loading import make_transform
+from inside.data.sources import ImageSet
+from inside.data.split import Split
 from inside.data.table import load_image
 from inside.evaluation.predictions import saved_predictions
 from inside.feature_maps.hooks import (
@@ -27,9 +27,10 @@ from inside.feature_maps.hooks import (
     gives_channels_last,
     only_tensor,
 )
-from inside.feature_maps.scenarios import Images, Scenario
+from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.tracing import channel_axes
-from inside.files import RunFolder, read_json
+from inside.files import RunFolder
+from inside.models.saved import SavedModel
 from inside.models.surgery import classifier_name
 
 
@@ -75,7 +76,7 @@ class Inspection:
         return (images * std + mean).clamp(0, 1).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
-def open_inspection(run: RunFolder, scenario: Scenario, own: Images, map_size: int) -> Inspection:
+def open_inspection(run: RunFolder, scenario: Scenario, own: ImageSet, map_size: int) -> Inspection:
     """The network of a scenario with the own images, and its predictions of all test images.
 
     For the fine-tuned network the size is that at which notebook 01 has trained and tested it, and the predictions are
@@ -83,13 +84,9 @@ def open_inspection(run: RunFolder, scenario: Scenario, own: Images, map_size: i
     """
     if scenario.name != "finetuned_own":
         return Inspection(scenario.model, scenario.preprocessing, map_size, own.root)
-    description = read_json(run.path("model.json"))
-    classes = description["classes"]
-    found = Inspection(scenario.model, scenario.preprocessing, description["image_size"], own.root, classes=classes)
-    table = read_split(run.path("split.csv"))
-    table = table[table["split"] == "test"].reset_index(drop=True)
-    loader = make_loader(ImageDataset(table, own.root, classes, found.transform), batch_size=32)
-    return dataclasses.replace(found, predictions=saved_predictions(run, "test", scenario.model, loader, table, classes))
+    saved, split = SavedModel.of(run), Split.read(run.path("split.csv"), own.root)
+    return Inspection(scenario.model, scenario.preprocessing, saved.image_size, own.root, classes=saved.classes,
+                      predictions=saved_predictions(run, "test", scenario.model, split))
 
 
 def describe_sizes(inspection: Inspection, map_size: int) -> str:

@@ -16,7 +16,7 @@ from inside.files import ROOT
 from inside.models.build import build_network
 from inside.models.surgery import freeze, set_train_mode
 from inside.text import format_duration
-from inside.training.compatible import is_random, with_overrides
+from inside.training.compatible import frozen_backbone, is_random, with_overrides
 from inside.training.loop import Trainer
 from inside.training.recipe import Recipe
 
@@ -41,7 +41,7 @@ def training_seconds(settings: Mapping[str, object], train: int, val: int) -> tu
         options["ARCHITECTURE"], options["IMAGE_SIZE"], options["STRATEGY"], options["DEVICE"], options["PRECISION"],
         options=options["ARCHITECTURE_OPTIONS"])
     once = (train + val) / speed
-    if options["STRATEGY"] == "head" and options["AUGMENTATION"] == "none":
+    if frozen_backbone(options):
         return once, speed, speed
     kept = once if options["HEAD_EPOCHS"] and not is_random(options) else 0
     return kept + options["EPOCHS"] * (train / train_speed + val / speed), train_speed, speed

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import ast
+import logging
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import nbformat
 import papermill
 from PIL import Image
 
 from inside.cli.estimate import estimate
+from inside.cli.profiles import default_parameters, notebook_parameters, notebooks
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
-from inside.data.table import image_table
+from inside.data.table import decode_images
 from inside.files import ROOT, RunFolder
-from inside.names import SPLITS
 from inside.preflight import check_search, check_settings
 from inside.report.page import export_report
 from inside.selection.search import run_search
-from inside.settings import check_types, parse_value, read_profile
 from inside.text import format_duration
 
-NOTEBOOKS = ROOT / "notebooks"
+logging.getLogger("papermill").setLevel(logging.ERROR)
 
 
-def notebook_parameters(path: Path) -> dict[str, object]:
-    """{name: default} of the cell tagged `parameters` of a notebook: literals only (papermill's own look-up misses some)."""
-    cells = nbformat.read(path, as_version=4).cells
-    source = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(source).body}
+class NotebookFailed(Exception):
+    """A cell of a notebook failed; the text says which error, and where the executed notebook is."""
 
 
 def help_search(settings: Mapping[str, object]) -> None:
@@ -40,12 +35,10 @@ def help_search(settings: Mapping[str, object]) -> None:
 
     The images, the split and with them the study are those that notebook 01 makes of the same settings.
     """
-    source = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
-    table, _ = image_table(source, bad_images=settings["BAD_IMAGES"])
-    table = split_images(table, settings["SPLIT"], seed=settings["SEED"])
-    parts = {split: table[table["split"] == split].reset_index(drop=True) for split in SPLITS}
-    folder = RunFolder(settings["RUN"]).folder
-    found = run_search(settings, parts, source.root, source.classes, folder=folder)
+    images = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
+    images, _ = decode_images(images, bad_images=settings["BAD_IMAGES"])
+    split = split_images(images, settings["SPLIT"], seed=settings["SEED"])
+    found = run_search(settings, split, folder=RunFolder(settings["RUN"]).folder)
     print(f"all {found.n_trials} trials have ended; best: {found.ranked[0].value:.3f}")
 
 
@@ -66,29 +59,24 @@ class Tee:
 
 
 def execute(notebook: Path, folder: Path, parameters: Mapping[str, object], log: Tee) -> None:
-    """Run one notebook through papermill; the executed copy is in `folder`, whatever happens."""
+    """Run one notebook through papermill; the executed copy is in `folder`, whatever happens. Raises NotebookFailed."""
     declared = notebook_parameters(notebook)
     own = {name: value for name, value in parameters.items() if name in declared}
     log.write(f"\n== {notebook.stem}\n")
     start = time.perf_counter()
-    papermill.execute_notebook(str(notebook), str(folder / notebook.name), own, kernel_name="python3", progress_bar=False,
-                               stdout_file=log, stderr_file=log.file, extra_arguments=["--log-level=50"])
+    try:
+        papermill.execute_notebook(str(notebook), str(folder / notebook.name), own, kernel_name="python3",
+                                   progress_bar=False, stdout_file=log, stderr_file=log.file,
+                                   extra_arguments=["--log-level=50"])
+    except papermill.PapermillExecutionError as error:
+        raise NotebookFailed(f"a cell of the notebook failed: {error.ename}: {error.evalue}\n"
+                             f"executed up to there: {folder / notebook.name}") from None
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Check, estimate, run the notebooks, export the report."""
-    books = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    numbers = [book.name[:2] for book in books]
-    for number in options.only or []:
-        if number not in numbers:
-            raise ValueError(f"--only {number}: there is no such notebook; legal are {', '.join(numbers)}.")
-    defaults = {name: value for book in reversed(books) for name, value in notebook_parameters(book).items()}
-    given = read_profile(options.profile)
-    given |= {name: parse_value(value, defaults.get(name)) for name, value in options.p}
-    given |= {"RUN": options.name} if options.name else {}
-    check_types(given, defaults)
-    settings = defaults | given
+def run(options: argparse.Namespace, given: Mapping[str, object]) -> int:
+    """Check that the given parameters fit together, estimate, run the notebooks, export the report."""
+    settings = default_parameters() | dict(given)
     check_settings(settings)
     check_search(settings)
     if options.search:
@@ -99,14 +87,11 @@ def run(options: argparse.Namespace) -> int:
     folder = RunFolder(settings["RUN"]).folder
     log = Tee(folder / "run.log")
     log.write(f"run {settings['RUN']}: {folder}\n")
+    books = notebooks()
     chosen = [book for book in books if not options.only or book.name[:2] in options.only]
     log.write(estimate(settings, [book.name[:2] for book in chosen]) + "\n")
     for book in chosen:
-        try:
-            execute(book, folder, given, log)
-        except papermill.PapermillExecutionError:
-            print(f"executed up to there: {folder / book.name}", file=sys.stderr)
-            raise
+        execute(book, folder, given, log)
     report = export_report([folder / book.name for book in books if (folder / book.name).exists()], folder / "report.html")
     if options.publish:
         publish(folder, Path(options.publish))

@@ -3,9 +3,9 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "grids": ["draw_samples", "plot_augmentation", "plot_images", "plot_predictions", "short_paths"],
     "loading": ["ImageDataset", "make_loader", "make_transform"],
+    "report": ["report_augmentation", "report_duplicates", "report_images", "report_split"],
     "sources": ["open_dataset"],
-    "split": ["class_counts", "describe_split", "save_split", "split_fingerprint", "split_images", "split_overlaps"],
-    "table": ["describe_duplicates", "duplicate_table", "image_marks", "image_table", "load_image", "size_table"],
+    "split": ["split_images", "split_overlaps"],
+    "table": ["decode_images", "duplicate_table", "image_marks"],
 })

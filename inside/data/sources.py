@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torchvision
 from PIL import Image as PILImage
 
 from inside.data.demo.scenes import VERSION, write_demo_set
-from inside.files import DATA, ROOT, fingerprint, require_reachable
+from inside.files import DATA, ROOT, fingerprint, one_at_a_time, require_reachable
 from inside.names import DATASETS
 from inside.text import did_you_mean, natural_sort
 
@@ -29,27 +29,28 @@ INTEL_IMAGES = 17034
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageSource:
-    """A folder of images before any is opened: `files` has the columns path (relative to root), label, given.
+class ImageSet:
+    """Images below `root`: a row of `table` each, with its path relative to root and its label ("" where it has none).
 
-    `given` names the split that the data set itself puts an image into ("train", "val", "test"), "" where it does not.
+    As listed by `open_dataset`, before any is opened, it has the column `given` too: the part that the data set itself puts
+    an image into ("train", "val", "test"), "" where it does not. `decode_images` adds width, height, sha256 and group.
     `about` is one sentence for the reader; `drawn` is True for pictures that no camera took.
     """
 
     name: str
     root: Path
-    files: pd.DataFrame
+    table: pd.DataFrame
     about: str
     drawn: bool = False
 
     @property
     def classes(self) -> list[str]:
-        """The class names in natural order."""
-        return natural_sort(self.files["label"].unique())
+        """The class names in natural order, [""] where the images have no labels."""
+        return natural_sort(self.table["label"].unique())
 
 
 def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: Path | None = None,
-                 labels: bool = True) -> ImageSource:
+                 labels: bool = True) -> ImageSet:
     """The data set of a name or of a folder; drawn or fetched into `data` where it is not there yet.
 
     Folders: class folders; train/ with val/ or test/ of class folders; seg_train/ and seg_test/ (merged); an own copy
@@ -58,17 +59,13 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
     data = DATA if data is None else Path(data)
     if dataset == "demo":
         folder = data / f"demo-{VERSION}-{demo_images}-{seed}"
-        if not folder.is_dir():
-            print(f"drawing {demo_images:,} scenes into {folder}")
         write_demo_set(folder, n_images=demo_images, seed=seed)
         about = f"{demo_images:,} scenes drawn by this project (seed {seed}): these are drawings, not photographs"
         return _read_folder(folder, "demo", about=about, drawn=True)
     if dataset in DATASETS:
         about, prepare = _NAMED[dataset]
         folder = data / dataset
-        if not folder.is_dir():
-            with _unpacking(folder) as temporary:
-                prepare(temporary, data / "downloads")
+        _make_once(folder, partial(prepare, downloads=data / "downloads"))
         return _read_folder(folder, dataset, about=about)
     places = [Path(dataset).expanduser(), ROOT / dataset]
     root = next((place.resolve() for place in places if place.is_dir()), None)
@@ -79,24 +76,26 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
     for inside, name in (("cifar-10-batches-py", "cifar10"), ("MNIST", "mnist")):
         if (root / inside).is_dir() or root.name == inside:
             folder = data / f"{name}-{fingerprint(str(root))}"
-            if not folder.is_dir():
-                with _unpacking(folder) as temporary:
-                    _NAMED[name][1](temporary, root if (root / inside).is_dir() else root.parent)
+            _make_once(folder, partial(_NAMED[name][1], downloads=root if (root / inside).is_dir() else root.parent))
             return _read_folder(folder, name, about=f"{_NAMED[name][0]}, from an own copy")
     return _read_folder(root, root.name, about=f"the images of the folder {root.name}/", labels=labels)
 
 
-@contextmanager
-def _unpacking(folder: Path):
-    """Give an empty temporary folder that becomes `folder` when the block ends without an error, else goes."""
-    temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        os.replace(temporary, folder)
-    finally:
+def _make_once(folder: Path, prepare: Callable[[Path], None]) -> None:
+    """Let `prepare` fill an empty temporary folder that becomes `folder` when all went well, unless it is there already."""
+    if folder.is_dir():
+        return
+    with one_at_a_time(folder):
+        if folder.is_dir():  # made while this process waited
+            return
+        temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            prepare(temporary)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -117,7 +116,7 @@ def _images_below(folder: Path) -> list[Path]:
     return found
 
 
-def _read_folder(root: Path, name: str, *, about: str, drawn: bool = False, labels: bool = True) -> ImageSource:
+def _read_folder(root: Path, name: str, *, about: str, drawn: bool = False, labels: bool = True) -> ImageSet:
     """List the images of a folder in one of the layouts that `open_dataset` names."""
     folders = {entry.name: entry for entry in _visible(root) if entry.is_dir()}
     splits = {folder: SPLIT_FOLDERS[folder.lower()] for folder in folders if folder.lower() in SPLIT_FOLDERS}
@@ -132,19 +131,19 @@ def _read_folder(root: Path, name: str, *, about: str, drawn: bool = False, labe
             for top, given in tops for entry in _visible(top) if entry.is_dir() for file in _images_below(entry)]
     if not labels and not rows:
         rows = [(file.relative_to(root).as_posix(), "", "") for file in _images_below(root)]
-    files = pd.DataFrame(rows, columns=["path", "label", "given"])
+    table = pd.DataFrame(rows, columns=["path", "label", "given"])
     empty = [entry.name for top, _ in tops for entry in _visible(top)
              if entry.is_dir() and not entry.name.startswith("seg_") and not _images_below(entry)]
-    if files.empty:
+    if table.empty:
         flat = bool(_images_below(root))
         raise ValueError(f"The folder {root} holds " + (
             "images but no class folders: put the images of each class into a folder of the class's name." if flat else
             f"no image ({', '.join(sorted(IMAGE_SUFFIXES))}): point DATASET to a folder with one folder a class."))
     if labels and empty:
         raise ValueError(f"The class folder {empty[0]!r} of {root} holds no image: fill it or remove it.")
-    if labels and files["label"].nunique() < 2:
-        raise ValueError(f"The folder {root} holds one class only, {files['label'][0]!r}: a classifier needs two.")
-    return ImageSource(name, root, files, about, drawn)
+    if labels and table["label"].nunique() < 2:
+        raise ValueError(f"The folder {root} holds one class only, {table['label'][0]!r}: a classifier needs two.")
+    return ImageSet(name, root, table, about, drawn)
 
 
 def _write_digits(folder: Path, downloads: Path) -> None:

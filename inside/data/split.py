@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from inside.data.dealing import _class_quotas, _draw_split
+from inside.data.sources import ImageSet
 from inside.files import fingerprint, write_csv
 from inside.names import SPLITS, check_split
 from inside.text import natural_sort
@@ -30,7 +33,45 @@ def split_counts(n_images: int, sizes: Sequence[float]) -> list[int]:
     return [total - val - test, val, test]
 
 
-def split_images(table: pd.DataFrame, sizes: Sequence[float], *, seed: int) -> pd.DataFrame:
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split of the images below `root`: their table with a column `split`, "" for those that are not used."""
+
+    table: pd.DataFrame
+    root: Path
+    classes: list[str]
+
+    @functools.cached_property
+    def parts(self) -> dict[str, pd.DataFrame]:
+        """{"train", "val", "test": table} of the parts that have images."""
+        parts = {part: self.table[self.table["split"] == part].reset_index(drop=True) for part in SPLITS}
+        return {part: table for part, table in parts.items() if len(table)}
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of a split: which image, by its pixels, is in which part under which label."""
+        return fingerprint(self.table[["path", "label", "split", "sha256"]])
+
+    def save(self, path: Path) -> Split:
+        """Write the table to `path` (split.csv) and give the split as it is read from there."""
+        columns = ["path", "label", "split", "width", "height", "sha256", "group"]
+        write_csv(path, self.table[columns])
+        return self.read(path, self.root)
+
+    @classmethod
+    def read(cls, path: Path, root: Path) -> Split:
+        """The split in a split.csv, of the images below `root`."""
+        texts = {name: str for name in ("path", "label", "split", "sha256")}
+        table = pd.read_csv(path, dtype=texts | {"group": "Int64"}, keep_default_na=False, na_values={"group": [""]})
+        return cls(table, root, natural_sort(table["label"].unique()))
+
+
+def split_images(images: ImageSet, sizes: Sequence[float], *, seed: int) -> Split:
+    """The split of decoded images, see `split_table`."""
+    return Split(split_table(images.table, sizes, seed=seed), images.root, images.classes)
+
+
+def split_table(table: pd.DataFrame, sizes: Sequence[float], *, seed: int) -> pd.DataFrame:
     """The image table with a column `split`: "train", "val", "test", or "" for images that are not used.
 
     Stratified: each class has its share of each part, rounded to whole images. Images with the same pixels go to the same
@@ -78,24 +119,6 @@ def _require_every_class(table: pd.DataFrame) -> None:
                              "there, or remove the class.")
 
 
-def save_split(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Write the table after splitting to `path` (split.csv) and give what was read from there."""
-    columns = ["path", "label", "split", "width", "height", "sha256", "group"]
-    write_csv(path, table[columns])
-    return read_split(path)
-
-
-def split_fingerprint(table: pd.DataFrame) -> str:
-    """The fingerprint of a split: which image, by its pixels, is in which part under which label."""
-    return fingerprint(table[["path", "label", "split", "sha256"]])
-
-
-def read_split(path: Path) -> pd.DataFrame:
-    """The image table in a split.csv."""
-    texts = {name: str for name in ("path", "label", "split", "sha256")}
-    return pd.read_csv(path, dtype=texts | {"group": "Int64"}, keep_default_na=False, na_values={"group": [""]})
-
-
 def split_overlaps(table: pd.DataFrame) -> pd.DataFrame:
     """For each two of train, val and test: how many paths and how many decoded images they share (0: disjoint)."""
     parts = {split: table[table["split"] == split] for split in SPLITS}
@@ -122,7 +145,7 @@ def class_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_split(table: pd.DataFrame, sizes: Sequence[float]) -> list[str]:
-    """Sentences on the table that `split_images` gave for `sizes`: what is given, how near the shares are, what is left."""
+    """Sentences on the table that `split_table` gave for `sizes`: what is given, how near the shares are, what is left."""
     parts, free, counts = _plan_split(table, sizes)
     lines = []
     if (parts != "").any():

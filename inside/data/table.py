@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pandas as pd
 from PIL import Image as PILImage
 from PIL import ImageOps
 
-from inside.data.sources import ImageSource
+from inside.data.sources import ImageSet
 from inside.files import DATA, fingerprint, write_csv
 from inside.text import natural_sort
 
@@ -50,22 +51,22 @@ def _examine(path: Path) -> tuple[int, int, str, str]:
     return image.width, image.height, digest.hexdigest(), ""
 
 
-def image_table(source: ImageSource, *, bad_images: str = "skip", cache: Path | None = None,
-                workers: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Decode every file once and give the image table and the table of bad images.
+def decode_images(images: ImageSet, *, bad_images: str = "skip", cache: Path | None = None,
+                  workers: int | None = None) -> tuple[ImageSet, pd.DataFrame]:
+    """Decode every file of a set once and give the set of those that can be, and the table of those that cannot.
 
-    Images: path, label, given, width, height, sha256 (of the decoded pixels), group (of duplicates, <NA> for single
-    ones). Bad: path, reason. What is known of a file that has not changed (size, time) is kept in `cache`, so that
+    The image table: path, label, given, width, height, sha256 (of the decoded pixels), group (of duplicates, <NA> for
+    single ones). Bad: path, reason. What is known of a file that has not changed (size, time) is kept in `cache`, so that
     a second call decodes nothing. bad_images="stop" raises ValueError where one cannot be decoded.
     """
-    cache = (DATA / "cache" if cache is None else Path(cache)) / f"{fingerprint(str(source.root))}.csv"
+    cache = (DATA / "cache" if cache is None else Path(cache)) / f"{fingerprint(str(images.root))}.csv"
     columns = ["path", "bytes", "changed", "width", "height", "sha256", "reason"]
     known = {row[:3]: row for row in pd.read_csv(cache, keep_default_na=False).itertuples(index=False, name=None)} \
         if cache.exists() else {}
-    stats = [(path, (root := os.stat(source.root / path)).st_size, root.st_mtime_ns) for path in source.files["path"]]
+    stats = [(path, (root := os.stat(images.root / path)).st_size, root.st_mtime_ns) for path in images.table["path"]]
     new = [key for key in stats if key not in known]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter's lock
-        for key, found in zip(new, pool.map(lambda key: _examine(source.root / key[0]), new), strict=True):
+        for key, found in zip(new, pool.map(lambda key: _examine(images.root / key[0]), new), strict=True):
             known[key] = (*key, *found)
     seen = pd.DataFrame([known[key] for key in stats], columns=columns)
     if new:
@@ -75,12 +76,12 @@ def image_table(source: ImageSource, *, bad_images: str = "skip", cache: Path | 
     if len(bad) and bad_images == "stop":
         raise ValueError(f"{len(bad)} of {len(seen):,} images cannot be decoded, the first is {bad['path'][0]} "
                          f"({bad['reason'][0]}): mend or remove them, or set BAD_IMAGES = \"skip\".")
-    table = source.files.merge(seen.loc[seen["reason"] == "", ["path", "width", "height", "sha256"]], on="path")
+    table = images.table.merge(seen.loc[seen["reason"] == "", ["path", "width", "height", "sha256"]], on="path")
     if table.empty:
-        raise ValueError(f"None of the {len(seen):,} files of {source.root} can be decoded: {bad['reason'][0]}.")
+        raise ValueError(f"None of the {len(seen):,} files of {images.root} can be decoded: {bad['reason'][0]}.")
     shared = table["sha256"].duplicated(keep=False)
     table["group"] = pd.Series(pd.factorize(table["sha256"].where(shared))[0], dtype="Int64").mask(~shared)
-    return table, bad
+    return dataclasses.replace(images, table=table), bad
 
 
 def size_table(table: pd.DataFrame) -> pd.DataFrame:

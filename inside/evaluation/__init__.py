@@ -3,8 +3,8 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "describe": ["describe_classes", "describe_confusion", "describe_evaluation", "describe_scores"],
+    "describe": ["describe_evaluation"],
     "metrics": ["class_metrics", "format_metrics", "majority_baseline", "metrics_summary"],
-    "plots": ["plot_class_metrics", "plot_confusion"],
-    "predictions": ["check_reloaded", "saved_predictions", "top_and_bottom"],
+    "predictions": ["check_reloaded", "saved_predictions"],
+    "report": ["report_confusion", "report_ranked", "report_samples", "report_scores"],
 })

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from inside.evaluation.intervals import difference_interval
+from inside.evaluation.predictions import top_and_bottom
 from inside.text import listed, percent, points
 
 
@@ -26,6 +27,15 @@ def describe_confusion(predictions: pd.DataFrame) -> str:
     if len(names) == 1:
         return f"The most frequent error on test: {names[0]}, {most:,} of {total}."
     return f"The most frequent errors on test: {listed(names)}, {most:,} of {total} each."
+
+
+def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
+    """How many of the ten images with the highest scores for a class are of it, and which are not."""
+    highest, _ = top_and_bottom(predictions, name)
+    wrong = highest[highest["label"] != name]
+    others = "; ".join(f"{row.path} is {row.label}" for row in wrong.itertuples())
+    return f"{name}: {len(highest) - len(wrong)} of the {len(highest)} highest are of the class" + (
+        f" ({others})." if others else ".")
 
 
 def describe_scores(result: Mapping, baseline: Mapping) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from inside.feature_maps.spectra import _centred
 
@@ -30,8 +31,8 @@ def subspace_overlap(features_a: np.ndarray, features_b: np.ndarray, m: int) -> 
     rank = min(int(np.linalg.matrix_rank(x)) for x in (a, b))
     if not 1 <= m <= rank:
         raise ValueError(f"m is {m}; legal is 1 to the rank of the features, {rank}.")
-    cosines = np.linalg.svd(_directions(a, m).T @ _directions(b, m), compute_uv=False).clip(0, 1)
-    return SubspaceOverlap(np.arccos(cosines), float((cosines**2).mean()), m / a.shape[1])
+    angles = scipy.linalg.subspace_angles(_directions(a, m), _directions(b, m))[::-1]
+    return SubspaceOverlap(angles, float((np.cos(angles)**2).mean()), m / a.shape[1])
 
 
 def _directions(x: np.ndarray, m: int) -> np.ndarray:

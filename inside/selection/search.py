@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,12 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from inside.data.split import Split
 from inside.files import fingerprint
 from inside.models.build import build_network, legal_options
 from inside.selection.space import base_values, grid_of, search_space, suggest, values_of, with_trial_params
 from inside.selection.study import RepeatableSampler, _same_value, open_study, reason_of, run_trials, trial_table
-from inside.settings import COMPARABLE
+from inside.settings import parameters_where
 from inside.text import format_duration, format_value
 from inside.training.compatible import is_random
 from inside.training.experiment import Experiment, train
@@ -94,7 +95,7 @@ class Search:
 def same_settings(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Whether two settings are those of the same training; an option that is not given has its default."""
     def flat(settings):
-        plain = {name: settings[name] for name in COMPARABLE if name != "ARCHITECTURE_OPTIONS"}
+        plain = {name: settings[name] for name in parameters_where(comparable=True) if name != "ARCHITECTURE_OPTIONS"}
         return plain | legal_options(settings["ARCHITECTURE"]) | settings["ARCHITECTURE_OPTIONS"]
     one, other = flat(one), flat(other)
     return one.keys() == other.keys() and all(_same_value(one[name], other[name]) for name in one)
@@ -125,8 +126,7 @@ def class_shares(sizes: pd.Series, n_images: int) -> pd.Series:
     return counts
 
 
-def run_search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str], *,
-           folder: Path) -> Search:
+def run_search(settings: Mapping[str, object], split: Split, *, folder: Path) -> Search:
     """Try SEARCH_TRIALS settings of SEARCH_SPACE, scored by the best mean class accuracy on validation.
 
     A trial trains for SEARCH_EPOCHS on SEARCH_IMAGES images (0: as in the full training) and is pruned when it is below
@@ -141,51 +141,48 @@ def run_search(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame]
         print(f"the grid has {len(grid)} combinations: {len(grid)} trials instead of {settings['SEARCH_TRIALS']}")
     for architecture in (settings["ARCHITECTURE"], *values_of(space["architecture"])) if "architecture" in space else ():
         if not is_random(with_trial_params(settings, {"architecture": architecture})):
-            build_network(architecture, len(classes))  # weights that cannot be had stop here, not in the middle
-    parts = search_parts(settings, parts)
-    if 0 < settings["SEARCH_IMAGES"] < len(parts["train"]):  # fewer than there are classes
-        n_classes = len(parts["train"])
-        print(f"a trial takes {n_classes} training images, one of each class, instead of {settings['SEARCH_IMAGES']}")
-    fixed = {name: settings[name] for name in COMPARABLE if name.lower() not in space}  # all that bears on a score
-    images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
+            build_network(architecture, len(split.classes))  # weights that cannot be had stop here, not in the middle
+    split = search_parts(settings, split)
+    n_images = len(split.parts["train"])
+    if 0 < settings["SEARCH_IMAGES"] < n_images:  # fewer than there are classes
+        print(f"a trial takes {n_images} training images, one of each class, instead of {settings['SEARCH_IMAGES']}")
+    bearing = [name for name in parameters_where(comparable=True) if name.lower() not in space]  # on a score
+    fixed = {name: settings[name] for name in bearing}
     stamp = "search " + fingerprint(fixed, settings["SEARCH_SPACE"], settings["SEARCH_SAMPLER"],
-                                            settings["SEARCH_EPOCHS"], images)
+                                            settings["SEARCH_EPOCHS"], split.table[["path", "label", "sha256"]])
     sampler = RepeatableSampler(settings["SEARCH_SAMPLER"], settings["SEED"], grid=grid, first=base_values(settings, space))
     study = open_study(settings, folder / "study.log", stamp, sampler)
 
     def objective(trial: optuna.Trial) -> float:
         drawn = suggest(trial, space, settings["ARCHITECTURE"])
         name = f"trial {trial.number} of 0 to {n_trials - 1}"
-        return score(with_trial_params(settings, drawn), parts, root, classes, folder, trial, name)
+        return score(with_trial_params(settings, drawn), split, folder, trial, name)
 
     run_trials(study, n_trials, objective)
     found = Search(study, space, dict(settings), n_trials)
-    return found if found.base else dataclasses.replace(found, apart=as_they_stand(settings, parts, root, classes, folder))
+    return found if found.base else dataclasses.replace(found, apart=as_they_stand(settings, split, folder))
 
 
-def search_parts(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def search_parts(settings: Mapping[str, object], split: Split) -> Split:
     """The images of a trial: SEARCH_IMAGES training images, all validation images."""
-    train = stratified_subset(parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"])
-    return {"train": train, "val": parts["val"]}
+    train = stratified_subset(split.parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"])
+    return dataclasses.replace(split, table=pd.concat([train, split.parts["val"]], ignore_index=True))
 
 
-def as_they_stand(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str],
-                  folder: Path) -> FrozenTrial:
+def as_they_stand(settings: Mapping[str, object], split: Split, folder: Path) -> FrozenTrial:
     """The settings as they stand, trained with the budget of a trial: the only trial of a study of its own.
 
     It is not one of the trials, since its values can lie where the distributions of their study have no place for them.
     """
     own = with_trial_params(settings, {})
-    images = pd.concat([part[["path", "label", "sha256"]] for part in parts.values()])
-    fixed = {name: own[name] for name in COMPARABLE}
-    stamp = f"as they stand {fingerprint(fixed, settings['SEARCH_EPOCHS'], images)}"
+    fixed = {name: own[name] for name in parameters_where(comparable=True)}
+    stamp = f"as they stand {fingerprint(fixed, settings['SEARCH_EPOCHS'], split.table[['path', 'label', 'sha256']])}"
     study = open_study(settings, folder / "study.log", stamp, RepeatableSampler("random", 0))
-    run_trials(study, 1, lambda trial: score(own, parts, root, classes, folder, trial, "settings as they stand"))
+    run_trials(study, 1, lambda trial: score(own, split, folder, trial, "settings as they stand"))
     return study.get_trials(deepcopy=False)[0]
 
 
-def score(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str],
-          folder: Path, trial: optuna.Trial, name: str) -> float:
+def score(settings: Mapping[str, object], split: Split, folder: Path, trial: optuna.Trial, name: str) -> float:
     """Train with the budget of the search; the best mean class accuracy on validation, reported epoch by epoch."""
     settings = {**settings, **({"EPOCHS": settings["SEARCH_EPOCHS"]} if settings["SEARCH_EPOCHS"] else {})}
     start, best = time.perf_counter(), -math.inf
@@ -201,8 +198,7 @@ def score(settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], roo
             raise optuna.TrialPruned
     try:
         with tracking(settings, folder, re.sub(r"[^\w-]+", "-", name)) as track:
-            train(Experiment(settings, parts, root, classes), folder / "features",
-                  after_epoch=lambda row: (track(row), report(row)))
+            train(Experiment(settings, split), folder / "features", after_epoch=lambda row: (track(row), report(row)))
     except optuna.exceptions.OptunaError:
         raise
     except Exception as error:
@@ -222,15 +218,14 @@ def format_params(trial: FrozenTrial | optuna.Trial) -> str:
     return ", ".join(f"{name} {format_value(value)}" for name, value in trial.params.items())
 
 
-def noise_band(found: Search, parts: Mapping[str, pd.DataFrame], root: Path, classes: Sequence[str], *,
-               folder: Path) -> pd.DataFrame:
+def noise_band(found: Search, split: Split, *, folder: Path) -> pd.DataFrame:
     """The candidates of a search, trained on FINAL_SEEDS new seeds each with the budget of a trial.
 
     Columns: setting ("best", "runner-up", and "as they stand" where that is neither of the two), trial (None for settings
     that no trial has), seed, score (NaN: the training failed), trial_score (NaN: none). The seed moves new weights, order
     and augmentation; split and images stay. It is a study of its own in the same storage, which a kill does not harm.
     """
-    settings, candidates, parts = found.settings, found.candidates, search_parts(found.settings, parts)
+    settings, candidates, split = found.settings, found.candidates, search_parts(found.settings, split)
     seeds = [settings["SEED"] + 1 + number for number in range(settings["FINAL_SEEDS"])]
     space = {"setting": CategoricalDistribution(list(candidates)), "seed": CategoricalDistribution(seeds)}
     chosen = {name: found.settings_of(trial) for name, trial in candidates.items()}
@@ -242,7 +237,7 @@ def noise_band(found: Search, parts: Mapping[str, pd.DataFrame], root: Path, cla
     def objective(trial: optuna.Trial) -> float:
         drawn = {name: trial.suggest_categorical(name, entry.choices) for name, entry in space.items()}
         tried = chosen[drawn["setting"]] | {"SEED": drawn["seed"]}
-        return score(tried, parts, root, classes, folder, trial, f"noise band, {trial.number + 1} of {n_trials}")
+        return score(tried, split, folder, trial, f"noise band, {trial.number + 1} of {n_trials}")
 
     run_trials(study, n_trials, objective)
     table = trial_table(study, space, n_trials)

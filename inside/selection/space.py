@@ -11,12 +11,12 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from inside.models.build import check_architecture, from_scratch, legal_options
-from inside.settings import SEARCHABLE, check_parameters
+from inside.settings import PARAMETERS, check_parameters, parameters_where
 from inside.text import did_you_mean
 from inside.training.compatible import check_network, with_overrides
 
 ALIASES = {"LR": "LEARNING_RATE", "AUGMENT": "AUGMENTATION"}
-OF_PRETRAINED = ("WEIGHTS", "HEAD", "STRATEGY", "HEAD_EPOCHS", "BACKBONE_FACTOR")  # mean nothing for networks from scratch
+SEARCHABLE = parameters_where(searchable=True)
 GRID_VALUES = 3  # of a range, where SEARCH_SAMPLER is "grid"
 
 
@@ -99,7 +99,7 @@ def _check_option(option: str, name: str, values: Sequence, architectures: Seque
 def applies(option: str, architecture: str) -> bool:
     """Whether an option of a search means anything for an architecture."""
     if option.upper() in SEARCHABLE:
-        return not (from_scratch(architecture) and option.upper() in OF_PRETRAINED)
+        return not (from_scratch(architecture) and PARAMETERS[option.upper()].pretrained)
     return option in legal_options(architecture)
 
 

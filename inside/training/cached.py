@@ -140,7 +140,7 @@ def kept_inputs(module: nn.Module) -> Iterator[list[torch.Tensor]]:
 
 def _head_loaders(experiment: Experiment, parts: Mapping[str, TensorImages]) -> list[DataLoader]:
     size = experiment.settings["BATCH_SIZE"]
-    return [make_loader(parts[split], batch_size=size, shuffle=split == "train") for split in ("train", "val")]
+    return [make_loader(parts[part], batch_size=size, shuffle=part == "train") for part in ("train", "val")]
 
 
 @torch.no_grad()
@@ -170,10 +170,10 @@ def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, Ten
     s, parts, seconds = experiment.settings, {}, 0.0
     network = [s["ARCHITECTURE"], s["ARCHITECTURE_OPTIONS"], s["WEIGHTS"], s["SEED"] if is_random(s) else None,
                s["IMAGE_SIZE"], experiment.preprocessing, experiment.tail.start]
-    for split in ("train", "val"):
-        precision = experiment.precision if split == "train" else torch.float32
-        loader = experiment.loader(split, learning=False)
-        pixels = experiment.parts[split]["sha256"].tolist()
+    for part in ("train", "val"):
+        precision = experiment.precision if part == "train" else torch.float32
+        loader = experiment.loader(part, learning=False)
+        pixels = experiment.split.parts[part]["sha256"].tolist()
         file = folder / f"{fingerprint(network, str(precision), pixels, loader.dataset.targets)}.pt"
         kept = read_cached(file)
         if not kept:
@@ -183,7 +183,7 @@ def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, Ten
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(file) as temporary:
                 torch.save(kept, temporary)
-        parts[split] = TensorImages(kept["features"], kept["targets"])
+        parts[part] = TensorImages(kept["features"], kept["targets"])
         seconds += kept["seconds"]
     return parts, seconds
 

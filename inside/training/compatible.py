@@ -31,3 +31,8 @@ def with_overrides(settings: Mapping[str, object], change: Mapping[str, object])
 def is_random(settings: Mapping[str, object]) -> bool:
     """Whether training starts from random weights: by WEIGHTS, or because the network has no others."""
     return settings["WEIGHTS"] == "random" or from_scratch(settings["ARCHITECTURE"])
+
+
+def frozen_backbone(settings: Mapping[str, object]) -> bool:
+    """Whether only the head learns, from images that are not augmented: then one pass over the images gives its inputs."""
+    return settings["STRATEGY"] == "head" and settings["AUGMENTATION"] == "none"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -16,61 +16,59 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from inside.data.loading import ImageDataset, make_loader, make_transform
-from inside.data.split import split_fingerprint
+from inside.data.split import Split
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
 from inside.files import RunFolder, fingerprint, write_csv
-from inside.models.build import build_network, load_network, save_network
+from inside.models.build import build_network
+from inside.models.saved import SavedModel, load_network, save_network
 from inside.models.surgery import classifier_name, count_costs, freeze
-from inside.settings import NOT_OF_TRAINING
+from inside.settings import parameters_where
 from inside.training.cached import Tail, _head_loaders, cached_features, find_tail, only_head_learns
-from inside.training.compatible import is_random
+from inside.training.compatible import frozen_backbone, is_random
 from inside.training.loop import fit, print_epoch
 from inside.training.recipe import Recipe
 from inside.training.tracking import tracking
 
 
 class Experiment:
-    """What settings make of the parts of a split: network, transforms, data sets, loaders and recipe.
+    """What settings make of a split: network, transforms, data sets, loaders of its parts and recipe.
 
-    `parts` {"train", "val", "test"}: tables with path, label and sha256; images are below `root`. `first_trainable` is the
-    first module that learns ("" for all), `costs` counts parameters and multiply-accumulates.
+    `first_trainable` is the first module that learns ("" for all), `costs` counts parameters and multiply-accumulates.
     """
 
-    def __init__(self, settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path,
-                 classes: Sequence[str]):
+    def __init__(self, settings: Mapping[str, object], split: Split):
         self.settings = dict(settings) | ({"WEIGHTS": "random"} if is_random(settings) else {})
-        self.parts, self.root, self.classes = parts, root, list(classes)
+        self.split = split
         s = self.settings
         self.device = choose_device(s["DEVICE"])
         self.precision = choose_precision(s["PRECISION"], self.device)
         self.recipe = Recipe.of(s)
         self.model, self.preprocessing = build_network(
-            s["ARCHITECTURE"], len(classes), weights=s["WEIGHTS"], seed=s["SEED"], image_size=s["IMAGE_SIZE"],
+            s["ARCHITECTURE"], len(split.classes), weights=s["WEIGHTS"], seed=s["SEED"], image_size=s["IMAGE_SIZE"],
             options=s["ARCHITECTURE_OPTIONS"], head=s["HEAD"])
         self.first_trainable = freeze(self.model, s["STRATEGY"])
         self.costs = count_costs(self.model, s["IMAGE_SIZE"], self.preprocessing["channels"])
         self.model.to(self.device)
         self.transforms = {"train": make_transform(self.preprocessing, s["IMAGE_SIZE"], s["AUGMENTATION"]),
                            "eval": make_transform(self.preprocessing, s["IMAGE_SIZE"])}
-        self.loaders = {split: self.loader(split) for split in parts}
+        self.loaders = {part: self.loader(part) for part in split.parts}
 
-    def loader(self, split: str, *, learning: bool = True, at_most: int = 0) -> DataLoader:
+    def loader(self, part: str, *, learning: bool = True, at_most: int = 0) -> DataLoader:
         """The loader of a part; that of "train" is shuffled and augmented unless learning is False.
 
         `at_most` images of it, a seeded `proportional_sample`; 0: all.
         """
-        varied = split == "train" and learning
-        table = proportional_sample(self.parts[split], at_most, seed=self.settings["SEED"])
-        images = ImageDataset(table, self.root, self.classes, self.transforms["train" if varied else "eval"])
+        varied = part == "train" and learning
+        table = proportional_sample(self.split.parts[part], at_most, seed=self.settings["SEED"])
+        images = ImageDataset(table, self.split.root, self.split.classes, self.transforms["train" if varied else "eval"])
         return make_loader(images, batch_size=self.settings["BATCH_SIZE"], shuffle=varied,
                                    workers=self.settings["WORKERS"])
 
     @property
     def keeps_features(self) -> bool:
         """Whether the backbone is the same for an image each time, so that one pass over the images is enough."""
-        s = self.settings
-        return s["STRATEGY"] == "head" and s["AUGMENTATION"] == "none" and self.tail is not None
+        return frozen_backbone(self.settings) and self.tail is not None
 
     @property
     def has_linear_head(self) -> bool:
@@ -122,7 +120,7 @@ def train(experiment: Experiment, features: Path, *, checkpoint: Path | None = N
     probing, then fine-tuning: Kumar et al. 2022). `features` is the folder in which features are kept for later calls;
     the seconds count their pass over the images in any case. `checkpoint`, `stamp`: see fit.
     """
-    options = {"classes": experiment.classes, "checkpoint": checkpoint, "stamp": stamp, "after_epoch": after_epoch}
+    options = {"classes": experiment.split.classes, "checkpoint": checkpoint, "stamp": stamp, "after_epoch": after_epoch}
     if experiment.keeps_features:
         parts, seconds = cached_features(experiment, features)
         layers = experiment.tail.layers
@@ -143,12 +141,12 @@ def train_head_alone(experiment: Experiment, features: Path) -> float:
     """
     recipe = experiment.recipe.changed({"epochs": experiment.settings["HEAD_EPOCHS"], "patience": 0})
     layers, precision, seconds = experiment.model, experiment.precision, 0.0
-    loaders = [experiment.loaders[split] for split in ("train", "val")]
+    loaders = [experiment.loaders[part] for part in ("train", "val")]
     if experiment.tail is not None:
         parts, seconds = cached_features(experiment, features)
         layers, precision, loaders = experiment.tail.layers, torch.float32, _head_loaders(experiment, parts)
     with only_head_learns(experiment.model):
-        best, probe = fit(layers, *loaders, recipe, classes=experiment.classes, precision=precision)
+        best, probe = fit(layers, *loaders, recipe, classes=experiment.split.classes, precision=precision)
     layers.load_state_dict(best)
     return seconds + probe["seconds"].sum()
 
@@ -158,36 +156,40 @@ def stored_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
 
 
-def train_into(run: RunFolder, settings: Mapping[str, object], parts: Mapping[str, pd.DataFrame], root: Path,
-               classes: Sequence[str], *, table: pd.DataFrame, features: Path, bar: bool = False,
+def train_into(run: RunFolder, settings: Mapping[str, object], split: Split, *, features: Path, bar: bool = False,
                report: Callable[[dict], None] = print_epoch) -> bool:
     """Train a network and write it into a run folder: history.csv, model.safetensors, model.json.
 
-    model.json tells what did not learn (`first_trainable`, "" where all layers learn; `frozen`, see `unchanged_modules`)
-    and how the chosen network scores the training images (`train_unaugmented`, see `score_unaugmented`).
     Where the folder holds the outcome of the same settings and images, that is used again (returns True); an
-    interrupted training goes on after its last whole epoch. `table` is the whole split, `features` as in `train`;
-    `report` is called with each row of the history.
+    interrupted training goes on after its last whole epoch. `features` as in `train`; `report` is called with each row of
+    the history.
     """
-    stamp = training_fingerprint(settings, table)
+    stamp = training_fingerprint(settings, split)
     if run.is_current(stamp, "model.safetensors", "model.json", "history.csv"):
+        print("the network is used again: neither its settings nor its images have changed")
         return True
-    experiment = Experiment(settings, parts, root, classes)
+    experiment = Experiment(settings, split)
     start = stored_weights(experiment.model)
     with tracking(settings, run.folder) as track:
         trained = train(experiment, features, checkpoint=run.path("checkpoint.pt"), stamp=stamp, bar=bar,
                         after_epoch=lambda row: (report(row), track(row)))
-    s = experiment.settings
-    finish_training(run, trained.weights, trained.history, stamp, architecture=s["ARCHITECTURE"],
-                            options=s["ARCHITECTURE_OPTIONS"], head=s["HEAD"], classes=list(classes),
-                            image_size=s["IMAGE_SIZE"], preprocessing=experiment.preprocessing,
-                            split=split_fingerprint(table), settings=s, recipe=experiment.recipe,
-                            costs=experiment.costs, seconds=trained.seconds, root=str(root), device=str(experiment.device),
-                            precision=str(experiment.precision).removeprefix("torch."),
-                            first_trainable=experiment.first_trainable,
-                            frozen=unchanged_modules(experiment.model, start, trained.weights),
-                            train_unaugmented=score_unaugmented(experiment, trained.weights))
+    finish_training(run, trained, saved_model(experiment, trained, start), stamp)
     return False
+
+
+def saved_model(experiment: Experiment, trained: TrainingResult, start: Mapping[str, torch.Tensor]) -> SavedModel:
+    """What model.json is to hold of a trained network; `start`: its weights before the training.
+
+    `frozen` is of `unchanged_modules`, `train_unaugmented` of `score_unaugmented`.
+    """
+    s, split = experiment.settings, experiment.split
+    return SavedModel(
+        architecture=s["ARCHITECTURE"], options=s["ARCHITECTURE_OPTIONS"], head=s["HEAD"], classes=split.classes,
+        image_size=s["IMAGE_SIZE"], preprocessing=experiment.preprocessing, split=split.fingerprint, settings=s,
+        recipe=dataclasses.asdict(experiment.recipe), costs=experiment.costs, seconds=trained.seconds, root=str(split.root),
+        device=str(experiment.device), precision=str(experiment.precision).removeprefix("torch."),
+        first_trainable=experiment.first_trainable, frozen=unchanged_modules(experiment.model, start, trained.weights),
+        train_unaugmented=score_unaugmented(experiment, trained.weights))
 
 
 def unchanged_modules(model: nn.Module, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[str]:
@@ -209,37 +211,34 @@ def score_unaugmented(experiment: Experiment, weights: Mapping[str, torch.Tensor
     experiment.model.load_state_dict(weights)
     scores, losses = predict(experiment.model, loader)
     hits = pd.Series(scores.argmax(1) == loader.dataset.targets)
-    return {"images": len(losses), "of": len(experiment.parts["train"]), "loss": float(losses.mean()),
+    return {"images": len(losses), "of": len(experiment.split.parts["train"]), "loss": float(losses.mean()),
             "mean_class_accuracy": float(hits.groupby(loader.dataset.targets).mean().mean())}
 
 
 TRAINING_VERSION = 2  # raised when the same settings give other weights, or a history of another meaning
 
 
-def training_fingerprint(settings: Mapping, table: pd.DataFrame, *more: object) -> str:
+def training_fingerprint(settings: Mapping, split: Split) -> str:
     """The fingerprint of all that training depends on: its settings, the split, the images' pixels and labels."""
-    of_training = {name: value for name, value in settings.items() if name not in NOT_OF_TRAINING}
-    return fingerprint(TRAINING_VERSION, of_training, table[["path", "label", "split", "sha256"]], *more)
+    of_training = {name: settings[name] for name in parameters_where(trains=True) if name in settings}
+    return fingerprint(TRAINING_VERSION, of_training, split.table[["path", "label", "split", "sha256"]])
 
 
-def finish_training(run: RunFolder, weights: Mapping[str, torch.Tensor], history: pd.DataFrame, stamp: str,
-                    **description: object) -> None:
+def finish_training(run: RunFolder, trained: TrainingResult, saved: SavedModel, stamp: str) -> None:
     """Write the result of a training (history.csv, model.safetensors, model.json), stamp it, remove the checkpoint."""
-    if "recipe" in description:
-        description["recipe"] = dataclasses.asdict(description["recipe"])
-    write_csv(run.path("history.csv"), history)
-    save_network(run, weights, description)
+    write_csv(run.path("history.csv"), trained.history)
+    save_network(run, trained.weights, saved)
     run.mark(stamp, "history.csv", "model.safetensors", "model.json")
     run.path("checkpoint.pt").unlink(missing_ok=True)
 
 
-def load_trained(run: RunFolder, *, classes: Sequence[str], split: str) -> tuple[nn.Module, dict, pd.DataFrame]:
-    """The trained network of a run, its description and history; ValueError unless it was trained on this very split.
+def load_trained(run: RunFolder, *, split: Split) -> tuple[nn.Module, SavedModel, pd.DataFrame]:
+    """The trained network of a run, what is told of it and its history; ValueError unless it was trained on this very split.
 
-    `split` is the fingerprint of the split: scoring a network on another split would test it on images it has learnt.
+    Scoring a network on another split would test it on images that it has learnt.
     """
-    model, description = load_network(run)
-    if description["classes"] != list(classes) or description["split"] != split:
+    model, saved = load_network(run)
+    if saved.classes != split.classes or saved.split != split.fingerprint:
         raise ValueError(f"The network of the run {run.name!r} was trained on another split or other classes than these: "
                          "set TRAIN = True, or take back the changes to DATASET, SPLIT and SEED.")
-    return model, description, pd.read_csv(run.path("history.csv"))
+    return model, saved, pd.read_csv(run.path("history.csv"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import recall_score
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -156,12 +157,11 @@ def _read_checkpoint(path: Path) -> dict:
 
 
 def _accuracies(part: str, pairs: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """Overall, mean class and per-class accuracy of (true, predicted) pairs; NaN for a class without images."""
-    by_class = [float(np.mean(hits)) if len(hits := pairs[pairs[:, 0] == index, 1] == index) else math.nan
-                for index in range(len(classes))]
+    """Overall, mean class and per-class accuracy (recall) of (true, predicted) pairs; NaN for a class without images."""
+    by_class = recall_score(*pairs.T, labels=range(len(classes)), average=None, zero_division=np.nan)
     return {f"{part}_accuracy": float(np.mean(pairs[:, 0] == pairs[:, 1])),
             f"{part}_mean_class_accuracy": float(np.nanmean(by_class)),
-            **{f"{part}_accuracy_{name}": value for name, value in zip(classes, by_class, strict=True)}}
+            **{f"{part}_accuracy_{name}": float(value) for name, value in zip(classes, by_class, strict=True)}}
 
 
 def best_epoch(history: Sequence[Mapping]) -> int:

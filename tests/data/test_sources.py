@@ -2,12 +2,15 @@
 
 import multiprocessing
 import socket
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 
+from inside.data.demo.scenes import VERSION
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import open_dataset
 
@@ -20,7 +23,7 @@ def test_class_folders_without_hidden_ones(make_folder, tmp_path):
     (folder / "class 2" / "Thumbs.db").write_bytes(b"x")
     source = open_dataset(str(folder), data=tmp_path)
     assert source.classes == ["Apple", "class 2", "class 10"]
-    assert len(source.files) == 7 and (source.files["given"] == "").all()
+    assert len(source.table) == 7 and (source.table["given"] == "").all()
 
 
 @pytest.mark.parametrize("names, given", [
@@ -29,7 +32,7 @@ def test_folders_with_given_parts(make_folder, tmp_path, names, given):
     make_folder({"a": 6, "b": 6}, name=f"set/{names[0]}")
     make_folder({"a": 2, "b": 2}, name=f"set/{names[1]}")
     source = open_dataset(str(tmp_path / "set"), data=tmp_path)
-    assert set(source.files["given"]) == given and source.classes == ["a", "b"] and len(source.files) == 16
+    assert set(source.table["given"]) == given and source.classes == ["a", "b"] and len(source.table) == 16
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -38,7 +41,7 @@ def test_intel_copy_is_merged(make_folder, tmp_path, nested):
         make_folder({"sea": count, "street": count}, name=f"intel/{part}/{part if nested else ''}".rstrip("/"))
     (tmp_path / "intel" / "seg_pred").mkdir()
     source = open_dataset(str(tmp_path / "intel"), data=tmp_path)
-    assert source.classes == ["sea", "street"] and len(source.files) == 14 and (source.files["given"] == "").all()
+    assert source.classes == ["sea", "street"] and len(source.table) == 14 and (source.table["given"] == "").all()
 
 
 def test_messages_for_folders_that_are_no_data_set(make_folder, tmp_path):
@@ -55,7 +58,7 @@ def test_messages_for_folders_that_are_no_data_set(make_folder, tmp_path):
         open_dataset(str(flat))
     with pytest.raises(ValueError, match="did you mean 'cifar10'"):
         open_dataset("cifar_10")
-    assert len(open_dataset(str(flat / "x"), labels=False).files) == 2
+    assert len(open_dataset(str(flat / "x"), labels=False).table) == 2
 
 
 @pytest.mark.parametrize("name, size", [("intel", "346 MB"), ("cifar10", "170 MB"), ("mnist", "12 MB"), ("imagenette", "94 MB")])
@@ -68,7 +71,7 @@ def test_what_cannot_be_fetched_says_so_within_seconds(tmp_path, monkeypatch, na
     with pytest.raises(ValueError, match="Set DATASET to a folder that holds an own copy") as error:
         open_dataset(name, data=tmp_path)
     assert size in str(error.value) and "https://" in str(error.value) and time.perf_counter() - start < 10
-    assert not (tmp_path / name).exists() and not list(tmp_path.glob(".*"))
+    assert not (tmp_path / name).exists() and {path.name for path in tmp_path.glob(".*")} <= {f".{name}.lock"}
 
 
 def test_an_own_copy_of_cifar10(tmp_path):
@@ -93,13 +96,13 @@ def test_an_own_copy_of_cifar10(tmp_path):
         meta = write("batches.meta", {"label_names": names})
         patch.setattr(kind, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
         source = open_dataset(str(tmp_path / "copy"), data=tmp_path / "data")
-    assert source.classes == names and source.files["given"].value_counts().to_dict() == {"train": 10, "test": 10}
+    assert source.classes == names and source.table["given"].value_counts().to_dict() == {"train": 10, "test": 10}
 
 
 @pytest.mark.parametrize("augmentation", ["light", "strong"])
 def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augmentation):
     source = open_dataset(str(scenes))
-    table = source.files.iloc[[0] * 6]  # the same image six times in one batch
+    table = source.table.iloc[[0] * 6]  # the same image six times in one batch
     dataset = ImageDataset(table, source.root, source.classes, make_transform(GRAY, 32, augmentation))
     def draw(seed):
         with torch.random.fork_rng():
@@ -112,7 +115,7 @@ def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augm
 
 def test_order_follows_the_seed_also_with_workers(scenes):
     source = open_dataset(str(scenes))
-    dataset = ImageDataset(source.files, source.root, source.classes, make_transform(GRAY, 16, "light"))
+    dataset = ImageDataset(source.table, source.root, source.classes, make_transform(GRAY, 16, "light"))
     def batches(seed, workers):
         loader = make_loader(dataset, batch_size=40, shuffle=True, workers=workers)
         loader.generator.manual_seed(seed)
@@ -127,7 +130,55 @@ def test_order_follows_the_seed_also_with_workers(scenes):
 def test_datasets_can_be_sent_to_spawned_processes(scenes):
     """macOS and Windows start their workers by spawn: all of the data set must survive pickling there."""
     source = open_dataset(str(scenes))
-    dataset = ImageDataset(source.files.head(4), source.root, source.classes, make_transform(GRAY, 16))
+    dataset = ImageDataset(source.table.head(4), source.root, source.classes, make_transform(GRAY, 16))
     loader = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=1,
                                          multiprocessing_context=multiprocessing.get_context("spawn"))
     assert torch.equal(torch.cat([images for images, _ in loader]), torch.stack([dataset[index][0] for index in range(4)]))
+
+
+FIRST_CALL = """
+import os, pathlib, sys, time
+from inside.data import sources
+from inside.data.demo import scenes
+name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+def slow(make):
+    def held(*arguments, **options):
+        with open(folder / "makers", "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        while not (folder / "go").exists():
+            time.sleep(0.02)
+        return make(*arguments, **options)
+    return held
+scenes.draw_scene = slow(scenes.draw_scene)
+sources._NAMED["digits"] = ("digits", slow(sources._write_digits))
+print(len(sources.open_dataset(name, demo_images=60, data=folder / "data").files), "images", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name, count, folder", [("digits", 1797, "digits"), ("demo", 60, f"demo-{VERSION}-60-0")])
+def test_of_two_first_calls_at_once_one_makes_the_images_and_the_other_waits(tmp_path, name, count, folder):
+    """The first is held in the middle of its work until the second has said that it waits, or has begun the same work."""
+    def start(number):
+        with open(tmp_path / f"log{number}", "w") as log:
+            return subprocess.Popen([sys.executable, "-c", FIRST_CALL, name, str(tmp_path)], stdout=log, stderr=log)
+    def read(file):
+        return (tmp_path / file).read_text() if (tmp_path / file).exists() else ""
+    def wait_until(there):
+        end = time.monotonic() + 120
+        while not there() and time.monotonic() < end and not any(process.poll() for process in running):
+            time.sleep(0.02)
+    running = [start(1)]
+    try:
+        wait_until(lambda: read("makers"))
+        running.append(start(2))
+        wait_until(lambda: "waiting" in read("log2") or str(running[1].pid) in read("makers"))
+        (tmp_path / "go").touch()
+        assert [process.wait(timeout=120) for process in running] == [0, 0], read("log1") + read("log2")
+    finally:
+        for process in running:
+            process.kill()
+    assert set(read("makers").split()) == {str(running[0].pid)}
+    assert f"{count} images" in read("log1") and "waiting" not in read("log1")
+    made = tmp_path / "data" / folder
+    assert read("log2") == f"waiting for another process that makes {made}\n{count} images\n"
+    assert {path.name for path in (tmp_path / "data").iterdir()} <= {folder, f".{folder}.lock"}

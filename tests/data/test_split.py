@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inside.cli.profiles import read_profile
 from inside.data.sources import open_dataset
-from inside.data.split import class_counts, save_split, split_images, split_overlaps
-from inside.data.table import image_table
+from inside.data.split import Split, class_counts, split_images, split_overlaps, split_table
+from inside.data.table import decode_images
 from inside.names import SPLITS
-from inside.settings import read_profile
 from inside.text import natural_sort
 
 
@@ -50,7 +50,7 @@ def test_the_course_split_is_exact():
     sizes = {"buildings": 2628, "forest": 2745, "glacier": 2957, "mountain": 3037, "sea": 2784, "street": 2883}
     table = make_table(sizes)
     for wanted in ([0.706469, 0.117412, 0.176119], [12034, 2000, 3000]):
-        split = split_images(table, wanted, seed=0)
+        split = split_table(table, wanted, seed=0)
         assert split["split"].value_counts().to_dict() == {"train": 12034, "test": 3000, "val": 2000}
         shares = class_shares(split)
         for name, size in sizes.items():
@@ -60,14 +60,14 @@ def test_the_course_split_is_exact():
 
 def test_split_is_seeded():
     table = make_table({"a": 50, "b": 30})
-    first, again, other = (split_images(table, [0.6, 0.2, 0.2], seed=seed)["split"] for seed in (1, 1, 2))
+    first, again, other = (split_table(table, [0.6, 0.2, 0.2], seed=seed)["split"] for seed in (1, 1, 2))
     assert first.equals(again) and not first.equals(other)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_duplicates_stay_on_one_side_and_sizes_hold(seed):
     pairs = [("a/0", "a/1"), ("a/0", "a/2"), ("a/3", "b/3"), ("b/4", "b/5"), ("b/6", "a/6"), ("a/7", "a/8")]
-    table = split_images(make_table({"a": 40, "b": 40}, pairs), [40, 20, 20], seed=seed)
+    table = split_table(make_table({"a": 40, "b": 40}, pairs), [40, 20, 20], seed=seed)
     assert table["split"].value_counts().to_dict() == {"train": 40, "val": 20, "test": 20}
     assert (table.groupby("sha256")["split"].nunique() == 1).all()
     assert split_overlaps(table)[["shared paths", "shared content"]].to_numpy().sum() == 0
@@ -75,7 +75,7 @@ def test_duplicates_stay_on_one_side_and_sizes_hold(seed):
 
 def split_quotas(table, sizes):
     """The images that each class has in each part where the same classes have no duplicates; ValueError as there."""
-    return class_shares(split_images(make_table(table["label"].value_counts().sort_index()), sizes, seed=0))
+    return class_shares(split_table(make_table(table["label"].value_counts().sort_index()), sizes, seed=0))
 
 
 @pytest.mark.parametrize("singles, groups, misses", [
@@ -88,7 +88,7 @@ def split_quotas(table, sizes):
 def test_duplicates_cost_no_class_its_parts(singles, groups, misses):
     table, sizes = grouped_table(singles, groups), [0.7, 0.12, 0.18]
     for seed in range(3):
-        split = split_images(table, sizes, seed=seed)
+        split = split_table(table, sizes, seed=seed)
         assert (split["split"] != "").all() and (split.groupby("sha256")["split"].nunique() == 1).all()
         assert class_shares(split).min(axis=None) > 0
         assert np.abs(class_shares(split) - split_quotas(table, sizes)).sum(axis=None) == misses
@@ -109,7 +109,7 @@ def grouped_tables(draw, most=60, groups=10):
 @given(grouped_tables(), SIZES, st.integers(0, 99))
 def test_any_duplicates_split_whole_complete_and_in_every_part(table, sizes, seed):
     try:
-        split = split_images(table, sizes, seed=seed)
+        split = split_table(table, sizes, seed=seed)
     except ValueError as error:
         assert any(f"The class {label!r}" in str(error) for label in set(table["label"])) or "leaves a part empty" in str(error)
         return
@@ -117,7 +117,7 @@ def test_any_duplicates_split_whole_complete_and_in_every_part(table, sizes, see
     assert set(class_counts(split)["class"][:-1]) == set(table["label"]) and class_shares(split).min(axis=None) > 0
     assert sum(sizes) < 0.99 or (split["split"] != "").all()
     other_order = table.sample(frac=1, random_state=seed)
-    assert split_images(other_order, sizes, seed=seed).sort_index()["split"].equals(split["split"])
+    assert split_table(other_order, sizes, seed=seed).sort_index()["split"].equals(split["split"])
     quota = split_quotas(table, sizes)
     pictures = pd.crosstab(table["sha256"], table["label"])[quota.index].to_numpy()[:, :, None]  # (pictures, classes, 1)
     wanted, parts, unused = quota.to_numpy(), np.eye(3), np.zeros(3)
@@ -147,10 +147,10 @@ def test_no_other_split_of_whole_groups_is_nearer(table, seed):
     legal = counts.min(axis=(1, 2)) > 0
     if not legal.any():
         with pytest.raises(ValueError, match="The class '"):
-            split_images(table, sizes, seed=seed)
+            split_table(table, sizes, seed=seed)
         return
     best = np.abs(counts[legal] - quota.to_numpy()).sum(axis=(1, 2)).min()
-    assert np.abs(class_shares(split_images(table, sizes, seed=seed)) - quota).sum(axis=None) == best
+    assert np.abs(class_shares(split_table(table, sizes, seed=seed)) - quota).sum(axis=None) == best
 
 
 @pytest.mark.parametrize("singles, groups, message", [
@@ -159,15 +159,15 @@ def test_no_other_split_of_whole_groups_is_nearer(table, seed):
     ({}, [["a", "b", "c"], ["a", "b", "d"], ["a", "c", "d"], ["b", "c", "d"]] * 1, "The class 'a' shares so many pictures with b, c, d")])
 def test_too_few_different_pictures(singles, groups, message):
     with pytest.raises(ValueError, match=message) as error:
-        split_images(grouped_table(singles, groups), [0.4, 0.3, 0.3], seed=0)
+        split_table(grouped_table(singles, groups), [0.4, 0.3, 0.3], seed=0)
     assert "add images" in str(error.value)
 
 
 def test_another_seed_is_another_split_also_of_duplicates():
     table = grouped_table({"b": 20}, [["a"] * 3] * 13)
-    drawn = {seed: split_images(table, [0.6, 0.2, 0.2], seed=seed)["split"] for seed in range(4)}
+    drawn = {seed: split_table(table, [0.6, 0.2, 0.2], seed=seed)["split"] for seed in range(4)}
     of_a = {tuple(split[table["label"] == "a"]) for split in drawn.values()}
-    assert len(of_a) == 4 and drawn[1].equals(split_images(table, [0.6, 0.2, 0.2], seed=1)["split"])
+    assert len(of_a) == 4 and drawn[1].equals(split_table(table, [0.6, 0.2, 0.2], seed=1)["split"])
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -177,7 +177,7 @@ def test_given_parts_with_any_duplicates(table, seed, given_parts):
     table = table.assign(given=rng.choice(["train", *given_parts], size=len(table)))
     held = "test" if (table["given"] == "test").any() else "val"
     try:
-        split = split_images(table, [0.7, 0.12, 0.18], seed=seed)
+        split = split_table(table, [0.7, 0.12, 0.18], seed=seed)
     except ValueError as error:
         assert re.search("The class '(a|b|all|10)'|leaves (no training image|a part empty)", str(error))
         return
@@ -193,15 +193,15 @@ def test_a_class_without_a_given_test_image_is_named():
     table = grouped_table({"a": 20, "b": 20}, [])
     table["given"] = ["test" if path in ("a/0", "a/1") else "train" for path in table["path"]]
     with pytest.raises(ValueError, match="The class 'b' has no image in test: add images"):
-        split_images(table, [0.7, 0.12, 0.18], seed=0)
+        split_table(table, [0.7, 0.12, 0.18], seed=0)
     table = grouped_table({"a": 20}, [["b", "b"]] * 3)
     table["given"] = ["test" if path in ("a/0", "b/0-0", "b/1-0", "b/2-0") else "train" for path in table["path"]]
     with pytest.raises(ValueError, match="'b' has no image in train, and 3 of its images are not used since their pixels are in a given"):
-        split_images(table, [0.7, 0.12, 0.18], seed=0)
+        split_table(table, [0.7, 0.12, 0.18], seed=0)
 
 
 def test_the_proof_sees_a_leak():
-    table = split_images(make_table({"a": 30, "b": 30}), [0.6, 0.2, 0.2], seed=0)
+    table = split_table(make_table({"a": 30, "b": 30}), [0.6, 0.2, 0.2], seed=0)
     train = table.index[table["split"] == "train"][0]
     test = table.index[table["split"] == "test"][0]
     table.loc[test, "sha256"] = table.loc[train, "sha256"]
@@ -217,18 +217,18 @@ def test_given_test_images_stay_and_their_copies_are_not_used():
     table = make_table({"a": 30, "b": 30}, [("a/0", "a/29"), ("b/0", "b/1")])
     table.loc[table["path"].isin(["a/29", "b/29", "a/28", "b/28"]), "given"] = "test"
     table.loc[table["given"] == "", "given"] = "train"
-    split = split_images(table, [0.8, 0.1, 0.1], seed=0).set_index("path")["split"]
+    split = split_table(table, [0.8, 0.1, 0.1], seed=0).set_index("path")["split"]
     assert (split[["a/29", "b/29", "a/28", "b/28"]] == "test").all() and (split == "test").sum() == 4
     assert split["a/0"] == "" and split["b/0"] == split["b/1"] != ""
     table["given"] = table["given"].replace({"test": "val"})
-    again = split_images(table, [0.8, 0.1, 0.1], seed=0).set_index("path")["split"]
+    again = split_table(table, [0.8, 0.1, 0.1], seed=0).set_index("path")["split"]
     assert (again[["a/29", "b/29"]] == "test").all()
 
 
 def test_three_given_parts_are_kept():
     table = make_table({"a": 10, "b": 10}, [("a/0", "a/1")])
     table["given"] = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["train"] * 6 + ["val"] * 2 + ["test"] * 2
-    split = split_images(table, [0.8, 0.1, 0.1], seed=0)
+    split = split_table(table, [0.8, 0.1, 0.1], seed=0)
     assert split["split"].tolist() == table["given"].tolist()
 
 
@@ -242,25 +242,35 @@ def test_three_given_parts_are_kept():
 ])
 def test_splits_that_cannot_be(sizes, split, message):
     with pytest.raises(ValueError, match=message):
-        split_images(make_table(sizes), split, seed=0)
+        split_table(make_table(sizes), split, seed=0)
 
 
 def test_sizes_below_the_whole_leave_images_unused():
-    split = split_images(make_table({"a": 100, "b": 50}), [30, 15, 15], seed=0)
+    split = split_table(make_table({"a": 100, "b": 50}), [30, 15, 15], seed=0)
     assert split["split"].value_counts().to_dict() == {"": 90, "train": 30, "val": 15, "test": 15}
     assert split[split["split"] != ""]["label"].value_counts().to_dict() == {"a": 40, "b": 20}
 
 
 def test_split_file_gives_back_the_table(tmp_path):
-    table = split_images(make_table({"NA": 20, "7": 20}, [("7/0", "7/1")]), [0.5, 0.2, 0.2], seed=0)
-    read = save_split(tmp_path / "split.csv", table)
+    table = split_table(make_table({"NA": 20, "7": 20}, [("7/0", "7/1")]), [0.5, 0.2, 0.2], seed=0)
+    read = Split(table, tmp_path, ["7", "NA"]).save(tmp_path / "split.csv").table
     pd.testing.assert_frame_equal(read, table[read.columns].astype({"width": "int64", "height": "int64"}), check_dtype=False)
     assert set(read["label"]) == {"NA", "7"} and (read["split"] == "").sum() == 4
 
 
+def test_a_split_has_the_parts_that_have_images(tmp_path):
+    table = pd.DataFrame({"path": ["a/1.png", "b/1.png", "a/2.png", "b/2.png"], "label": ["a", "b", "a", "b"],
+                          "split": ["val", "train", "", "train"], "sha256": ["w", "x", "y", "z"]})
+    split = Split(table, tmp_path, ["a", "b"])
+    assert {part: rows["path"].tolist() for part, rows in split.parts.items()} == {"train": ["b/1.png", "b/2.png"], "val": ["a/1.png"]}
+    assert list(split.parts) == ["train", "val"] and all(list(rows.index) == list(range(len(rows))) for rows in split.parts.values())
+    assert split.fingerprint == "6fc90c2b39e7227c"  # that of runs that were trained before
+    assert Split(table.assign(sha256=["w", "x", "y", "other"]), tmp_path, ["a", "b"]).fingerprint != split.fingerprint
+
+
 @pytest.mark.parametrize("labels", [["a", "b"], ["all", "b"], ["all", "(all)", "((all))"], ["mean", "nan"]])
 def test_the_sum_of_the_counts_is_the_last_row_whatever_the_classes_are_called(labels):
-    split = split_images(make_table(dict.fromkeys(labels, 20) | {labels[0]: 30}), [0.6, 0.2, 0.2], seed=0)
+    split = split_table(make_table(dict.fromkeys(labels, 20) | {labels[0]: 30}), [0.6, 0.2, 0.2], seed=0)
     counts = class_counts(split)
     assert list(counts["class"][:-1]) == natural_sort(labels) and counts["class"].is_unique
     assert counts.set_index("class").loc[labels[0], ["train", "val", "test"]].tolist() == [18, 6, 6]
@@ -272,8 +282,8 @@ def test_the_sum_of_the_counts_is_the_last_row_whatever_the_classes_are_called(l
 def test_the_profile_for_train_and_val_folders_holds_out_a_fifth_of_each_class(make_folder):
     profile = read_profile("inaturalist")
     root = make_folder({"train/birds": 50, "train/fungi": 30, "val/birds": 10, "val/fungi": 6})
-    table, _ = image_table(open_dataset(str(root)), cache=root.parent / "cache")
-    counts = split_images(table, profile["SPLIT"], seed=0).groupby(["label", "split"]).size().to_dict()
+    images, _ = decode_images(open_dataset(str(root)), cache=root.parent / "cache")
+    counts = split_images(images, profile["SPLIT"], seed=0).table.groupby(["label", "split"]).size().to_dict()
     assert counts == {("birds", "train"): 40, ("birds", "val"): 10, ("birds", "test"): 10,
                       ("fungi", "train"): 24, ("fungi", "val"): 6, ("fungi", "test"): 6}
     assert profile["SAMPLE_GRID"] == [10, 3]

@@ -8,22 +8,22 @@ import pytest
 from PIL import Image
 
 from inside.data.sources import open_dataset
-from inside.data.table import _examine, describe_duplicates, duplicate_table, image_marks, image_table, load_image
+from inside.data.table import _examine, decode_images, describe_duplicates, duplicate_table, image_marks, load_image
 
 
 def table_of(folder, tmp_path, **options):
-    source = open_dataset(str(folder), data=tmp_path / "data")
-    return image_table(source, cache=tmp_path / "cache", **options)
+    images, bad = decode_images(open_dataset(str(folder), data=tmp_path / "data"), cache=tmp_path / "cache", **options)
+    return images.table, bad
 
 
 def test_digits_and_photo_patches(tmp_path):
     digits = open_dataset("digits", data=tmp_path)
-    assert len(digits.files) == 1797 and digits.classes == [str(number) for number in range(10)]
+    assert len(digits.table) == 1797 and digits.classes == [str(number) for number in range(10)]
     first = np.asarray(load_image(digits.root / "0" / "0000.png"))[..., 0]
     from sklearn.datasets import load_digits
     assert np.abs(first - load_digits().images[0] * 255 / 16).max() <= 0.5
-    patches = open_dataset("photo_patches", data=tmp_path)
-    table, _ = image_table(patches, cache=tmp_path)
+    patches, _ = decode_images(open_dataset("photo_patches", data=tmp_path), cache=tmp_path)
+    table = patches.table
     assert len(table) == 208 and set(table["width"]) == {48} and table["group"].isna().all()
 
 
@@ -65,6 +65,19 @@ def test_bad_images_are_listed_or_stop(make_folder, tmp_path):
     assert bad["reason"][0] == "no image file" and "truncated" in bad["reason"][1]
     with pytest.raises(ValueError, match="2 of 8 images cannot be decoded, the first is a/text.jpg"):
         table_of(folder, tmp_path, bad_images="stop")
+
+
+def test_a_decoded_set_is_the_listed_one_with_more_columns(make_folder, tmp_path):
+    folder = make_folder({"class 10": 2, "class 2": 2})
+    (folder / "class 2" / "text.jpg").write_text("no image")
+    listed = open_dataset(str(folder), data=tmp_path / "data")
+    images, bad = decode_images(listed, cache=tmp_path / "cache")
+    assert list(listed.table) == ["path", "label", "given"] and len(listed.table) == 5 and len(bad) == 1
+    assert list(images.table) == ["path", "label", "given", "width", "height", "sha256", "group"] and len(images.table) == 4
+    assert [getattr(images, name) for name in ("name", "root", "about", "drawn", "classes")] == [
+        "images", folder, "the images of the folder images/", False, ["class 2", "class 10"]]
+    flat, _ = decode_images(open_dataset(str(folder / "class 10"), labels=False), cache=tmp_path / "cache")
+    assert flat.classes == [""] and len(flat.table) == 2
 
 
 def test_a_second_call_decodes_only_what_has_changed(make_folder, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from inside.attribution.guided import strongest_neurons
 from inside.attribution.inputs import feature_maps_of
 from inside.attribution.report import ExampleMaps, OcclusionCheck, RandomisationCheck
 from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.sources import ImageSet
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.hooks import _pool_and_count, capture, eval_mode, only_tensor
 from inside.feature_maps.plots import plot_non_positive_shares
@@ -33,7 +34,6 @@ from inside.feature_maps.scenario_names import (
     scenario_title,
 )
 from inside.feature_maps.scenarios import (
-    Images,
     Scenario,
     network_stamp,
     open_scenarios,
@@ -64,7 +64,8 @@ from inside.feature_maps.shares import (
 from inside.feature_maps.statistics import LayerStatistics, collect_statistics
 from inside.feature_maps.tracing import Following, channel_axes
 from inside.files import ROOT, RunFolder
-from inside.models.build import build_network, save_network
+from inside.models.build import build_network
+from inside.models.saved import SavedModel, save_network
 from inside.models.scratch import build_from_scratch
 from inside.models.surgery import freeze
 
@@ -327,14 +328,13 @@ def test_random_seeds_are_none_that_the_run_uses(seed, n):
     assert random_seeds(seed, n + 2)[:n] == seeds and seeds != random_seeds(seed + 1, n) or not n
 
 
-def start_of_a_run(folder, *, weights="random", **description):
+def start_of_a_run(folder, *, weights="random", architecture="timm/test_resnet", **changes):
     """A run that holds the network as it is before the first step, from SEED = 0."""
     run = RunFolder(str(folder / "run"))
-    told = {"architecture": "timm/test_resnet", "options": {}, "head": "linear", "classes": ["a", "b", "c"], "image_size": 32,
-            "settings": {"WEIGHTS": weights}} | description
-    model, preprocessing = build_network(told["architecture"], 3, weights=weights, seed=0, image_size=32,
-                                                 options=told["options"], head=told["head"])
-    save_network(run, model.state_dict(), told | {"preprocessing": preprocessing})
+    saved = SavedModel(architecture=architecture, classes=["a", "b", "c"], image_size=32, settings={"WEIGHTS": weights},
+                       preprocessing={}, split="", root=str(folder), **changes)
+    model, saved.preprocessing = build_network(**saved.kind, weights=weights, seed=0)
+    save_network(run, model.state_dict(), saved)
     return run, model
 
 
@@ -411,7 +411,7 @@ def pair(model, change=lambda tuned: None):
     tuned = copy.deepcopy(model)
     with torch.no_grad():
         change(tuned)
-    images = Images(pd.DataFrame(), Path(), "")
+    images = ImageSet("", Path(), pd.DataFrame(), "")
     return {name: Scenario(name, net.eval(), {"channels": 3}, images, "") for name, net in
             (("finetuned_own", tuned), ("imagenet_own", model))}
 

@@ -3,10 +3,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import scipy.linalg
 import torch
 
-from inside.feature_maps.similarity import subspace_overlap
+from inside.feature_maps.similarity import compare_features, subspace_overlap
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +33,12 @@ def test_subspace_overlap_at_known_answers():
     np.testing.assert_allclose(subspace_overlap(a, cross * [1, 1, 5, 4], 2).overlap, 0, atol=1e-20)
 
 
-def test_subspace_overlap_equals_scipy_and_chance():
+def test_subspace_overlap_equals_its_definition_and_chance():
     a, b = rng(14).standard_normal((40, 90)), rng(15).standard_normal((50, 90))
     va, vb = (np.linalg.eigh(np.cov(x, rowvar=False, bias=True))[1][:, ::-1][:, :6] for x in (a, b))
-    angles = np.sort(scipy.linalg.subspace_angles(va, vb))
-    np.testing.assert_allclose(subspace_overlap(a, b, 6).angles, angles, rtol=1e-6)
+    cosines = np.linalg.svd(va.T @ vb, compute_uv=False)
+    np.testing.assert_allclose(subspace_overlap(a, b, 6).angles, np.arccos(cosines), rtol=1e-6)
+    assert subspace_overlap(a, b, 6).overlap == pytest.approx((cosines**2).mean())
     chance = [subspace_overlap(rng(s).standard_normal((30, 40)), rng(s + 99).standard_normal((30, 40)), 8)
               for s in range(30)]
     assert np.mean([o.overlap for o in chance]) == pytest.approx(chance[0].chance, rel=0.05)
@@ -47,3 +47,12 @@ def test_subspace_overlap_equals_scipy_and_chance():
             subspace_overlap(a, b, m)
     with pytest.raises(ValueError, match="90 and 5 channels"):
         subspace_overlap(a, rng().standard_normal((50, 5)), 2)
+
+
+def test_equal_spaces_and_layers_with_fewer_channels_than_directions():
+    """Equal spaces have angles of 0 (an arccos of cosines near 1 has 1e-8 there); m is lowered to what a layer has."""
+    few, other = rng(16).standard_normal((50, 3)), rng(17).standard_normal((50, 3))
+    same = subspace_overlap(few, few * -2 + 5, 2)
+    assert same.angles.max() < 1e-12 and same.overlap == pytest.approx(1, abs=1e-12)
+    lowered = compare_features(few, other, 10)
+    assert lowered["m"] == 3 and lowered["overlap"] == pytest.approx(1) and lowered["overlap by chance"] == 1

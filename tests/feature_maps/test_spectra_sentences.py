@@ -13,18 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from inside.data.sources import ImageSet
 from inside.feature_maps.certainty import BootstrapSpectrum, bootstrap_spectrum, split_half
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.plots import plot_by_layer, plot_effective_ranks, plot_eigenvalues, plot_similarity
 from inside.feature_maps.scenario_names import is_stand_in, scenario_style
-from inside.feature_maps.scenarios import Images, Scenario
+from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.share_sentences import describe_input_sizes
 from inside.feature_maps.similarity import linear_cka
 from inside.feature_maps.spectra import effective_rank, spectrum
 from inside.feature_maps.spectra_sentences import describe_by_layer, describe_comparison, describe_spectra
 from inside.feature_maps.spectra_tables import certainty_table, comparison_table, spectra_table
 from inside.feature_maps.states import StreamingCovariance
-from inside.files import ROOT, RunFolder, write_json
+from inside.files import ROOT, RunFolder
+from inside.models.saved import SavedModel
 
 REAL = ["imagenet_own", "imagenet_imagenet", "imagenet_cifar10"]
 STAND_INS = ["imagenet_photo_patches", "imagenet_digits", "imagenet_demo"]
@@ -267,7 +269,7 @@ def test_frozen_layers_are_those_before_the_first_weight_that_differs(changed, f
     tuned.load_state_dict(initial.state_dict())
     if changed:
         next(iter(tuned.get_submodule(changed).parameters())).data += 1
-    images = Images(pd.DataFrame(), Path(), "")
+    images = ImageSet("", Path(), pd.DataFrame(), "")
     scenarios = {name: Scenario(name, model, {}, images, "") for name, model in (("finetuned_own", tuned), ("imagenet_own", initial))}
     assert frozen_layers(scenarios, ["0", "1", "2", "3"]) == frozen
     assert frozen_layers({"imagenet_own": scenarios["imagenet_own"]}, ["0"]) == []
@@ -276,7 +278,7 @@ def test_frozen_layers_are_those_before_the_first_weight_that_differs(changed, f
 def test_sizes_are_told_where_the_numbers_stand(tmp_path):
     run = RunFolder(str(tmp_path / "run"))
     assert describe_input_sizes(run, 224) == "Measured on whole images resized to 224×224 pixels."
-    write_json(run.path("model.json"), {"image_size": 160})
+    SavedModel(architecture="convnet5", classes=["a"], image_size=160, preprocessing={}, split="", root="").write(run)
     assert "224×224 pixels; the network was fine-tuned at 160×160" in describe_input_sizes(run, 224)
     assert "160×160 pixels, the size at which" in describe_input_sizes(run, 160)
 
@@ -404,7 +406,7 @@ LIMITS = {"constant features": np.ones((12, 5)), "one direction": np.outer(rng(1
 def test_notebook_03_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, capsys):
     """Every cell, on one layer of given features: fine-tuned, initial, random (two draws), a stand-in and its control."""
     x = LIMITS[kind]
-    images = Images(pd.DataFrame({"path": [f"{i}.png" for i in range(len(x))], "label": "a"}), tmp_path, "made up")
+    images = ImageSet("noise", tmp_path, pd.DataFrame({"path": [f"{i}.png" for i in range(len(x))], "label": "a"}), "made up")
     model = nn.Sequential(nn.Conv2d(3, 5, 1))
     names = ["finetuned_own", "imagenet_own", "imagenet_digits", "random_own", "random_own_draw2", "imagenet_own_32px"]
     scenarios = {name: Scenario(name, model, {}, images, "") for name in names}

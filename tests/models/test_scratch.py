@@ -5,31 +5,12 @@ import torch
 from torch import nn
 
 from inside.models.build import build_network
-from inside.models.scratch import ACTIVATIONS, NETWORKS, SkipBlock, convnet5_costs, five_widths
-from inside.models.surgery import count_costs
+from inside.models.scratch import ACTIVATIONS, NETWORKS, SkipBlock, five_widths
 from inside.text import did_you_mean
 
 
 def build(name, n_classes=4, image_size=33, **options):
     return build_network(name, n_classes, weights="random", image_size=image_size, options=options)[0]
-
-
-@pytest.mark.parametrize("options", [
-    {}, {"organisation": "const", "filters": 7}, {"organisation": "half", "filters": 32}, {"filters": [3, 5, 4, 6, 2]},
-    {"kernel_size": 5, "batch_norm": False}, {"kernel_size": [7, 5, 3, 2, 1]}, {"in_channels": 1, "dense": 9, "dropout": 0.0}])
-@pytest.mark.parametrize("image_size", [8, 33, 64])
-def test_formulas_are_what_is_counted(options, image_size):
-    model = build("convnet5", 5, image_size, **options)
-    counted = count_costs(model, image_size, model.in_channels)
-    assert convnet5_costs(5, image_size, **options) == {name: counted[name] for name in ("parameters", "macs")}
-
-
-def test_formula_at_a_known_answer():
-    """Worked out on paper: 32×32 gray images, 2 filters of 3×3 in each block, 4 dense neurons, 3 classes."""
-    options = {"in_channels": 1, "filters": 2, "organisation": "const", "dense": 4, "batch_norm": False}
-    parameters = (9 * 1 + 1) * 2 + 4 * (9 * 2 + 1) * 2 + (1 * 2 + 1) * 4 + (4 + 1) * 3
-    macs = 32 ** 2 * 9 * 2 + (16 ** 2 + 8 ** 2 + 4 ** 2 + 2 ** 2) * 9 * 4 + 2 * 4 + 4 * 3
-    assert convnet5_costs(3, 32, **options) == {"parameters": parameters, "macs": macs}
 
 
 @pytest.mark.parametrize("activation, kind", ACTIVATIONS.items())

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.files import write_json
 from inside.selection import search as search_module
 from inside.selection.describe import CALLED, Difference, describe_base, describe_noise, describe_search, describe_trials
@@ -35,13 +35,13 @@ SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": 
 
 
 @pytest.fixture(scope="module")
-def found(images, tmp_path_factory):
+def found(split, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
-    return run_search(chosen, *images, folder=folder), folder, chosen
+    return run_search(chosen, split, folder=folder), folder, chosen
 
 
-def test_settings_that_stand_and_fail_are_told(images, tmp_path, monkeypatch):
+def test_settings_that_stand_and_fail_are_told(split, tmp_path, monkeypatch):
     trained = []
 
     def train(settings, folder, *, after_epoch):
@@ -51,9 +51,9 @@ def test_settings_that_stand_and_fail_are_told(images, tmp_path, monkeypatch):
         after_epoch({"epoch": 1, "val_mean_class_accuracy": 0.4})
     monkeypatch.setattr("inside.selection.search.Experiment", lambda settings, *arguments: settings)
     monkeypatch.setattr("inside.selection.search.train", train)
-    search = search_module.run_search(settings(SEARCH_TRIALS=3, LEARNING_RATE=0.05, SEARCH_IMAGES=12), *images, folder=tmp_path)
+    search = search_module.run_search(settings(SEARCH_TRIALS=3, LEARNING_RATE=0.05, SEARCH_IMAGES=12), split, folder=tmp_path)
     assert describe_base(search).endswith("failed: ZeroDivisionError: division by zero.")
-    band = noise_band(search, *images, folder=tmp_path)
+    band = noise_band(search, split, folder=tmp_path)
     assert band["score"].isna().tolist() == [False] * 4 + [True] * 2 and band["trial"].tolist() == [0, 0, 1, 1, None, None]
     write_json(tmp_path / "band.json", band.to_dict("records"))
     assert json.loads((tmp_path / "band.json").read_text())[-1] == {
@@ -61,7 +61,7 @@ def test_settings_that_stand_and_fail_are_told(images, tmp_path, monkeypatch):
     assert "every seed failed" in describe_noise(band) and "nan" not in describe_noise(band)
     assert "unknown, since no seed has a score of both" in describe_search(search, band)[0]
     trained.clear()  # where a trial has them, its failure is theirs: they are not tried again
-    inside = search_module.run_search(search.settings | {"SEARCH_SPACE": {"lr": [0.01, 0.1]}}, *images, folder=tmp_path)
+    inside = search_module.run_search(search.settings | {"SEARCH_SPACE": {"lr": [0.01, 0.1]}}, split, folder=tmp_path)
     assert inside.base.number == 0 and inside.base.state == TrialState.FAIL and len(trained) == 3
     assert describe_base(inside) == "The settings as they stand (trial 0) failed: ZeroDivisionError: division by zero."
 
@@ -246,15 +246,15 @@ def test_every_sentence_of_a_search_is_made_and_holds(trials, apart, n_seeds, da
         assert ("optimistically biased" in lines[2]) == more
 
 
-def test_all_trials_fail_says_why(images, tmp_path, monkeypatch):
+def test_all_trials_fail_says_why(split, tmp_path, monkeypatch):
     def diverges(*arguments, **options):
         raise ValueError("The loss is nan in epoch 1")
     monkeypatch.setattr("inside.selection.search.train", diverges)
-    search = search_module.run_search(settings(SEARCH_TRIALS=2, SEARCH_IMAGES=12), *images, folder=tmp_path)
+    search = search_module.run_search(settings(SEARCH_TRIALS=2, SEARCH_IMAGES=12), split, folder=tmp_path)
     assert search.trials["state"].tolist() == ["FAIL"] * 2
     with pytest.raises(ValueError, match="No trial of the search came to an end: The loss is nan"):
         _ = search.ranked
     for told in (lambda: describe_trials(search), lambda: describe_search(search, None),
-                 lambda: noise_band(search, *images, folder=tmp_path)):
+                 lambda: noise_band(search, split, folder=tmp_path)):
         with pytest.raises(ValueError, match="No trial of the search came to an end"):
             told()

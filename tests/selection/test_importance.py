@@ -12,7 +12,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as some
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.selection.describe import describe_importances
 from inside.selection.importance import chance_level, correlation, importances
 from inside.selection.search import Search, run_search
@@ -32,10 +32,10 @@ SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": 
 
 
 @pytest.fixture(scope="module")
-def found(images, tmp_path_factory):
+def found(split, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
-    return run_search(chosen, *images, folder=folder), folder, chosen
+    return run_search(chosen, split, folder=folder), folder, chosen
 
 
 scores = some.sampled_from([0.0, 0.3, 0.5, 0.5004, 0.5006, 0.897, 1.0])

@@ -1,5 +1,6 @@
 """Tests of inside/selection/search.py."""
 
+import dataclasses
 import math
 
 import optuna
@@ -10,7 +11,8 @@ from hypothesis import settings as budget
 from hypothesis import strategies as some
 from optuna.distributions import FloatDistribution
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
+from inside.data.split import Split
 from inside.selection import search as search_module
 from inside.selection.describe import describe_base, describe_noise
 from inside.selection.search import Search, noise_band, run_search, same_settings, stratified_subset
@@ -32,13 +34,13 @@ SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": 
 
 
 @pytest.fixture(scope="module")
-def found(images, tmp_path_factory):
+def found(split, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
-    return run_search(chosen, *images, folder=folder), folder, chosen
+    return run_search(chosen, split, folder=folder), folder, chosen
 
 
-def test_a_search_on_images(found, images, capsys):
+def test_a_search_on_images(found, split, capsys):
     search, folder, chosen = found
     trials = search.trials
     assert list(trials) == ["number", "state", "score", "seconds", "learning_rate", "augmentation", "strategy", "architecture", "dropout", "filters"]
@@ -48,52 +50,55 @@ def test_a_search_on_images(found, images, capsys):
     best = search.settings_of(search.ranked[0])
     assert best["EPOCHS"] == 2 and best["LEARNING_RATE"] == search.ranked[0].params["learning_rate"]
     check_network(best)
-    again = search_module.run_search(chosen, *images, folder=folder)
+    again = search_module.run_search(chosen, split, folder=folder)
     pd.testing.assert_frame_equal(again.trials, trials)
     assert "trial" not in capsys.readouterr().out  # nothing was run again
 
 
-def test_another_split_is_another_study(found, images):
+def test_another_split_is_another_study(found, split):
     search, folder, chosen = found
-    parts, root, classes = images
-    other = {**parts, "val": parts["val"].iloc[1:].reset_index(drop=True)}
-    again = search_module.run_search(chosen | {"SEARCH_TRIALS": 1, "SEARCH_EPOCHS": 1}, other, root, classes, folder=folder)
+    other = dataclasses.replace(split, table=split.table.drop(index=split.table.index[split.table["split"] == "val"][0]))
+    again = search_module.run_search(chosen | {"SEARCH_TRIALS": 1, "SEARCH_EPOCHS": 1}, other, folder=folder)
     assert len(again.trials) == 1 and again.study.study_name != search.study.study_name
 
 
-def test_a_score_is_that_of_the_same_training(found, images):
+def searched(split, chosen):
+    """The images of a trial with 36 for training."""
+    train = stratified_subset(split.parts["train"], 36, seed=chosen["SEED"])
+    return Split(pd.concat([train, split.parts["val"]]), split.root, split.classes)
+
+
+def test_a_score_is_that_of_the_same_training(found, split):
     """The best trial, trained again outside of the search, reaches the score that it has in the study."""
     search, folder, chosen = found
-    parts, root, classes = images
     best = search.ranked[0]
-    part = {"train": stratified_subset(parts["train"], 36, seed=chosen["SEED"]), "val": parts["val"]}
-    trained = train(Experiment(search.settings_of(best) | {"EPOCHS": 2}, part, root, classes), folder / "own")
+    part = searched(split, chosen)
+    trained = train(Experiment(search.settings_of(best) | {"EPOCHS": 2}, part), folder / "own")
     assert trained.history["val_mean_class_accuracy"].max() == pytest.approx(best.value)
 
 
-def test_noise_band(found, images):
+def test_noise_band(found, split):
     search, folder, chosen = found
-    band = noise_band(search, *images, folder=folder)
+    band = noise_band(search, split, folder=folder)
     names = ["best", "runner-up", *([] if search.base in search.ranked[:2] else ["as they stand"])]
     assert band["setting"].tolist() == [name for name in names for _ in range(2)] and band["seed"].tolist() == [1, 2] * len(names)
     trials = [*search.ranked[:2], search.base][:len(names)]
     assert band.groupby("setting", sort=False)["trial_score"].first().tolist() == [trial.value for trial in trials]
     assert band["trial"].tolist() == [trial.number for trial in trials for _ in range(2)]
     assert search.ranked[0].params != search.ranked[1].params
-    pd.testing.assert_frame_equal(band, noise_band(search, *images, folder=folder))
+    pd.testing.assert_frame_equal(band, noise_band(search, split, folder=folder))
     assert "With 2 new seeds" in describe_noise(band)
 
 
-def test_the_seed_of_a_noise_band_is_that_of_its_training(found, images):
+def test_the_seed_of_a_noise_band_is_that_of_its_training(found, split):
     """Each score of the band is what a training of its own with this seed gives; and the seeds do not all give the same."""
     search, folder, chosen = found
-    parts, root, classes = images
-    band = noise_band(search, *images, folder=folder)
-    part = {"train": stratified_subset(parts["train"], 36, seed=chosen["SEED"]), "val": parts["val"]}
+    band = noise_band(search, split, folder=folder)
+    part = searched(split, chosen)
     own = []
     for row in band[band["seed"] == 2].to_dict("records"):
         tried = search.settings_of(search.candidates[row["setting"]]) | {"SEED": row["seed"], "EPOCHS": 2}
-        own.append(train(Experiment(tried, part, root, classes), folder / "own").history["val_mean_class_accuracy"].max())
+        own.append(train(Experiment(tried, part), folder / "own").history["val_mean_class_accuracy"].max())
     assert band.loc[band["seed"] == 2, "score"].tolist() == pytest.approx(own)
     assert (band.groupby("setting")["score"].nunique() > 1).any()
 
@@ -125,10 +130,10 @@ def quick(monkeypatch):
     ({"architecture": ["convnet5", "mlp"], "dropout": [0.0, 0.5]}, {}, None),
     ({"dropout": [0.0, 0.5]}, {}, 0), ({"dropout": [0.1, 0.5]}, {}, None), ({"dropout": [0.1, 0.5]}, {"ARCHITECTURE_OPTIONS": {"dropout": 0.2}}, 0),
 ])
-def test_the_settings_as_they_stand_are_always_scored(space, changes, number, quick, images, tmp_path):
+def test_the_settings_as_they_stand_are_always_scored(space, changes, number, quick, split, tmp_path):
     """By the trial that has them, or once apart; either way with these settings and the budget of a trial."""
     chosen = settings(space, SEARCH_TRIALS=6, SEARCH_EPOCHS=1, SEARCH_IMAGES=12) | changes
-    search = search_module.run_search(chosen, *images, folder=tmp_path)
+    search = search_module.run_search(chosen, split, folder=tmp_path)
     assert (search.base is search.apart) == (number is None) and search.base.number == (number or 0)
     own = [tried for tried in quick if same_settings(tried | {"EPOCHS": chosen["EPOCHS"]}, chosen)]
     assert own and own[0]["EPOCHS"] == 1 and len(quick) == len(search.trials) + (number is None)
@@ -136,15 +141,15 @@ def test_the_settings_as_they_stand_are_always_scored(space, changes, number, qu
         0.5 + 0.1 * (chosen["AUGMENTATION"] == "light") - 0.05 * abs(math.log10(chosen["LEARNING_RATE"] / 0.02)))
     told = describe_base(search)
     assert ("trained apart" if number is None else f"trial {number})") in told and f"{search.base.value:.3f}" in told
-    assert search_module.run_search(chosen, *images, folder=tmp_path).base.value == search.base.value
+    assert search_module.run_search(chosen, split, folder=tmp_path).base.value == search.base.value
     assert len(quick) == len(search.trials) + (number is None)  # nothing was trained again
 
 
-def test_a_study_that_goes_on_from_other_settings_knows_which_stand(quick, images, tmp_path):
+def test_a_study_that_goes_on_from_other_settings_knows_which_stand(quick, split, tmp_path):
     """The value of an option in the space does not name the study: trial 0 then has the value of an earlier call."""
     chosen = settings(SEARCH_TRIALS=3, SEARCH_IMAGES=12)
-    first = run_search(chosen, *images, folder=tmp_path)
-    again = run_search(chosen | {"LEARNING_RATE": 0.004}, *images, folder=tmp_path)
+    first = run_search(chosen, split, folder=tmp_path)
+    again = run_search(chosen | {"LEARNING_RATE": 0.004}, split, folder=tmp_path)
     assert again.trials.equals(first.trials) and first.base.number == 0 and first.apart is None
     assert again.base is again.apart and quick[-1]["LEARNING_RATE"] == 0.004
 
@@ -154,11 +159,11 @@ def test_a_study_that_goes_on_from_other_settings_knows_which_stand(quick, image
     ({"lr": [3e-4, 1e-2, "log"]}, {"LEARNING_RATE": 0.01}, {"best", "runner-up"}),  # as they stand they are best
     ({"lr": [3e-4, 1e-2, "log"]}, {"LEARNING_RATE": 0.02}, {"best", "runner-up", "as they stand"}),  # better, but not in the space
     ({"augment": ["none", "light"]}, {"AUGMENTATION": "none"}, {"best", "runner-up"})])  # the runner-up
-def test_the_noise_band_holds_the_settings_as_they_stand(space, changes, wanted, quick, images, tmp_path):
+def test_the_noise_band_holds_the_settings_as_they_stand(space, changes, wanted, quick, split, tmp_path):
     chosen = settings(space, SEARCH_TRIALS=5, SEARCH_IMAGES=12, FINAL_SEEDS=3) | changes
-    search = search_module.run_search(chosen, *images, folder=tmp_path)
+    search = search_module.run_search(chosen, split, folder=tmp_path)
     before = len(quick)
-    band = noise_band(search, *images, folder=tmp_path)
+    band = noise_band(search, split, folder=tmp_path)
     assert set(band["setting"]) == wanted and len(band) == 3 * len(wanted) == len(quick) - before
     assert [tried["SEED"] for tried in quick[before:]] == [1, 2, 3] * len(wanted)
     standing = [tried for tried in quick[before:] if same_settings(tried | {"SEED": 0}, chosen)]
@@ -174,19 +179,19 @@ def test_of_equal_scores_the_first_trial_is_best():
     assert [trial.number for trial in Search(study, {}, {}, 3).ranked] == [0, 1]
 
 
-def test_weights_that_cannot_be_had_stop_the_search_before_a_trial(images, tmp_path, monkeypatch):
+def test_weights_that_cannot_be_had_stop_the_search_before_a_trial(split, tmp_path, monkeypatch):
     def unreachable(*arguments, **options):
         raise ValueError("the weights are not on this machine")
     monkeypatch.setattr("inside.models.build.require_reachable", unreachable)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     chosen = settings({"architecture": ["convnet5", "resnet18"]}, WEIGHTS="imagenet")
     with pytest.raises(ValueError, match="not on this machine"):
-        run_search(chosen, *images, folder=tmp_path)
+        run_search(chosen, split, folder=tmp_path)
     assert not (tmp_path / "study.log").exists()
 
 
-def test_subset_keeps_class_shares(images):
-    train = images[0]["train"]
+def test_subset_keeps_class_shares(split):
+    train = split.parts["train"]
     part = stratified_subset(train, 36, seed=0)
     assert set(part["label"].value_counts()) == {6} and set(part["path"]) <= set(train["path"]) and part["path"].is_unique
     assert stratified_subset(train, 0, seed=0) is train and stratified_subset(train, 9999, seed=0) is train
@@ -214,10 +219,10 @@ def test_subset_at_extremes(sizes, share, seed):
     assert ((counts - exact) < 1 + 1e-9).all() and (exact.min() < 1 or ((exact - counts) < 1 + 1e-9).all())
 
 
-def test_every_trial_that_fails_unexpectedly_stops_with_the_reason(images, tmp_path, monkeypatch):
+def test_every_trial_that_fails_unexpectedly_stops_with_the_reason(split, tmp_path, monkeypatch):
     def divides(*arguments, **options):
         raise ZeroDivisionError("float division by zero")
     monkeypatch.setattr("inside.selection.search.train", divides)
-    search = search_module.run_search(settings(SEARCH_TRIALS=2, SEARCH_IMAGES=12), *images, folder=tmp_path)
+    search = search_module.run_search(settings(SEARCH_TRIALS=2, SEARCH_IMAGES=12), split, folder=tmp_path)
     with pytest.raises(ValueError, match="came to an end: ZeroDivisionError: float division by zero"):
         _ = search.ranked

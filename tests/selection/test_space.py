@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.preflight import check_search
 from inside.selection.space import grid_of, search_space, suggest, with_trial_params
 from inside.selection.study import RepeatableSampler

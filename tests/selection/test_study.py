@@ -19,7 +19,7 @@ from hypothesis import strategies as some
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.preflight import check_search
 from inside.selection import study
 from inside.selection.search import Search

@@ -3,15 +3,17 @@
 import contextlib
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.loading import TensorImages, make_loader
 from inside.data.sources import open_dataset
-from inside.data.table import image_table
+from inside.data.split import Split
+from inside.data.table import decode_images
 from inside.evaluation.predictions import predict
 from inside.training.cached import cached_features, find_tail, penultimate_features
 from inside.training.experiment import Experiment
@@ -95,9 +97,9 @@ def test_features_are_kept_by_pixels_not_by_paths(make_folder, tmp_path):
     folder = make_folder({"cats": 6, "dogs": 6})
     chosen = settings(STRATEGY="head", IMAGE_SIZE=16)
     def kept():
-        source = open_dataset(str(folder))
-        table, _ = image_table(source, cache=tmp_path / "cache")
-        experiment = Experiment(chosen, {"train": table, "val": table.head(4)}, source.root, source.classes)
+        found, _ = decode_images(open_dataset(str(folder)), cache=tmp_path / "cache")
+        table = pd.concat([found.table.assign(split="train"), found.table.head(4).assign(split="val")])
+        experiment = Experiment(chosen, Split(table, found.root, found.classes))
         features = cached_features(experiment, tmp_path / "features")[0]["train"].tensors[0]
         return features, penultimate_features(experiment.model, experiment.loader("train", learning=False)).tensors[0]
     first, _ = kept()
@@ -141,11 +143,11 @@ def first_batch(model, work):
 
 
 @pytest.mark.parametrize("chosen, kind", [("cuda", "meta"), ("cpu", "cpu")])
-def test_everything_is_on_the_device_that_is_chosen(images, monkeypatch, chosen, kind):
+def test_everything_is_on_the_device_that_is_chosen(split, monkeypatch, chosen, kind):
     """A device without memory stands for one that this machine lacks: whatever is left on the processor is seen."""
     monkeypatch.setattr("inside.training.experiment.choose_device", lambda device: torch.device("meta" if device == "cuda" else device))
     monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: contextlib.nullcontext())  # which knows no such device
-    experiment = Experiment(settings(DEVICE=chosen), *images)
+    experiment = Experiment(settings(DEVICE=chosen), split)
     model, loaders = experiment.model, experiment.loaders
     assert {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} == {experiment.device.type} == {kind}
     trainer = Trainer(model, loaders["train"], experiment.recipe, 6, torch.float32)

@@ -13,18 +13,20 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from torch import nn
 
-from inside.cli.run import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.loading import ImageDataset, make_loader, make_transform
-from inside.data.split import split_fingerprint
+from inside.data.split import Split
 from inside.evaluation.predictions import predict
 from inside.files import RunFolder, read_json, write_csv, write_json
-from inside.models.build import build_network, load_network
+from inside.models.build import build_network
+from inside.models.saved import SavedModel, load_network
 from inside.models.surgery import classifier_name
 from inside.training.cached import cached_features
 from inside.training.compatible import with_overrides
 from inside.training.describe import describe_training
 from inside.training.experiment import (
     Experiment,
+    TrainingResult,
     finish_training,
     load_trained,
     proportional_sample,
@@ -36,7 +38,6 @@ from inside.training.experiment import (
     training_fingerprint,
 )
 from inside.training.loop import fit
-from inside.training.recipe import Recipe
 
 BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 0.01,
@@ -68,19 +69,19 @@ def alive(experiment):
 
 def by_images(experiment):
     """The same training as on kept features, with the whole network run in every epoch."""
-    return fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"], experiment.recipe, classes=experiment.classes)
+    return fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"], experiment.recipe, classes=experiment.split.classes)
 
 
 @pytest.mark.parametrize("changes", [
     {}, {"HEAD": "mlp:16:0.0"}, {"ARCHITECTURE": "resnet18"}, {"HEAD": "mlp:16:0.5", "ARCHITECTURE_OPTIONS": {"dropout": 0.5}},
     {"ARCHITECTURE": "mobilenet_v3_small", "IMAGE_SIZE": 48}, {"ARCHITECTURE": "mnasnet0_5", "IMAGE_SIZE": 48}], ids=str)
-def test_kept_features_give_what_the_images_give(images, tmp_path, changes):
+def test_kept_features_give_what_the_images_give(split, tmp_path, changes):
     """Dropout that the network has before its head acts on kept features, too: with the same seed to the same numbers."""
     chosen = settings(STRATEGY="head", EPOCHS=3, **changes)
-    experiment = alive(Experiment(chosen, *images))
+    experiment = alive(Experiment(chosen, split))
     assert experiment.keeps_features
     trained = train(experiment, tmp_path)
-    weights, history = by_images(alive(Experiment(chosen, *images)))
+    weights, history = by_images(alive(Experiment(chosen, split)))
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] - 0.05  # it is a training that is compared
     ours = trained.history.drop(columns=["seconds"])
     pd.testing.assert_frame_equal(ours, history.drop(columns=["seconds"]), rtol=1e-3, atol=1e-3)
@@ -137,23 +138,23 @@ CHAINS = {  # the way from the first layer to the logits, the layers, and where 
 
 
 @pytest.mark.parametrize("name", ["two dropouts", "dropout of maps", "a function"])
-def test_the_head_alone_learns_as_in_the_network(images, tmp_path, monkeypatch, name):
+def test_the_head_alone_learns_as_in_the_network(split, tmp_path, monkeypatch, name):
     """HEAD_EPOCHS leaves in the network what training its head in place would, and touches no other layer."""
     forward, layers, start = CHAINS[name]
     def build(*arguments, **options):
         return Backbone(forward, **{name: layer for name, layer in layers.items()}), {"mean": [0.5] * 3, "std": [0.2] * 3,
                                                                                        "interpolation": "bilinear", "channels": 3}
     monkeypatch.setattr("inside.training.experiment.build_network", build)
-    wide = {label: index % 3 for index, label in enumerate(images[2])}  # three classes are enough
-    parts = {part: table.assign(label=table["label"].map(wide).map("abc".__getitem__)) for part, table in images[0].items()}
+    wide = {label: "abc"[index % 3] for index, label in enumerate(split.classes)}  # three classes are enough
+    split = Split(split.table.assign(label=split.table["label"].map(wide)), split.root, ["a", "b", "c"])
     chosen = settings(HEAD_EPOCHS=3, IMAGE_SIZE=16, STRATEGY="full", LEARNING_RATE=0.05)
     first = {name: weight.clone() for name, weight in build()[0].state_dict().items()}
-    experiment = Experiment(chosen, parts, images[1], ["a", "b", "c"])
+    experiment = Experiment(chosen, split)
     experiment.model.load_state_dict(first)
     train_head_alone(experiment, tmp_path)
     ours = {name: weight.clone() for name, weight in experiment.model.state_dict().items()}
     assert all(weight.requires_grad for weight in experiment.model.parameters()) and len(list(tmp_path.iterdir())) == (2 if start else 0)
-    other = Experiment(chosen | {"STRATEGY": "head", "EPOCHS": 3}, parts, images[1], ["a", "b", "c"])
+    other = Experiment(chosen | {"STRATEGY": "head", "EPOCHS": 3}, split)
     other.model.load_state_dict(first)
     wanted, _ = fit(other.model, other.loaders["train"], other.loaders["val"], other.recipe, classes=["a", "b", "c"])
     head = classifier_name(experiment.model)
@@ -161,104 +162,101 @@ def test_the_head_alone_learns_as_in_the_network(images, tmp_path, monkeypatch, 
     assert {name for name in ours if not torch.equal(ours[name], first[name])} == {f"{head}.weight", f"{head}.bias"}
 
 
-def test_features_are_kept_and_read_again(images, tmp_path, monkeypatch):
+def test_features_are_kept_and_read_again(split, tmp_path, monkeypatch):
     chosen = settings(STRATEGY="head")
-    first = train(Experiment(chosen, *images), tmp_path)
+    first = train(Experiment(chosen, split), tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
     assert len(files) == 2 and not [name for name in files if name.startswith(".")]
     monkeypatch.setattr("inside.training.cached.penultimate_features", None)  # would fail if it were called
-    again = train(Experiment(chosen | {"LEARNING_RATE": 0.01, "EPOCHS": 2}, *images), tmp_path)
+    again = train(Experiment(chosen | {"LEARNING_RATE": 0.01, "EPOCHS": 2}, split), tmp_path)
     assert first.history.drop(columns="seconds").equals(again.history.drop(columns="seconds"))
     monkeypatch.undo()
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:100])  # cut off: made anew
-    assert first.history.drop(columns="seconds").equals(train(Experiment(chosen, *images), tmp_path).history.drop(columns="seconds"))
+    assert first.history.drop(columns="seconds").equals(train(Experiment(chosen, split), tmp_path).history.drop(columns="seconds"))
     for changes in ({"SEED": 1}, {"IMAGE_SIZE": 40}, {"ARCHITECTURE": "resnet18"}):
         before = len(list(tmp_path.iterdir()))
-        cached_features(Experiment(chosen | changes, *images), tmp_path)
+        cached_features(Experiment(chosen | changes, split), tmp_path)
         assert len(list(tmp_path.iterdir())) == before + 2, changes
 
 
 @pytest.mark.parametrize("changes, keeps", [({}, True), ({"AUGMENTATION": "light"}, False), ({"STRATEGY": "last_stage"}, False),
                                             ({"ARCHITECTURE": "squeezenet1_1", "IMAGE_SIZE": 64}, False)])
-def test_features_are_kept_only_where_nothing_varies(images, changes, keeps):
-    assert Experiment(settings(STRATEGY="head") | changes, *images).keeps_features is keeps
+def test_features_are_kept_only_where_nothing_varies(split, changes, keeps):
+    assert Experiment(settings(STRATEGY="head") | changes, split).keeps_features is keeps
 
 
-def test_the_head_learns_alone_first(images, tmp_path):
+def test_the_head_learns_alone_first(split, tmp_path):
     """With ImageNet weights the first epoch starts from a head that has learnt; HEAD_EPOCHS = 0 starts from a drawn one."""
     chosen = settings(ARCHITECTURE="efficientnet_lite0", WEIGHTS="imagenet", IMAGE_SIZE=64, EPOCHS=1, LEARNING_RATE=0.003, PRECISION="auto")
-    scores = {epochs: train(Experiment(chosen | {"HEAD_EPOCHS": epochs}, *images), tmp_path).history["train_loss"][0]
+    scores = {epochs: train(Experiment(chosen | {"HEAD_EPOCHS": epochs}, split), tmp_path).history["train_loss"][0]
               for epochs in (0, 15)}
     assert scores[15] < scores[0] - 0.2
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_random_weights_learn_at_the_full_rate(images):
-    experiment = Experiment(settings(BACKBONE_FACTOR=0.1), *images)
+def test_random_weights_learn_at_the_full_rate(split):
+    experiment = Experiment(settings(BACKBONE_FACTOR=0.1), split)
     assert experiment.recipe.backbone_factor == 1 and experiment.recipe.batch_norm == "update"
-    own = Experiment(settings(ARCHITECTURE="convnet5", WEIGHTS="imagenet", HEAD_EPOCHS=3), *images)
+    own = Experiment(settings(ARCHITECTURE="convnet5", WEIGHTS="imagenet", HEAD_EPOCHS=3), split)
     assert own.settings["WEIGHTS"] == "random" and own.recipe.backbone_factor == 1
 
 
-def test_training_into_a_folder_goes_on_and_is_used_again(images, tmp_path):
-    parts, root, classes = images
-    table = pd.concat(parts.values(), ignore_index=True)
+def test_training_into_a_folder_goes_on_and_is_used_again(split, tmp_path):
     chosen = settings(ARCHITECTURE="convnet_gap", ARCHITECTURE_OPTIONS={"widths": [4, 8], "in_channels": 1}, AUGMENTATION="light", EPOCHS=3)
     whole, broken = RunFolder(str(tmp_path / "whole")), RunFolder(str(tmp_path / "broken"))
     def stop(row):
         if row["epoch"] == 2:
             raise KeyboardInterrupt
-    assert train_into(whole, chosen, *images, table=table, features=tmp_path) is False
+    assert train_into(whole, chosen, split, features=tmp_path) is False
     with pytest.raises(KeyboardInterrupt):
-        train_into(broken, chosen, *images, table=table, features=tmp_path, report=stop)
-    assert train_into(broken, chosen, *images, table=table, features=tmp_path) is False
+        train_into(broken, chosen, split, features=tmp_path, report=stop)
+    assert train_into(broken, chosen, split, features=tmp_path) is False
     first, second = (pd.read_csv(run.path("history.csv")).drop(columns="seconds") for run in (whole, broken))
     assert first.equals(second)
-    assert train_into(whole, chosen, *images, table=table, features=tmp_path) is True
-    model, description = load_network(whole)
-    assert description["options"] == chosen["ARCHITECTURE_OPTIONS"] and description["preprocessing"]["channels"] == 1
+    assert train_into(whole, chosen, split, features=tmp_path) is True
+    model, saved = load_network(whole)
+    assert saved.options == chosen["ARCHITECTURE_OPTIONS"] and saved.preprocessing["channels"] == 1
     assert [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)] == [4, 8]
-    assert description["seconds"] == pytest.approx(pd.read_csv(whole.path("history.csv"))["seconds"].sum()) and description["settings"]["WEIGHTS"] == "random"
+    assert saved.seconds == pytest.approx(pd.read_csv(whole.path("history.csv"))["seconds"].sum()) and saved.settings["WEIGHTS"] == "random"
 
 
 @pytest.mark.parametrize("changes, frozen", [
     ({"STRATEGY": "full"}, set()), ({"STRATEGY": "last_stage"}, {"conv1", "bn1", "layer1", "layer2", "layer3"}),
     ({"STRATEGY": "head"}, {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}),
     ({"STRATEGY": "from_layer:layer3.1"}, {"conv1", "bn1", "layer1", "layer2", "layer3.0"})], ids=str)
-def test_a_run_tells_what_did_not_learn(images, tmp_path, changes, frozen):
-    table, run = pd.concat(images[0].values(), ignore_index=True), RunFolder(str(tmp_path / "run"))
+def test_a_run_tells_what_did_not_learn(split, tmp_path, changes, frozen):
+    run = RunFolder(str(tmp_path / "run"))
     chosen = settings(ARCHITECTURE="resnet18", EPOCHS=1, **changes)
-    train_into(run, chosen, *images, table=table, features=tmp_path / "features")
-    description = read_json(run.path("model.json"))
-    assert set(description["frozen"]) == frozen
-    assert description["first_trainable"] == {"full": "", "last_stage": "layer4", "head": "fc"}.get(changes["STRATEGY"], "layer3.1")
+    train_into(run, chosen, split, features=tmp_path / "features")
+    saved = SavedModel.read(run)
+    assert set(saved.frozen) == frozen
+    assert saved.first_trainable == {"full": "", "last_stage": "layer4", "head": "fc"}.get(changes["STRATEGY"], "layer3.1")
     start, end = build_network("resnet18", 6, weights="random")[0].state_dict(), load_network(run)[0].state_dict()
     still = {name for name in start if torch.equal(start[name], end[name])}
     assert still == {name for name in start if any(name.startswith(f"{module}.") for module in frozen)}
 
 
 @pytest.mark.parametrize("changes", [{"AUGMENTATION": "strong"}, {"STRATEGY": "head", "PRECISION": "bfloat16"}], ids=str)
-def test_the_training_images_are_scored_once_more_not_augmented(images, tmp_path, changes):
+def test_the_training_images_are_scored_once_more_not_augmented(split, tmp_path, changes):
     """By the saved network, in float32, without what varies them; kept with the run, as it is when the run is used again."""
-    parts, root, classes = images
-    table, run = pd.concat(parts.values(), ignore_index=True), RunFolder(str(tmp_path / "run"))
+    run = RunFolder(str(tmp_path / "run"))
     chosen = settings(LABEL_SMOOTHING=0.1, **changes)
-    train_into(run, chosen, *images, table=table, features=tmp_path / "features")
-    model, description = load_network(run)
-    transform = make_transform(description["preprocessing"], 32)
-    loader = make_loader(ImageDataset(parts["train"], root, classes, transform), batch_size=16)
+    train_into(run, chosen, split, features=tmp_path / "features")
+    model, saved = load_network(run)
+    transform = make_transform(saved.preprocessing, 32)
+    loader = make_loader(ImageDataset(split.parts["train"], split.root, split.classes, transform), batch_size=16)
     scores, losses = predict(model, loader)
     hits = scores.argmax(1) == np.array(loader.dataset.targets)
-    found = description["train_unaugmented"]
-    assert found["images"] == found["of"] == len(parts["train"]) and found["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+    found = saved.train_unaugmented
+    assert found["images"] == found["of"] == len(split.parts["train"]) and found["loss"] == pytest.approx(losses.mean(), rel=1e-4)
     assert found["mean_class_accuracy"] == pytest.approx(hits.mean())  # the classes have the same size
-    assert train_into(run, chosen, *images, table=table, features=tmp_path / "features")
-    assert load_network(run)[1]["train_unaugmented"] == found
+    assert train_into(run, chosen, split, features=tmp_path / "features")
+    assert load_network(run)[1].train_unaugmented == found
 
 
-def test_some_of_many_training_images_are_scored(images):
-    experiment = Experiment(settings(), *images)
+def test_some_of_many_training_images_are_scored(split):
+    experiment = Experiment(settings(), split)
     weights = stored_weights(experiment.model)
     before = score_unaugmented(experiment, weights, at_most=30)
     nn.init.zeros_(experiment.head.weight), nn.init.zeros_(experiment.head.bias)  # the last epoch need not be the best
@@ -287,35 +285,34 @@ def test_samples_are_drawn_by_the_seed():
     assert first == same != other and first != list(range(20))
 
 
-def test_a_run_of_an_older_version_is_made_anew_but_can_be_read(images, tmp_path, monkeypatch):
+def test_a_run_of_an_older_version_is_made_anew_but_can_be_read(split, tmp_path, monkeypatch):
     """Its training loss means something else: with TRAIN it is trained again, without it is told as what it is."""
-    parts, root, classes = images
-    table, run, chosen = pd.concat(parts.values(), ignore_index=True), RunFolder(str(tmp_path / "run")), settings(EPOCHS=1)
+    run, chosen = RunFolder(str(tmp_path / "run")), settings(EPOCHS=1)
     monkeypatch.setattr("inside.training.experiment.TRAINING_VERSION", 1)
-    train_into(run, chosen, *images, table=table, features=tmp_path / "features")
-    stamp = training_fingerprint(chosen, table)
+    train_into(run, chosen, split, features=tmp_path / "features")
+    stamp = training_fingerprint(chosen, split)
     monkeypatch.undo()
     description = read_json(run.path("model.json"))
     write_json(run.path("model.json"), {name: value for name, value in description.items()
                                                 if name not in ("first_trainable", "frozen", "train_unaugmented", "precision", "device")})
     write_csv(run.path("history.csv"), pd.read_csv(run.path("history.csv")).drop(columns="train_objective"))
     run.mark(stamp, "history.csv", "model.json")
-    _, old, history = load_trained(run, classes=classes, split=split_fingerprint(table))
-    assert "optimised" in describe_training(history, old.get("train_unaugmented"), augmentation="none")[-1]
-    assert train_into(run, chosen, *images, table=table, features=tmp_path / "features") is False
-    assert "first_trainable" in load_network(run)[1]
+    _, old, history = load_trained(run, split=split)
+    assert "optimised" in describe_training(history, old.train_unaugmented, augmentation="none")[-1]
+    assert train_into(run, chosen, split, features=tmp_path / "features") is False
+    assert load_network(run)[1].train_unaugmented
 
 
-def test_a_device_that_is_absent_stops_an_experiment(images, monkeypatch):
+def test_a_device_that_is_absent_stops_an_experiment(split, monkeypatch):
     for name, backend in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
         monkeypatch.setattr(backend, "is_available", lambda: False)
         with pytest.raises(ValueError, match=f"DEVICE = '{name}' is not available here"):
-            Experiment(settings(DEVICE=name), *images)
+            Experiment(settings(DEVICE=name), split)
 
 
 @pytest.mark.parametrize("precision, training", [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_training_has_its_precision_and_evaluation_float32(images, tmp_path, precision, training):
-    experiment, kinds = Experiment(settings(PRECISION=precision, EPOCHS=1), *images), set()
+def test_training_has_its_precision_and_evaluation_float32(split, tmp_path, precision, training):
+    experiment, kinds = Experiment(settings(PRECISION=precision, EPOCHS=1), split), set()
     layer = next(module for module in experiment.model.modules() if isinstance(module, nn.Conv2d))
     layer.register_forward_hook(lambda module, inputs, output: kinds.add((experiment.model.training, output.dtype)))
     train(experiment, tmp_path)
@@ -334,8 +331,8 @@ class Processes(torch.utils.data.Dataset):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_workers_load_the_images(images, monkeypatch, workers):
-    experiment = Experiment(settings(WORKERS=workers), *images)
+def test_workers_load_the_images(split, monkeypatch, workers):
+    experiment = Experiment(settings(WORKERS=workers), split)
     assert [loader.num_workers for loader in experiment.loaders.values()] == [workers] * 3
     monkeypatch.setattr("inside.training.experiment.ImageDataset", lambda *arguments: Processes())
     seen = {int(number) for batch in experiment.loader("val") for number in batch}
@@ -345,12 +342,11 @@ def test_workers_load_the_images(images, monkeypatch, workers):
 scores = st.sampled_from([0.0, 0.5, 0.5004, 0.9, 1.0, float("nan")])
 
 
-def test_tensorboard_gets_settings_and_curves(images, tmp_path):
+def test_tensorboard_gets_settings_and_curves(split, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    table = pd.concat(images[0].values(), ignore_index=True)
     run = RunFolder(str(tmp_path / "run"))
-    train_into(run, settings(TRACKERS=["tensorboard"]), *images, table=table, features=tmp_path)
+    train_into(run, settings(TRACKERS=["tensorboard"]), split, features=tmp_path)
     events = EventAccumulator(str(run.path("tensorboard", "run")))
     events.Reload()
     history = pd.read_csv(run.path("history.csv"))
@@ -360,22 +356,20 @@ def test_tensorboard_gets_settings_and_curves(images, tmp_path):
     assert "LEARNING_RATE = 0.01" in text
 
 
-def test_wandb_offline(images, tmp_path, monkeypatch):
+def test_wandb_offline(split, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)  # offline is the default
-    table = pd.concat(images[0].values(), ignore_index=True)
     run = RunFolder(str(tmp_path / "run"))
-    train_into(run, settings(TRACKERS=["wandb"]), *images, table=table, features=tmp_path)
+    train_into(run, settings(TRACKERS=["wandb"]), split, features=tmp_path)
     files = list(run.path("wandb").glob("offline-run-*/run-*.wandb"))
     assert len(files) == 1
     kept = files[0].read_bytes()
     assert b"val_mean_class_accuracy" in kept and b"LEARNING_RATE" in kept
 
 
-def test_settings_of_a_run_are_json(images, tmp_path):
-    table = pd.concat(images[0].values(), ignore_index=True)
+def test_settings_of_a_run_are_json(split, tmp_path):
     run = RunFolder(str(tmp_path / "run"))
-    train_into(run, settings(), *images, table=table, features=tmp_path)
+    train_into(run, settings(), split, features=tmp_path)
     assert json.loads(run.path("model.json").read_text())["settings"]["ARCHITECTURE"] == TINY["ARCHITECTURE"]
     assert np.isfinite(json.loads(run.path("model.json").read_text())["seconds"])
 
@@ -389,13 +383,17 @@ def test_saving_and_loading_give_the_same_network(tmp_path):
     with pytest.raises(ValueError, match="holds no trained network"):
         load_network(run)
     model, preprocessing = build_network(SMALL_NETWORK, 3, weights="random", seed=5)
+    table = pd.DataFrame({"path": ["a/1.png"], "label": "a", "split": "test", "sha256": "x"})
+    split, other = Split(table, tmp_path, CLASSES), Split(table.assign(split="train"), tmp_path, CLASSES)
     history = pd.DataFrame({"epoch": [1]})
-    finish_training(run, model.state_dict(), history, "s", architecture=SMALL_NETWORK, classes=CLASSES, split="x",
-                            preprocessing=preprocessing, recipe=Recipe())
-    again, description, _ = load_trained(run, classes=CLASSES, split="x")
+    saved = SavedModel(architecture=SMALL_NETWORK, classes=CLASSES, image_size=64, preprocessing=preprocessing,
+                       split=split.fingerprint, root=str(tmp_path))
+    finish_training(run, TrainingResult(model.state_dict(), history, 1.0), saved, "s")
+    again, told, _ = load_trained(run, split=split)
     image = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(model.eval()(image), again(image))
-    assert description["preprocessing"] == preprocessing and set(safetensors.torch.load_file(run.path("model.safetensors"))) == set(model.state_dict())
-    with pytest.raises(ValueError, match="another split"):
-        load_trained(run, classes=CLASSES, split="y")
+    assert told.preprocessing == preprocessing and set(safetensors.torch.load_file(run.path("model.safetensors"))) == set(model.state_dict())
+    for wrong in (other, Split(table, tmp_path, ["a", "b"])):
+        with pytest.raises(ValueError, match="another split or other classes"):
+            load_trained(run, split=wrong)

@@ -15,7 +15,7 @@ from inside.data.loading import TensorImages, make_loader
 from inside.evaluation.predictions import predict
 from inside.models.build import build_network
 from inside.models.surgery import freeze
-from inside.training.loop import Trainer, _read_checkpoint, best_epoch, fit
+from inside.training.loop import Trainer, _accuracies, _read_checkpoint, best_epoch, fit
 from inside.training.recipe import Recipe
 
 CLASSES = ["a", "b", "c"]
@@ -180,3 +180,11 @@ def test_patience_stops_early():
     _, history = train(Recipe(epochs=50, patience=3, learning_rate=0.01))
     assert len(history) < 50
     assert len(history) - best_epoch(history.to_dict("records")) == 3
+
+
+def test_accuracies_of_an_epoch_leave_a_class_without_images_out_of_the_mean():
+    pairs = np.array([[0, 0], [0, 2], [0, 0], [0, 1], [2, 2]])  # true, predicted; nothing of class b
+    row = _accuracies("val", pairs, CLASSES)
+    assert list(row) == ["val_accuracy", "val_mean_class_accuracy", "val_accuracy_a", "val_accuracy_b", "val_accuracy_c"]
+    assert math.isnan(row["val_accuracy_b"]) and (row["val_accuracy_a"], row["val_accuracy_c"]) == (0.5, 1)
+    assert row["val_accuracy"] == 0.6 and row["val_mean_class_accuracy"] == 0.75 and type(row["val_accuracy_a"]) is float

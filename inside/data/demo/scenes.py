@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from inside.data.demo.nature import (
     surf,
     water,
 )
+from inside.files import one_at_a_time
 
 VERSION = 1  # goes up whenever the same seed gives other drawings
 CLASSES = ("buildings", "forest", "glacier", "mountain", "sea", "street")
@@ -232,32 +233,43 @@ def write_demo_set(folder, *, n_images: int = 1200, seed: int = 0, progress: Cal
     """Write n_images JPEG files (150 by 150) into class folders below `folder`; return the folder.
 
     The classes get equal shares, the first ones one more where it does not divide. A folder that already holds these
-    counts is left as it is. `progress` is called with (done, total) every 100 images.
-    ValueError if n_images is outside 60 to 17,034; FileExistsError if `folder` holds anything but such a set.
+    counts is left as it is; of several processes at once, one draws. `progress` is called with (done, total) every 100
+    images. ValueError if n_images is outside 60 to 17,034; FileExistsError if `folder` holds anything but such a set.
     """
     if not N_MIN <= n_images <= N_MAX:
         raise ValueError(f"n_images must be between {N_MIN} and {N_MAX}, not {n_images}")
     folder = Path(folder)
     counts = {label: n_images // 6 + (k < n_images % 6) for k, label in enumerate(CLASSES)}
-    if all(len(list((folder / label).glob("*.jpg"))) == count for label, count in counts.items()):
-        return folder
+    if not _holds(folder, counts):
+        with one_at_a_time(folder):
+            if not _holds(folder, counts):  # not made while this process waited either
+                print(f"drawing {n_images:,} scenes into {folder}")
+                _draw_set(folder, counts, seed, progress)
+    return folder
+
+
+def _holds(folder: Path, counts: Mapping[str, int]) -> bool:
+    """Whether the class folders hold so many images."""
+    return all(len(list((folder / label).glob("*.jpg"))) == count for label, count in counts.items())
+
+
+def _draw_set(folder: Path, counts: Mapping[str, int], seed: int, progress: Callable | None) -> None:
+    """Draw so many images of each class into a temporary folder that then becomes `folder`, in place of an older set."""
     if folder.exists() and any(p.is_file() and p.suffix != ".jpg" or p.is_dir() and p.name not in CLASSES
                                for p in folder.rglob("*")):
         raise FileExistsError(f"{folder} holds other files: choose an empty or a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft, done = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)), 0
+    draft, done, total = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)), 0, sum(counts.values())
     try:
         for label, count in counts.items():
             (draft / label).mkdir()
             for index in range(1, count + 1):
                 draw_scene(label, seed=seed, index=index).save(draft / label / f"{index:05d}.jpg", quality=90)
                 done += 1
-                if progress and (done % 100 == 0 or done == n_images):
-                    progress(done, n_images)
+                if progress and (done % 100 == 0 or done == total):
+                    progress(done, total)
         if folder.exists():
             shutil.rmtree(folder)
         draft.chmod(0o755)
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return folder

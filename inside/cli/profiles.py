@@ -1,0 +1,59 @@
+"""Profiles and the parameters of the notebooks, as the command line gives them. Loads nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+from pathlib import Path
+
+import yaml
+
+from inside.files import ROOT
+from inside.settings import PARAMETERS, check_names, check_parameters
+from inside.text import did_you_mean
+
+NOTEBOOKS = ROOT / "notebooks"
+PROFILES = ROOT / "profiles"
+
+
+def notebooks() -> list[Path]:
+    """The three notebooks in their order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def notebook_parameters(path: Path) -> dict[str, object]:
+    """{name: default} of the cell tagged `parameters` of a notebook: literals only (papermill's own look-up misses some)."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(source).body}
+
+
+def default_parameters() -> dict[str, object]:
+    """The defaults of all notebooks; where several have a parameter, those of the first."""
+    return {name: value for book in reversed(notebooks()) for name, value in notebook_parameters(book).items()}
+
+
+def read_profile(name: str) -> dict[str, object]:
+    """The parameters of a profile: the name of a file in profiles/, or a path. Raises ValueError."""
+    path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if path.is_file()), None)
+    if path is None:
+        legal = sorted(file.stem for file in PROFILES.glob("*.yaml"))
+        raise ValueError(f"There is no profile {name!r}: {did_you_mean(name, legal)}")
+    profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(profile, dict):
+        raise ValueError(f"The profile {path} holds no parameters: it takes lines like 'EPOCHS: 4'.")
+    return {"RUN": path.stem} | profile
+
+
+def given_parameters(options: argparse.Namespace) -> dict[str, object]:
+    """The parameters of a command: those of its profile, of -p and of --name, each checked. Raises ValueError."""
+    given = read_profile(options.profile)
+    check_names([*given, *(name for name, _ in options.p)])
+    given |= {name: PARAMETERS[name].parse(text) for name, text in options.p}
+    given |= {"RUN": options.name} if options.name else {}
+    numbers = [book.name[:2] for book in notebooks()]
+    for number in options.only or []:
+        if number not in numbers:
+            raise ValueError(f"--only {number}: there is no such notebook; legal are {', '.join(numbers)}.")
+    return check_parameters(given)

@@ -1,0 +1,84 @@
+"""What a parameter may be: a number in a range, a flag, one of several words, a list; a few lines a kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `low` to `high`."""
+
+    low: int
+    high: int
+
+    def accepts(self, value: object) -> bool:
+        return type(value) is int and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number, whole or not, from `low` to `high`."""
+
+    low: float
+    high: float
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value) \
+            and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"a number from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or False."""
+
+    def accepts(self, value: object) -> bool:
+        return type(value) is bool
+
+    def __str__(self) -> str:
+        return "True or False"
+
+
+class Word:
+    """One of several words."""
+
+    def __init__(self, *words: str):
+        self.words = words
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, str) and value in self.words
+
+    def __str__(self) -> str:
+        return ", ".join(f'"{word}"' for word in self.words)
+
+
+class Literal:
+    """A text, list or dictionary; `says` tells a reader which ones, `check` raises ValueError for the others."""
+
+    def __init__(self, kind: type, says: str, check: Callable[[object], object] | None = None):
+        self.kind, self.says, self.check = kind, says, check
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, (list, tuple) if self.kind is list else self.kind)
+
+    def __str__(self) -> str:
+        return self.says
+
+
+class ListOf(Literal):
+    """A list whose entries all are of a type."""
+
+    def __init__(self, entry: type, says: str):
+        super().__init__(list, says)
+        self.entry = entry
+
+    def accepts(self, value: object) -> bool:
+        return super().accepts(value) and all(type(entry) is self.entry for entry in value)
