@@ -20,7 +20,7 @@ from inside.cli.profiles import NOTEBOOKS, PROFILES, default_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.feature_maps.scenarios import open_scenarios, other_images
 from inside.files import RunFolder, write_json
-from inside.models.build import load_network
+from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
 from inside.settings import check_names, check_parameters
 
@@ -432,6 +432,10 @@ def test_a_drawn_set_is_called_drawn(finished, tmp_path):
     assert "<b>drawn</b>" not in (finished / "report.html").read_text()
 
 
+# by notebook: cells, cells with a branch of their own, lines of a cell but the parameters, median of lines; at most
+LIMITS = {"01": (68, 16, 20, 6), "02": (40, 5, 20, 5), "03": (30, 3, 20, 5)}  # 01: to come down to (50, 4, 20, 5)
+
+
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 def test_structure_of_the_notebooks(path):
     book = nbformat.read(path, as_version=4)
@@ -450,4 +454,27 @@ def test_structure_of_the_notebooks(path):
         tree = ast.parse(cell.source)
         assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(tree))
         assert "sys.path" not in cell.source and "%" not in cell.source.split(" ")[0]
-    assert np.median([len(cell.source.splitlines()) for cell in code if cell not in tagged]) <= 10
+    lengths = [len(cell.source.splitlines()) for cell in code if cell not in tagged]
+    guarded = [cell for cell in code if any(isinstance(node, (ast.If, ast.Try)) for node in ast.parse(cell.source).body)]
+    assert all(value <= limit for value, limit in zip(
+        (len(book.cells), len(guarded), max(lengths), np.median(lengths)), LIMITS[path.stem[:2]], strict=True))
+
+
+TASKS = {"02": ["Part A · The share of non-positive values in five feature maps", "Scenarios", "walk through the network", "Hooks, and their audit",
+                "share of non-positive values, counted", "By channel", "By class", "Takeaways of part A", "Part B · What the network looks at",
+                "first layer", "Neurons, by guided backpropagation", "Class activation maps, of right and of wrong", "Do the explanations hold?",
+                "Random weights", "Hiding", "Takeaways of part B", "Browse", "Exercises"],
+         "03": ["networks and data sets", "Spatial means, and their covariance over channels, in minibatches",
+                "top-k eigenvalues, plotted and compared between networks and data sets", "How sure", "between networks", "between data sets",
+                "Takeaways", "Browse", "Exercises"]}
+
+
+@pytest.mark.parametrize("number", TASKS)
+def test_the_headings_tell_the_task(number):
+    (path,) = (path for path in BOOKS if path.stem.startswith(number))
+    told = [line for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+            for line in cell.source.splitlines() if re.match("##+ ", line)]
+    for words in TASKS[number]:  # in this order
+        place = next((place for place, line in enumerate(told) if words in line), None)
+        assert place is not None, words
+        told = told[place + 1:]

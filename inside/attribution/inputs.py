@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.loading import make_transform
 from inside.data.sources import ImageSet
 from inside.data.split import Split
 from inside.data.table import load_image
@@ -30,7 +29,8 @@ from inside.feature_maps.hooks import (
 )
 from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.tracing import channel_axes
-from inside.files import RunFolder, read_json
+from inside.files import RunFolder
+from inside.models.saved import SavedModel
 from inside.models.surgery import classifier_name
 
 
@@ -84,12 +84,9 @@ def open_inspection(run: RunFolder, scenario: Scenario, own: ImageSet, map_size:
     """
     if scenario.name != "finetuned_own":
         return Inspection(scenario.model, scenario.preprocessing, map_size, own.root)
-    description = read_json(run.path("model.json"))
-    classes = description["classes"]
-    found = Inspection(scenario.model, scenario.preprocessing, description["image_size"], own.root, classes=classes)
-    table = Split.read(run.path("split.csv"), own.root).parts["test"]
-    loader = make_loader(ImageDataset(table, own.root, classes, found.transform), batch_size=32)
-    return dataclasses.replace(found, predictions=saved_predictions(run, "test", scenario.model, loader, table, classes))
+    saved, split = SavedModel.of(run), Split.read(run.path("split.csv"), own.root)
+    return Inspection(scenario.model, scenario.preprocessing, saved.image_size, own.root, classes=saved.classes,
+                      predictions=saved_predictions(run, "test", scenario.model, split))
 
 
 def describe_sizes(inspection: Inspection, map_size: int) -> str:

@@ -63,8 +63,9 @@ def report_first_layer(inspection: Inspection, path: str) -> list[Shown]:
     kernels = inspection.model.get_submodule(convolution).weight.shape
     told = f"{len(filters)} of the {kernels[0]} kernels of the first convolution, {kernels[2]}×{kernels[3]} pixels each."
     return [Figure(plot_filters(filters), "first_layer_filters", told),
-            Figure(drawing, "first_layer_maps", f"One image, {len(maps)} filters of the first layer and, in the same "
-                   f"places, the maps that they make of it, {maps.shape[1]}×{maps.shape[2]} values each, before any activation.")]
+            Figure(drawing, "first_layer_maps",
+                   f"One image, {len(maps)} filters of the first layer and, in the same places, the maps that they make of "
+                   f"it, {maps.shape[1]}×{maps.shape[2]} values each, before any activation.")]
 
 
 def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *,
@@ -102,8 +103,8 @@ class ExampleMaps:
         """How the maps were made, then the right and the wrong predictions, a figure each."""
         if self.left_out:
             return [_left_out(self.left_out)]
-        return [Text(describe_maps(self.maps, self.right_views or self.wrong_views)), self._report_right(),
-                self._report_wrong()]
+        told = [] if self.maps is None else [Text(describe_maps(self.maps, self.right_views or self.wrong_views))]
+        return [*told, self._report_right(), self._report_wrong()]
 
     def _report_right(self) -> Shown:
         if not self.right_views:

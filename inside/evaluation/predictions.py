@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from inside.data.loading import to_device
+from inside.data.loading import ImageDataset, make_loader, make_transform, to_device
+from inside.data.split import Split
 from inside.files import RunFolder, file_hash, fingerprint, read_json, write_csv
-from inside.models.build import load_network
+from inside.models.saved import SavedModel, load_network
 from inside.text import did_you_mean
 
 
@@ -43,41 +44,47 @@ def prediction_table(table: pd.DataFrame, scores: np.ndarray, losses: np.ndarray
     return predictions.join(pd.DataFrame(scores, columns=[f"prob_{name}" for name in classes]))
 
 
-def saved_predictions(run: RunFolder, split: str, model: nn.Module, loader: DataLoader, table: pd.DataFrame,
-                      classes: Sequence[str], *, bar: bool = False) -> pd.DataFrame:
-    """The predictions of a split, in float32, also written to predictions_<split>.csv.
+def evaluation_loader(saved: SavedModel, split: Split, table: pd.DataFrame) -> DataLoader:
+    """Images of a split, the rows of `table`, as the saved network is evaluated on them: in order, not augmented."""
+    transform = make_transform(saved.preprocessing, saved.image_size)
+    return make_loader(ImageDataset(table, split.root, saved.classes, transform),
+                       batch_size=saved.settings.get("BATCH_SIZE", 32), workers=saved.settings.get("WORKERS", 0))
 
-    Where that file was made by the same weights from the same images, it is read instead. `table` and `loader` hold
-    the same images in the same order.
+
+def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split, *, bar: bool = False) -> pd.DataFrame:
+    """The predictions of a part of the split by the network that the run has saved, also written to predictions_<part>.csv.
+
+    In float32. Where that file was made by the same weights from the same images, it is read instead.
     """
-    name = f"predictions_{split}.csv"
+    name, table, saved = f"predictions_{part}.csv", split.parts[part], SavedModel.of(run)
     stamp = fingerprint(file_hash(run.path("model.safetensors")), read_json(run.path("model.json")),
                         table[["path", "label", "sha256"]])
     if run.is_current(stamp, name):
         print(f"{name}: read again, since weights and images have not changed")
     else:
-        scores, losses = predict(model, loader, bar=bar)
-        write_csv(run.path(name), prediction_table(table, scores, losses, classes))
+        scores, losses = predict(model, evaluation_loader(saved, split, table), bar=bar)
+        write_csv(run.path(name), prediction_table(table, scores, losses, saved.classes))
         run.mark(stamp, name)
     texts = dict.fromkeys(("path", "label", "predicted"), str)  # classes can be called 0, 1, 2
     return pd.read_csv(run.path(name), dtype=texts, keep_default_na=False)
 
 
-def check_reloaded(run: RunFolder, loader: DataLoader, predictions: pd.DataFrame, *, device: torch.device,
-                 tolerance: float = 1e-4) -> dict:
-    """Load the saved network once more, predict the images of `loader` and compare with their saved softmax scores.
+def check_reloaded(run: RunFolder, split: Split, predictions: pd.DataFrame, *, device: torch.device, at_most: int = 500,
+                   tolerance: float = 1e-4) -> dict:
+    """Load the saved network once more, score test images again and compare with their saved softmax scores.
 
-    `predictions` holds the rows of the loader's images, in its order. Returns {checked, max_difference, tolerance};
-    raises ValueError when the largest difference is above the tolerance.
+    `predictions` are those of all test images, of which about `at_most` are checked, evenly spread. Returns {checked,
+    max_difference, tolerance}; raises ValueError when the largest difference is above the tolerance.
     """
-    model, description = load_network(run)
-    scores, _ = predict(model.to(device), loader)
-    saved = predictions[[f"prob_{name}" for name in description["classes"]]].to_numpy()
-    difference = float(np.abs(scores - saved).max())
+    again = split.parts["test"].iloc[::max(1, len(split.parts["test"]) // at_most)]
+    model, saved = load_network(run)
+    scores, _ = predict(model.to(device), evaluation_loader(saved, split, again))
+    wanted = predictions.loc[again.index, [f"prob_{name}" for name in saved.classes]].to_numpy()
+    difference = float(np.abs(scores - wanted).max())
     if not difference <= tolerance:
         raise ValueError(f"The saved network gives other scores than those saved: they differ by {difference:.2g}, more "
                          f"than {tolerance:g}. Delete {run.folder} and run notebook 01 again.")
-    return {"checked": len(saved), "max_difference": difference, "tolerance": tolerance}
+    return {"checked": len(wanted), "max_difference": difference, "tolerance": tolerance}
 
 
 def top_and_bottom(predictions: pd.DataFrame, name: str, *, n: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -39,7 +39,7 @@ def report_scenarios(scenarios: Mapping[str, Scenario], missing: Mapping[str, st
             for scenario, found in first_draws(scenarios).items()]
     told = [f"**{scenario}** is missing: {reason}" for scenario, reason in missing.items()]
     return [Table(pd.DataFrame(rows, columns=["scenario", "meaning", "images", "which"]), name),
-            Text.bullets([*told, f"draws of random weights: {len(random_draws(scenarios))}"])]
+            Text.bullets([*told, f"Draws of random weights: {len(random_draws(scenarios))}."])]
 
 
 def report_audit(audit: Mapping) -> list[Shown]:

@@ -21,8 +21,9 @@ from inside.data.split import Split
 from inside.data.table import decode_images
 from inside.feature_maps.scenario_names import STAND_INS, scenario_draw
 from inside.feature_maps.statistics import STORED, LayerStatistics, collect_statistics
-from inside.files import RunFolder, atomic_write, fingerprint, read_json
-from inside.models.build import build_network, load_network
+from inside.files import RunFolder, atomic_write, fingerprint
+from inside.models.build import build_network
+from inside.models.saved import SavedModel, load_network
 from inside.settings import PARAMETERS
 
 
@@ -58,13 +59,15 @@ def pick_images(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
 
 def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> ImageSet:
     """n own images: test images of the run's split, or, where notebook 01 has made none, of the data set."""
-    if run.path("split.csv").exists() and run.path("model.json").exists():
-        root = Path(read_json(run.path("model.json"))["root"])
+    saved = SavedModel.read(run)
+    if saved and run.path("split.csv").exists():
+        root = Path(saved.root)
         if not root.is_dir():
             raise ValueError(f"The images of the run {run.name!r} are no longer at {root}: put them back, or run notebook "
                              "01 again.")
         test = pick_images(Split.read(run.path("split.csv"), root).parts["test"], n, seed=seed)
-        return ImageSet(root.name, root, test, "test images of notebook 01")
+        drawn = saved.settings.get("DATASET") == "demo"
+        return ImageSet(root.name, root, test, "test images of notebook 01", drawn)
     images = other_images(dataset, n, demo_images=demo_images, seed=seed)
     return dataclasses.replace(images, about=f"{images.about}; not split, since notebook 01 has not run here")
 
@@ -136,8 +139,8 @@ def open_networks(run: RunFolder, architecture: str, n_classes: int, *, device: 
     """
     networks, missing = {}, {}
     try:
-        model, description = load_network(run)
-        networks["finetuned"] = model.to(device), description["preprocessing"], network_stamp(model)
+        model, saved = load_network(run)
+        networks["finetuned"] = model.to(device), saved.preprocessing, network_stamp(model)
     except ValueError as error:
         missing["finetuned"] = str(error)
     built = _building(run, architecture, n_classes, image_size)
@@ -152,22 +155,14 @@ def open_networks(run: RunFolder, architecture: str, n_classes: int, *, device: 
 
 def _building(run: RunFolder, architecture: str, n_classes: int, image_size: int) -> dict[str, object]:
     """How the networks of a run are built: as its fine-tuned one, where it holds one, else as asked for."""
-    found = read_description(run)
-    if not found:
-        return {"architecture": architecture, "n_classes": n_classes, "image_size": image_size}
-    return {"architecture": found["architecture"], "n_classes": len(found["classes"]), "image_size": found["image_size"],
-            "options": found.get("options"), "head": found.get("head", "linear")}
-
-
-def read_description(run: RunFolder) -> dict:
-    """What notebook 01 has noted of the network of a run (model.json); empty where it holds none."""
-    held = run.path("model.json").exists() and run.path("model.safetensors").exists()
-    return read_json(run.path("model.json")) if held else {}
+    saved = SavedModel.read(run) if run.path("model.safetensors").exists() else None
+    return saved.kind if saved else {"architecture": architecture, "n_classes": n_classes, "image_size": image_size}
 
 
 def is_pretrained(run: RunFolder) -> bool:
     """Whether the network of a run was trained from ImageNet weights, as far as model.json tells; True without one."""
-    return read_description(run).get("settings", {}).get("WEIGHTS", "imagenet") == "imagenet"
+    saved = SavedModel.read(run)
+    return saved is None or saved.settings.get("WEIGHTS", "imagenet") == "imagenet"
 
 
 def network_stamp(model: nn.Module) -> str:

@@ -9,17 +9,18 @@ import pandas as pd
 
 from inside.feature_maps.scenario_names import frozen_label, scenario_title
 from inside.feature_maps.shares import over_draws
-from inside.files import RunFolder, read_json
+from inside.files import RunFolder
+from inside.models.saved import SavedModel
 
 
 def describe_input_sizes(run: RunFolder, map_size: int) -> str:
     """At which size the images were measured, and at which the network of the run was fine-tuned, if there is one."""
     told = f"Measured on whole images resized to {map_size}×{map_size} pixels"
-    size = read_json(run.path("model.json")).get("image_size") if run.path("model.json").exists() else None
-    if not size:
+    saved = SavedModel.read(run)
+    if saved is None:
         return f"{told}."
-    return f"{told}, the size at which the network was fine-tuned." if size == map_size else \
-        f"{told}; the network was fine-tuned at {size}×{size} pixels."
+    return f"{told}, the size at which the network was fine-tuned." if saved.image_size == map_size else \
+        f"{told}; the network was fine-tuned at {saved.image_size}×{saved.image_size} pixels."
 
 
 def describe_shares(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretrained: bool = True) -> list[str]:

@@ -126,24 +126,21 @@ def measure_spectra(statistics: Mapping[str, Mapping[str, LayerStatistics]], *,
 
 def covariance_difference(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> float:
     """How far the streamed covariances are from NumPy's of the same features, relative to the largest entry, at most."""
-    worst = 0.0
-    for by_layer in statistics.values():
-        for state in by_layer.values():
-            direct = np.cov((state.features - state.features[0]).T, bias=True)  # relative to an image: NumPy rounds less
-            difference = np.abs(state.covariance.covariance() - direct).max()
-            worst = max(worst, float(difference / (np.abs(direct).max() or 1)))
-    return worst
+    found = []
+    for state in (state for by_layer in statistics.values() for state in by_layer.values()):
+        direct = np.cov((state.features - state.features[0]).T, bias=True)  # relative to an image: NumPy rounds less
+        found.append(np.abs(state.covariance.covariance() - direct).max() / (np.abs(direct).max() or 1))
+    return float(np.max(found))
 
 
 def trace_difference(spectra: Mapping[str, Mapping[str, Spectrum]],
                      statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> float:
     """How far the sums of all eigenvalues are from the traces of the streamed covariances, relative to these, at most."""
-    worst = 0.0
-    for name, by_layer in spectra.items():
-        for layer, found in by_layer.items():
-            trace = float(np.trace(statistics[name][layer].covariance.covariance()))
-            worst = max(worst, abs(float(found.all_eigenvalues.sum()) - trace) / (trace or 1))
-    return worst
+    found = []
+    for name, layer in ((name, layer) for name, by_layer in spectra.items() for layer in by_layer):
+        trace = np.trace(statistics[name][layer].covariance.covariance())
+        found.append(abs(spectra[name][layer].all_eigenvalues.sum() - trace) / (trace or 1))
+    return float(np.max(found))
 
 
 def _centred(features: np.ndarray) -> np.ndarray:

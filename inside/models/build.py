@@ -1,4 +1,4 @@
-"""Networks by name, with the preprocessing that belongs to their weights; saving and loading."""
+"""Networks by name, with the preprocessing that belongs to their weights."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import huggingface_hub
-import safetensors.torch
 import timm
 import torch
 import torchvision
 from torch import nn
 
-from inside.files import RunFolder, atomic_write, read_json, require_reachable, write_json
+from inside.files import require_reachable
 from inside.models import scratch
 from inside.models.scratch import NETWORKS, build_from_scratch
 from inside.models.surgery import add_hidden_layer, classifier_name, reset_classifier
@@ -171,25 +170,3 @@ def _load_packaged_weights(model: nn.Module, architecture: str) -> None:
                 raise ValueError(f"The packaged weights of {architecture} do not fit: {name} is {tuple(tensor.shape)}, "
                                  f"stored {tuple(value.shape)}.")
             tensor.copy_(value)
-
-
-def save_network(run: RunFolder, weights: Mapping[str, torch.Tensor], description: Mapping) -> None:
-    """Write model.safetensors, then model.json (architecture, classes, preprocessing, ...); whole or not at all."""
-    run.path("model.json").unlink(missing_ok=True)
-    with atomic_write(run.path("model.safetensors")) as temporary:
-        safetensors.torch.save_file({name: weight.detach().cpu().contiguous().clone()
-                                     for name, weight in weights.items()}, temporary)
-    write_json(run.path("model.json"), description)
-
-
-def load_network(run: RunFolder) -> tuple[nn.Module, dict]:
-    """The network that a run has saved, in evaluation mode, and its description. ValueError when there is none."""
-    if not run.path("model.json").exists() or not run.path("model.safetensors").exists():
-        raise ValueError(f"The run {run.name!r} holds no trained network (model.safetensors): run notebook 01 with "
-                         "TRAIN = True first.")
-    description = read_json(run.path("model.json"))
-    model, _ = build_network(description["architecture"], len(description["classes"]), weights="random",
-                             image_size=description.get("image_size", 224), options=description.get("options"),
-                             head=description.get("head", "linear"))
-    model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))
-    return model.eval(), description

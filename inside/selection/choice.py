@@ -9,11 +9,11 @@ import pandas as pd
 
 from inside.data.split import Split
 from inside.files import RunFolder, write_csv
-from inside.models.saved import SavedModel
 from inside.selection import describe, plots
 from inside.selection.importance import importances
 from inside.selection.search import Search, noise_band, run_search
 from inside.shown import Figure, Shown, Table, Text
+from inside.training.experiment import load_trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +81,10 @@ def choose_settings(run: RunFolder, settings: Mapping[str, object], split: Split
     """The settings to train with: those of the best trial of a search, else the given ones.
 
     Searches SEARCH_TRIALS settings on the split, writes trials.csv, and trains the best anew with FINAL_SEEDS. With
-    TRAIN = False they are those of the network that the run holds (ValueError where it holds none).
+    TRAIN = False they are those of the network that the run holds (ValueError where it holds none of this split).
     """
     if not settings["TRAIN"]:
-        trained = SavedModel.read(run).settings  # WEIGHTS random: to show the network, whose weights are loaded later
+        trained = load_trained(run, split=split)[1].settings  # to show the network; its weights are loaded later
         return Choice({**settings, **trained, "WEIGHTS": "random"})
     if not settings["SEARCH_TRIALS"]:
         return Choice(dict(settings))

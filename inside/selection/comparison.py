@@ -2,58 +2,83 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import pandas as pd
 
-from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.split import Split
 from inside.device import choose_device
 from inside.evaluation.metrics import class_metrics
 from inside.evaluation.predictions import saved_predictions
 from inside.files import RunFolder
+from inside.shown import Figure, Shown, Table, Text
 from inside.text import format_duration, format_value
 from inside.training.compatible import is_random, with_overrides
 from inside.training.experiment import load_trained, train_into, training_fingerprint
+from inside.training.plots import plot_learning_curves
 
 
-def compare(run: RunFolder, settings: Mapping[str, object],
-            split: Split) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Train the rows of COMPARE on the same split, then score each once on test: (table, {name: history}).
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Networks side by side, none where COMPARE is empty: a table with a row a network, and {name: history}.
 
     Columns: name, from_scratch (whether training starts from random weights), trainable, epochs, seconds, val, test (mean
-    class accuracy), test_low, test_high (95 % intervals), test_accuracy (overall). Each row is in comparison/<number>/ of
-    the run folder, and used again where nothing has changed; a row with the settings of the run itself is the run.
+    class accuracy), test_low, test_high (95 % intervals), test_accuracy (overall).
     """
-    rows = []
-    for number, change in enumerate(settings["COMPARE"], 1):
+
+    table: pd.DataFrame
+    histories: dict[str, pd.DataFrame]
+
+    def report(self) -> list[Shown]:
+        """The table, validation accuracy by epoch, and what follows."""
+        if self.table.empty:
+            return [Text("No networks were compared in this run: `COMPARE` is empty, or `TRAIN` is False; the profile "
+                         "“comparison” has some.")]
+        told = "; ".join(f"{row['name']} {row['val']:.3f}" for row in self.table.to_dict("records"))
+        return [Table(format_comparison(self.table), "comparison"),
+                Figure(plot_learning_curves(self.histories).figure, "comparison",
+                       f"Mean class accuracy on validation by epoch for {len(self.table)} networks; at the chosen epoch: "
+                       f"{told}."),
+                Text.bullets(describe_comparison(self.table, self.histories))]
+
+    def results(self) -> list[dict] | None:
+        """A dictionary a network for 01_results.json; None where there are none."""
+        return self.table.to_dict("records") if len(self.table) else None
+
+
+def compare(run: RunFolder, settings: Mapping[str, object], split: Split) -> Comparison:
+    """Train the rows of COMPARE on the same split, then score each once on test.
+
+    Each row is in comparison/<number>/ of the run folder, and used again where nothing has changed; a row with the settings
+    of the run itself is the run. Nothing is compared where TRAIN is False.
+    """
+    folders = []
+    for number, change in enumerate(settings["COMPARE"] if settings["TRAIN"] else [], 1):
         own = with_overrides(settings, change)
-        name = row_name(settings, change)
         same = training_fingerprint(own, split) == training_fingerprint(settings, split)
-        folder = run if same else RunFolder(str(run.path("comparison", str(number))))
-        print(f"{name}:")
-        if train_into(folder, own, split, features=run.path("features")):
-            print("used again: nothing has changed")
-        rows.append((name, folder, own))
-    found, histories = [], {}
-    for name, folder, own in rows:  # all are trained: now the test images, once
-        model, description, history = load_trained(folder, split=split)
-        model.to(choose_device(own["DEVICE"]))
-        scores = {}
-        for part in ("val", "test"):
-            table = split.parts[part]
-            transform = make_transform(description["preprocessing"], description["image_size"])
-            loader = make_loader(ImageDataset(table, split.root, split.classes, transform),
-                                 batch_size=own["BATCH_SIZE"], workers=own["WORKERS"])
-            predictions = saved_predictions(folder, part, model, loader, table, split.classes)
-            scores[part] = class_metrics(predictions, split.classes, groups=table.get("group")).iloc[-1]
-            overall = float((predictions["label"] == predictions["predicted"]).mean())
-        histories[name] = history
-        found.append({"name": name, "from_scratch": is_random(own), "trainable": description["costs"]["trainable"],
-                      "epochs": len(history), "seconds": description["seconds"], "val": scores["val"]["accuracy"],
-                      "test": scores["test"]["accuracy"], "test_low": scores["test"]["accuracy_low"],
-                      "test_high": scores["test"]["accuracy_high"], "test_accuracy": overall})
-    return pd.DataFrame(found), histories
+        folders.append(run if same else RunFolder(str(run.path("comparison", str(number)))))
+        print(f"{row_name(settings, change)}:")
+        train_into(folders[-1], own, split, features=run.path("features"))
+    rows, histories = [], {}
+    for change, folder in zip(settings["COMPARE"], folders, strict=False):  # all are trained: now the test images, once
+        name = row_name(settings, change)
+        row, histories[name] = _score_row(folder, with_overrides(settings, change), split)
+        rows.append({"name": name, **row})
+    return Comparison(pd.DataFrame(rows), histories)
+
+
+def _score_row(folder: RunFolder, own: Mapping[str, object], split: Split) -> tuple[dict[str, object], pd.DataFrame]:
+    """A row of the table of a Comparison, without its name, and the history of its training."""
+    model, saved, history = load_trained(folder, split=split)
+    model.to(choose_device(own["DEVICE"]))
+    predictions = {part: saved_predictions(folder, part, model, split) for part in ("val", "test")}
+    val, test = (class_metrics(table, split.classes, groups=split.parts[part].get("group")).iloc[-1]
+                 for part, table in predictions.items())
+    overall = float((predictions["test"]["label"] == predictions["test"]["predicted"]).mean())
+    return {"from_scratch": is_random(own), "trainable": saved.costs["trainable"], "epochs": len(history),
+            "seconds": saved.seconds, "val": val["accuracy"], "test": test["accuracy"], "test_low": test["accuracy_low"],
+            "test_high": test["accuracy_high"], "test_accuracy": overall}, history
 
 
 def row_name(settings: Mapping[str, object], change: Mapping[str, object]) -> str:

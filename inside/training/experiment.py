@@ -20,7 +20,8 @@ from inside.data.split import Split
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
 from inside.files import RunFolder, fingerprint, write_csv
-from inside.models.build import build_network, load_network, save_network
+from inside.models.build import build_network
+from inside.models.saved import SavedModel, load_network, save_network
 from inside.models.surgery import classifier_name, count_costs, freeze
 from inside.settings import parameters_where
 from inside.training.cached import Tail, _head_loaders, cached_features, find_tail, only_head_learns
@@ -159,32 +160,36 @@ def train_into(run: RunFolder, settings: Mapping[str, object], split: Split, *, 
                report: Callable[[dict], None] = print_epoch) -> bool:
     """Train a network and write it into a run folder: history.csv, model.safetensors, model.json.
 
-    model.json tells what did not learn (`first_trainable`, "" where all layers learn; `frozen`, see `unchanged_modules`)
-    and how the chosen network scores the training images (`train_unaugmented`, see `score_unaugmented`).
     Where the folder holds the outcome of the same settings and images, that is used again (returns True); an
     interrupted training goes on after its last whole epoch. `features` as in `train`; `report` is called with each row of
     the history.
     """
     stamp = training_fingerprint(settings, split)
     if run.is_current(stamp, "model.safetensors", "model.json", "history.csv"):
+        print("the network is used again: neither its settings nor its images have changed")
         return True
     experiment = Experiment(settings, split)
     start = stored_weights(experiment.model)
     with tracking(settings, run.folder) as track:
         trained = train(experiment, features, checkpoint=run.path("checkpoint.pt"), stamp=stamp, bar=bar,
                         after_epoch=lambda row: (report(row), track(row)))
-    s = experiment.settings
-    finish_training(run, trained.weights, trained.history, stamp, architecture=s["ARCHITECTURE"],
-                            options=s["ARCHITECTURE_OPTIONS"], head=s["HEAD"], classes=split.classes,
-                            image_size=s["IMAGE_SIZE"], preprocessing=experiment.preprocessing,
-                            split=split.fingerprint, settings=s, recipe=experiment.recipe,
-                            costs=experiment.costs, seconds=trained.seconds, root=str(split.root),
-                            device=str(experiment.device),
-                            precision=str(experiment.precision).removeprefix("torch."),
-                            first_trainable=experiment.first_trainable,
-                            frozen=unchanged_modules(experiment.model, start, trained.weights),
-                            train_unaugmented=score_unaugmented(experiment, trained.weights))
+    finish_training(run, trained, saved_model(experiment, trained, start), stamp)
     return False
+
+
+def saved_model(experiment: Experiment, trained: TrainingResult, start: Mapping[str, torch.Tensor]) -> SavedModel:
+    """What model.json is to hold of a trained network; `start`: its weights before the training.
+
+    `frozen` is of `unchanged_modules`, `train_unaugmented` of `score_unaugmented`.
+    """
+    s, split = experiment.settings, experiment.split
+    return SavedModel(
+        architecture=s["ARCHITECTURE"], options=s["ARCHITECTURE_OPTIONS"], head=s["HEAD"], classes=split.classes,
+        image_size=s["IMAGE_SIZE"], preprocessing=experiment.preprocessing, split=split.fingerprint, settings=s,
+        recipe=dataclasses.asdict(experiment.recipe), costs=experiment.costs, seconds=trained.seconds, root=str(split.root),
+        device=str(experiment.device), precision=str(experiment.precision).removeprefix("torch."),
+        first_trainable=experiment.first_trainable, frozen=unchanged_modules(experiment.model, start, trained.weights),
+        train_unaugmented=score_unaugmented(experiment, trained.weights))
 
 
 def unchanged_modules(model: nn.Module, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[str]:
@@ -219,24 +224,21 @@ def training_fingerprint(settings: Mapping, split: Split) -> str:
     return fingerprint(TRAINING_VERSION, of_training, split.table[["path", "label", "split", "sha256"]])
 
 
-def finish_training(run: RunFolder, weights: Mapping[str, torch.Tensor], history: pd.DataFrame, stamp: str,
-                    **description: object) -> None:
+def finish_training(run: RunFolder, trained: TrainingResult, saved: SavedModel, stamp: str) -> None:
     """Write the result of a training (history.csv, model.safetensors, model.json), stamp it, remove the checkpoint."""
-    if "recipe" in description:
-        description["recipe"] = dataclasses.asdict(description["recipe"])
-    write_csv(run.path("history.csv"), history)
-    save_network(run, weights, description)
+    write_csv(run.path("history.csv"), trained.history)
+    save_network(run, trained.weights, saved)
     run.mark(stamp, "history.csv", "model.safetensors", "model.json")
     run.path("checkpoint.pt").unlink(missing_ok=True)
 
 
-def load_trained(run: RunFolder, *, split: Split) -> tuple[nn.Module, dict, pd.DataFrame]:
-    """The trained network of a run, its description and history; ValueError unless it was trained on this very split.
+def load_trained(run: RunFolder, *, split: Split) -> tuple[nn.Module, SavedModel, pd.DataFrame]:
+    """The trained network of a run, what is told of it and its history; ValueError unless it was trained on this very split.
 
     Scoring a network on another split would test it on images that it has learnt.
     """
-    model, description = load_network(run)
-    if description["classes"] != split.classes or description["split"] != split.fingerprint:
+    model, saved = load_network(run)
+    if saved.classes != split.classes or saved.split != split.fingerprint:
         raise ValueError(f"The network of the run {run.name!r} was trained on another split or other classes than these: "
                          "set TRAIN = True, or take back the changes to DATASET, SPLIT and SEED.")
-    return model, description, pd.read_csv(run.path("history.csv"))
+    return model, saved, pd.read_csv(run.path("history.csv"))

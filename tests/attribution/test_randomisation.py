@@ -1,6 +1,8 @@
 """Tests of inside/attribution/randomisation.py."""
 
 import copy
+import weakref
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -148,11 +150,26 @@ def test_each_image_belongs_to_one_draw(monkeypatch, n_draws, n_images):
 
 
 def test_draws_of_random_weights_must_differ():
-    model, batch = seeded(gap_network), images(2, 32)
+    model, batch = seeded(gap_network), images(3, 32)
     with pytest.raises(ValueError, match="draws 0 and 2 of fresh hold the same weights"):
         parameter_randomisation_test(model, [another_gap_network(seed) for seed in (1, 2, 1)], batch)
     with pytest.raises(ValueError, match="fresh holds 0 networks; legal is 1 or more"):
         parameter_randomisation_test(model, [], batch)
+
+
+def test_functions_that_build_draws_give_the_same_and_one_network_is_alive_at_a_time():
+    model, batch, built = seeded(gap_network), images(6, 32), []
+
+    def build(seed):
+        assert not [1 for network in built if network() is not None], "an earlier draw is still alive"
+        network = another_gap_network(seed)
+        built.append(weakref.ref(network))
+        return network
+    found = parameter_randomisation_test(model, [partial(build, seed) for seed in (1, 2, 3)], batch, n_steps=2)
+    known = parameter_randomisation_test(model, [another_gap_network(seed) for seed in (1, 2, 3)], batch, n_steps=2)
+    assert len(built) == 3 and found.table["correlation"].tolist() == known.table["correlation"].tolist()
+    with pytest.raises(ValueError, match="draws 0 and 1 of fresh hold the same weights"):
+        parameter_randomisation_test(model, [partial(another_gap_network, 1)] * 2, batch, n_steps=2)
 
 
 def test_edges_of_an_image():

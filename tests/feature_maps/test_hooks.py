@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -13,7 +14,15 @@ from inside.attribution.cam import class_activation_maps
 from inside.attribution.guided import guided_backpropagation, saliency, strongest_neurons
 from inside.attribution.inputs import feature_maps_of
 from inside.feature_maps.audit import hook_audit
-from inside.feature_maps.hooks import RESNET_LAYERS, _pool_and_count, _positions, capture, choose_layers, module_table
+from inside.feature_maps.hooks import (
+    RESNET_LAYERS,
+    _pool_and_count,
+    _positions,
+    capture,
+    choose_layers,
+    format_modules,
+    module_table,
+)
 from inside.feature_maps.statistics import collect_statistics
 
 
@@ -86,6 +95,11 @@ def test_module_table_of_a_small_network():
     assert table["parameters"].to_dict() == {"conv1": 112, "conv2": 148, "norm": 8, "act": 0, "head": 15}
     assert table.loc["act", "output_shape"] == (4, 14, 14)  # of its first call
     assert table["calls"].to_dict() == {"conv1": 1, "conv2": 1, "norm": 1, "act": 2, "head": 1}
+
+
+def test_shapes_are_written_as_a_reader_does():
+    table = pd.DataFrame({"name": ["a", "b", "c"], "output_shape": [(32, 56, 56), None, (10,)]})
+    assert format_modules(table)["output_shape"].tolist() == ["32 × 56 × 56", "–", "10"]
 
 
 def test_module_table_counts_shared_and_unused_modules():

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from inside.feature_maps.scenario_names import SCENARIO_COLORS, SCENARIO_LABELS, scenario_style
+from inside.feature_maps.scenario_names import SCENARIO_COLORS, SCENARIO_LABELS, first_draws, main_scenarios, scenario_style
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +24,10 @@ def test_every_scenario_of_the_design_has_its_own_colour_and_words():
     style = scenario_style("imagenet_own_32px")
     assert style["color"] == SCENARIO_COLORS["imagenet_own"] and style["linestyle"] == "--"
     assert "32×32" in style["label"]
+
+
+def test_the_main_scenarios_are_neither_draws_nor_controls():
+    names = ["finetuned_own", "imagenet_own", "random_own", "random_own_draw2", "imagenet_own_32px"]
+    numbered = {name: number for number, name in enumerate(names)}
+    assert main_scenarios(numbered) == {"finetuned_own": 0, "imagenet_own": 1, "random_own": 2}
+    assert list(first_draws(numbered)) == [*names[:3], names[4]]

@@ -20,6 +20,7 @@ from torch import nn
 from inside.attribution.cam import class_activation_maps
 from inside.attribution.guided import strongest_neurons
 from inside.attribution.inputs import feature_maps_of
+from inside.attribution.report import ExampleMaps, OcclusionCheck, RandomisationCheck
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet
 from inside.feature_maps.frozen import frozen_layers
@@ -63,7 +64,8 @@ from inside.feature_maps.shares import (
 from inside.feature_maps.statistics import LayerStatistics, collect_statistics
 from inside.feature_maps.tracing import Following, channel_axes
 from inside.files import ROOT, RunFolder
-from inside.models.build import build_network, save_network
+from inside.models.build import build_network
+from inside.models.saved import SavedModel, save_network
 from inside.models.scratch import build_from_scratch
 from inside.models.surgery import freeze
 
@@ -326,14 +328,13 @@ def test_random_seeds_are_none_that_the_run_uses(seed, n):
     assert random_seeds(seed, n + 2)[:n] == seeds and seeds != random_seeds(seed + 1, n) or not n
 
 
-def start_of_a_run(folder, *, weights="random", **description):
+def start_of_a_run(folder, *, weights="random", architecture="timm/test_resnet", **changes):
     """A run that holds the network as it is before the first step, from SEED = 0."""
     run = RunFolder(str(folder / "run"))
-    told = {"architecture": "timm/test_resnet", "options": {}, "head": "linear", "classes": ["a", "b", "c"], "image_size": 32,
-            "settings": {"WEIGHTS": weights}} | description
-    model, preprocessing = build_network(told["architecture"], 3, weights=weights, seed=0, image_size=32,
-                                                 options=told["options"], head=told["head"])
-    save_network(run, model.state_dict(), told | {"preprocessing": preprocessing})
+    saved = SavedModel(architecture=architecture, classes=["a", "b", "c"], image_size=32, settings={"WEIGHTS": weights},
+                       preprocessing={}, split="", root=str(folder), **changes)
+    model, saved.preprocessing = build_network(**saved.kind, weights=weights, seed=0)
+    save_network(run, model.state_dict(), saved)
     return run, model
 
 
@@ -637,17 +638,17 @@ def test_captions_of_classes_and_channels_agree_with_their_numbers(classes, laye
 
 
 def run_notebook(folder, **changes):
-    """The code cells of notebook 02 up to section 5, and those of takeaways and results, in one namespace."""
+    """The code cells of part A of notebook 02 and that of the results, in one namespace."""
     namespace, on = {"__name__": "__main__"}, True
     for cell in json.loads(BOOK.read_text())["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            on = (on or "## Takeaways" in text or "## Exercises" in text) and "## 5 ·" not in text and "## Browse" not in text
+            on = (on or "## Exercises" in text) and "## Part B" not in text
         elif on:
             exec(text, namespace)
             if cell["metadata"].get("tags") == ["parameters"]:
                 namespace |= {"RUN": str(folder / "run"), "INTERACTIVE": False, "MAP_SIZE": 32, "RANDOM_DRAWS": 2} | changes
-                namespace |= {"cam": None, "checked": None, "occluded": None}
+                namespace |= {"examples": ExampleMaps(), "checked": RandomisationCheck(), "occluded": OcclusionCheck()}
     return namespace
 
 
@@ -693,7 +694,7 @@ LIMITS = {"constant": lambda model: model[0].weight.data.fill_(0.0), "not a numb
 
 @pytest.mark.parametrize("kind", LIMITS)
 def test_notebook_02_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, capsys):
-    """Sections 1 to 4, takeaways and results of one layer and one class, with a fine-tuned network."""
+    """Part A and results of one layer and one class, with a fine-tuned network."""
     own = bright_folder(tmp_path / "own", {"only": 4}, {"only": 128})
     (initial, preprocessing, _), _ = thresholds()[0]["imagenet"], None
     tuned = copy.deepcopy(initial)
@@ -714,8 +715,9 @@ def test_notebook_02_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, c
         assert "0 (frozen)" in set(pd.read_csv(tmp_path / "run" / "tables" / "non_positive_shares.csv")["layer"])
 
 
-def test_no_prose_of_sections_1_to_4_types_a_number_of_the_run():
+def test_no_prose_of_part_a_types_a_number_of_the_run():
     cells = json.loads(BOOK.read_text())["cells"]
-    prose = " ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown").split("## 5 ·")[0]
+    prose = " ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown").split("## Part B")[0]
+    assert "Five is the default" in prose
     for words in ("200 images", "about 20 s", "Five feature maps", "five spread", "all five", "silent"):
         assert words not in prose

@@ -8,8 +8,9 @@ import pytest
 import scipy.integrate
 import torch
 
-from inside.feature_maps.spectra import marchenko_pastur, spectrum
+from inside.feature_maps.spectra import covariance_difference, marchenko_pastur, measure_spectra, spectrum, trace_difference
 from inside.feature_maps.states import StreamingCovariance
+from inside.feature_maps.statistics import LayerStatistics
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,25 @@ def reference_covariance(x):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return np.atleast_2d(np.cov(x - x[0], rowvar=False, bias=True))
+
+
+def measured(name, batch=7):
+    """Statistics of a layer with given features, its covariance accumulated in minibatches."""
+    state = LayerStatistics(name, 1, pooled=[FEATURES[name]])
+    for start in range(0, len(FEATURES[name]), batch):
+        state.covariance.update(FEATURES[name][start:start + batch])
+    return state
+
+
+def test_claims_about_covariance_and_trace_hold_and_can_fail():
+    statistics = {"own": {name: measured(name) for name in FEATURES if name != "one image"}}
+    spectra = measure_spectra(statistics, top_k=2)
+    assert list(spectra["own"]) == list(statistics["own"]) and {s.top_k for s in spectra["own"].values()} == {2}
+    assert covariance_difference(statistics) < 1e-10 and trace_difference(spectra, statistics) < 1e-9
+    statistics["own"]["plain"].covariance.update(np.ones((1, 12)))  # an image more than the features have
+    assert covariance_difference(statistics) > 1e-3 and trace_difference(spectra, statistics) > 1e-3
+    statistics["own"]["plain"].covariance.scatter *= np.nan
+    assert np.isnan(covariance_difference(statistics)) and np.isnan(trace_difference(spectra, statistics))  # no claim holds then
 
 
 @pytest.mark.parametrize("name", FEATURES)

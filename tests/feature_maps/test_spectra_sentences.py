@@ -25,7 +25,8 @@ from inside.feature_maps.spectra import effective_rank, spectrum
 from inside.feature_maps.spectra_sentences import describe_by_layer, describe_comparison, describe_spectra
 from inside.feature_maps.spectra_tables import certainty_table, comparison_table, spectra_table
 from inside.feature_maps.states import StreamingCovariance
-from inside.files import ROOT, RunFolder, write_json
+from inside.files import ROOT, RunFolder
+from inside.models.saved import SavedModel
 
 REAL = ["imagenet_own", "imagenet_imagenet", "imagenet_cifar10"]
 STAND_INS = ["imagenet_photo_patches", "imagenet_digits", "imagenet_demo"]
@@ -277,7 +278,7 @@ def test_frozen_layers_are_those_before_the_first_weight_that_differs(changed, f
 def test_sizes_are_told_where_the_numbers_stand(tmp_path):
     run = RunFolder(str(tmp_path / "run"))
     assert describe_input_sizes(run, 224) == "Measured on whole images resized to 224×224 pixels."
-    write_json(run.path("model.json"), {"image_size": 160})
+    SavedModel(architecture="convnet5", classes=["a"], image_size=160, preprocessing={}, split="", root="").write(run)
     assert "224×224 pixels; the network was fine-tuned at 160×160" in describe_input_sizes(run, 224)
     assert "160×160 pixels, the size at which" in describe_input_sizes(run, 160)
 

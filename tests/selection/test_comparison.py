@@ -34,7 +34,8 @@ def test_comparison(split, tmp_path, capsys):
     rows = [{"ARCHITECTURE": "convnet5", "ARCHITECTURE_OPTIONS": {"filters": 4}, "EPOCHS": 3}, {"STRATEGY": "head"}, {}]
     chosen = check_settings(settings(COMPARE=rows, WEIGHTS="imagenet", ARCHITECTURE="efficientnet_lite0", IMAGE_SIZE=64, EPOCHS=1))
     train_into(run, chosen, split, features=run.path("features"))
-    compared, histories = compare(run, chosen, split)
+    found = compare(run, chosen, split)
+    compared, histories = found.table, found.histories
     assert compared["name"].tolist() == list(histories) == [
         "convnet5, from scratch", "efficientnet_lite0, head, pretrained", "efficientnet_lite0, full, pretrained"]
     assert compared["from_scratch"].tolist() == [True, False, False]
@@ -53,15 +54,25 @@ def test_comparison(split, tmp_path, capsys):
         history = pd.read_csv(part.path("history.csv"))
         assert row["val"] == pytest.approx(history["val_mean_class_accuracy"].max()) and row["seconds"] >= history["seconds"].sum() - 1e-6
     capsys.readouterr()
-    again, _ = compare(run, chosen, split)
-    pd.testing.assert_frame_equal(again, compared)
+    pd.testing.assert_frame_equal(compare(run, chosen, split).table, compared)
     assert capsys.readouterr().out.count("used again") == 3
+    table, figure, told = found.report()
+    assert table.name == figure.name == "comparison" and all(f"{row.name} {row.val:.3f}" in figure.alt for row in compared.itertuples(index=False, name="Row"))
+    assert told.markdown.splitlines() == [f"- {line}" for line in describe_comparison(compared, histories)]
+    assert found.results() == compared.to_dict("records")
     shown = format_comparison(compared)
     assert shown["network"].tolist() == compared["name"].tolist() and len(shown.columns) == 7
     assert shown["validation: mean class accuracy"].tolist() == compared["val"].tolist()
     assert describe_comparison(compared, histories)[0].startswith(f"Best on validation: **{compared['name'][compared['val'].idxmax()]}**")
     ax = plot_learning_curves(histories)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(histories)
+
+
+@pytest.mark.parametrize("changes", [{"COMPARE": []}, {"COMPARE": [{"EPOCHS": 3}], "TRAIN": False}])
+def test_no_comparison_says_so_and_trains_nothing(changes, split, tmp_path):
+    found = compare(RunFolder(str(tmp_path / "run")), settings(**changes), split)
+    assert found.results() is None and "No networks were compared" in found.report()[0].markdown
+    assert not list((tmp_path / "run").glob("comparison*"))
 
 
 def test_rows_of_the_same_name_are_told_apart():

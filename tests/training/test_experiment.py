@@ -18,13 +18,15 @@ from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.split import Split
 from inside.evaluation.predictions import predict
 from inside.files import RunFolder, read_json, write_csv, write_json
-from inside.models.build import build_network, load_network
+from inside.models.build import build_network
+from inside.models.saved import SavedModel, load_network
 from inside.models.surgery import classifier_name
 from inside.training.cached import cached_features
 from inside.training.compatible import with_overrides
 from inside.training.describe import describe_training
 from inside.training.experiment import (
     Experiment,
+    TrainingResult,
     finish_training,
     load_trained,
     proportional_sample,
@@ -36,7 +38,6 @@ from inside.training.experiment import (
     training_fingerprint,
 )
 from inside.training.loop import fit
-from inside.training.recipe import Recipe
 
 BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 0.01,
@@ -214,10 +215,10 @@ def test_training_into_a_folder_goes_on_and_is_used_again(split, tmp_path):
     first, second = (pd.read_csv(run.path("history.csv")).drop(columns="seconds") for run in (whole, broken))
     assert first.equals(second)
     assert train_into(whole, chosen, split, features=tmp_path) is True
-    model, description = load_network(whole)
-    assert description["options"] == chosen["ARCHITECTURE_OPTIONS"] and description["preprocessing"]["channels"] == 1
+    model, saved = load_network(whole)
+    assert saved.options == chosen["ARCHITECTURE_OPTIONS"] and saved.preprocessing["channels"] == 1
     assert [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)] == [4, 8]
-    assert description["seconds"] == pytest.approx(pd.read_csv(whole.path("history.csv"))["seconds"].sum()) and description["settings"]["WEIGHTS"] == "random"
+    assert saved.seconds == pytest.approx(pd.read_csv(whole.path("history.csv"))["seconds"].sum()) and saved.settings["WEIGHTS"] == "random"
 
 
 @pytest.mark.parametrize("changes, frozen", [
@@ -228,9 +229,9 @@ def test_a_run_tells_what_did_not_learn(split, tmp_path, changes, frozen):
     run = RunFolder(str(tmp_path / "run"))
     chosen = settings(ARCHITECTURE="resnet18", EPOCHS=1, **changes)
     train_into(run, chosen, split, features=tmp_path / "features")
-    description = read_json(run.path("model.json"))
-    assert set(description["frozen"]) == frozen
-    assert description["first_trainable"] == {"full": "", "last_stage": "layer4", "head": "fc"}.get(changes["STRATEGY"], "layer3.1")
+    saved = SavedModel.read(run)
+    assert set(saved.frozen) == frozen
+    assert saved.first_trainable == {"full": "", "last_stage": "layer4", "head": "fc"}.get(changes["STRATEGY"], "layer3.1")
     start, end = build_network("resnet18", 6, weights="random")[0].state_dict(), load_network(run)[0].state_dict()
     still = {name for name in start if torch.equal(start[name], end[name])}
     assert still == {name for name in start if any(name.startswith(f"{module}.") for module in frozen)}
@@ -242,16 +243,16 @@ def test_the_training_images_are_scored_once_more_not_augmented(split, tmp_path,
     run = RunFolder(str(tmp_path / "run"))
     chosen = settings(LABEL_SMOOTHING=0.1, **changes)
     train_into(run, chosen, split, features=tmp_path / "features")
-    model, description = load_network(run)
-    transform = make_transform(description["preprocessing"], 32)
+    model, saved = load_network(run)
+    transform = make_transform(saved.preprocessing, 32)
     loader = make_loader(ImageDataset(split.parts["train"], split.root, split.classes, transform), batch_size=16)
     scores, losses = predict(model, loader)
     hits = scores.argmax(1) == np.array(loader.dataset.targets)
-    found = description["train_unaugmented"]
+    found = saved.train_unaugmented
     assert found["images"] == found["of"] == len(split.parts["train"]) and found["loss"] == pytest.approx(losses.mean(), rel=1e-4)
     assert found["mean_class_accuracy"] == pytest.approx(hits.mean())  # the classes have the same size
     assert train_into(run, chosen, split, features=tmp_path / "features")
-    assert load_network(run)[1]["train_unaugmented"] == found
+    assert load_network(run)[1].train_unaugmented == found
 
 
 def test_some_of_many_training_images_are_scored(split):
@@ -297,9 +298,9 @@ def test_a_run_of_an_older_version_is_made_anew_but_can_be_read(split, tmp_path,
     write_csv(run.path("history.csv"), pd.read_csv(run.path("history.csv")).drop(columns="train_objective"))
     run.mark(stamp, "history.csv", "model.json")
     _, old, history = load_trained(run, split=split)
-    assert "optimised" in describe_training(history, old.get("train_unaugmented"), augmentation="none")[-1]
+    assert "optimised" in describe_training(history, old.train_unaugmented, augmentation="none")[-1]
     assert train_into(run, chosen, split, features=tmp_path / "features") is False
-    assert "first_trainable" in load_network(run)[1]
+    assert load_network(run)[1].train_unaugmented
 
 
 def test_a_device_that_is_absent_stops_an_experiment(split, monkeypatch):
@@ -385,13 +386,14 @@ def test_saving_and_loading_give_the_same_network(tmp_path):
     table = pd.DataFrame({"path": ["a/1.png"], "label": "a", "split": "test", "sha256": "x"})
     split, other = Split(table, tmp_path, CLASSES), Split(table.assign(split="train"), tmp_path, CLASSES)
     history = pd.DataFrame({"epoch": [1]})
-    finish_training(run, model.state_dict(), history, "s", architecture=SMALL_NETWORK, classes=CLASSES, split=split.fingerprint,
-                            preprocessing=preprocessing, recipe=Recipe())
-    again, description, _ = load_trained(run, split=split)
+    saved = SavedModel(architecture=SMALL_NETWORK, classes=CLASSES, image_size=64, preprocessing=preprocessing,
+                       split=split.fingerprint, root=str(tmp_path))
+    finish_training(run, TrainingResult(model.state_dict(), history, 1.0), saved, "s")
+    again, told, _ = load_trained(run, split=split)
     image = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(model.eval()(image), again(image))
-    assert description["preprocessing"] == preprocessing and set(safetensors.torch.load_file(run.path("model.safetensors"))) == set(model.state_dict())
+    assert told.preprocessing == preprocessing and set(safetensors.torch.load_file(run.path("model.safetensors"))) == set(model.state_dict())
     for wrong in (other, Split(table, tmp_path, ["a", "b"])):
         with pytest.raises(ValueError, match="another split or other classes"):
             load_trained(run, split=wrong)
