@@ -1,4 +1,7 @@
-"""Gradients at the pixels: guided backpropagation, saliency, the neurons that stand out."""
+"""Gradients at the pixels: guided backpropagation, saliency, the neurons that stand out.
+
+Own code: captum guides nn.ReLU alone, no F.relu, ReLU6, SiLU or GELU, which newer networks have.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Dealing images to the parts of a split: by class quotas where they fit, else as near as duplicates allow."""
+"""Dealing images to the parts of a split: by class quotas where they fit, else as near as duplicates allow.
+
+Own code: scikit-learn's StratifiedGroupKFold keeps duplicates together, but takes no counts and deals greedily.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Counts and covariances that are accumulated batch by batch and merge."""
+"""Counts and covariances that are accumulated batch by batch and merge.
+
+Own code: numpy.cov needs all vectors at once, and scikit-learn's IncrementalPCA drops directions and cannot merge.
+"""
 
 from __future__ import annotations
 

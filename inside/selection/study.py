@@ -1,4 +1,7 @@
-"""A study that survives kills and is shared by processes."""
+"""A study that survives kills and is shared by processes.
+
+Own code: Optuna looks after trials of dead processes only where the storage has a heartbeat, and its journal has none.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +164,7 @@ def _alive(study: optuna.Study, trial_id: int) -> Iterator[None]:
 
 
 def is_stale(trial: FrozenTrial) -> bool:
-    """Whether nobody works on a running trial any more: its process is gone, or has been silent for SILENCE seconds."""
+    """Whether nobody works on a running trial any more: its process is gone, or has been silent for GRACE_PERIOD seconds."""
     name, heard = trial.user_attrs.get("worker", ("", 0.0))
     if not name:  # killed before it could say who it is, or about to say so
         return (datetime.now() - trial.datetime_start).total_seconds() > 10

@@ -1,4 +1,7 @@
-"""The training loop, its checkpoints, its history."""
+"""The training loop, its checkpoints, its history.
+
+Own code, since it is what notebook 01 teaches: fastai and Lightning hide these lines behind callbacks.
+"""
 
 from __future__ import annotations
 
