@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -22,43 +23,59 @@ def hook_audit(model: nn.Module, batch: Tensor, layers: Sequence[str]) -> dict:
     F.gelu, clamp(min=0), …), with calls, places, and whether in place: observed by memory address, not by a flag.
     `called_several_times`: name -> calls, of all modules. Operations fused in C++ are not seen.
     """
-    names, modules = choose_layers(model, layers), {id(m): name for name, m in model.named_modules()}
-    running: list[nn.Module] = []
-    seen: dict[tuple, Counter] = {}
-    kept = {name: [] for name in names}
-    handles = []
-
-    def on_activation(label: str, in_place: bool) -> None:
-        inside = running[-1] if running else model
-        is_module = not list(inside.children()) and not list(inside.parameters(recurse=False))
-        kind = ("module", type(inside).__name__) if is_module else ("functional", label)
-        seen.setdefault((*kind, in_place), Counter())[modules[id(inside)] or type(model).__name__] += 1
-
-    def leave(module: nn.Module, inputs: tuple, output: object) -> None:
-        running.pop()
-        called[modules[id(module)]] += 1
-
-    def keep(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        x = only_tensor(name, output)
-        kept[name].append((x, x._version, any(t.data_ptr() == x.data_ptr() for t in _tensors(inputs))))
-
-    called, by_name = Counter(), all_modules(model)
-    try:
-        for module in model.modules():
-            handles.append(module.register_forward_pre_hook(lambda module, inputs: running.append(module)))
-            handles.append(module.register_forward_hook(leave))
-        handles += [by_name[name].register_forward_hook(partial(keep, name)) for name in names]
-        with eval_mode(model), torch.no_grad(), _SeeActivations(on_activation):
-            model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    by_name, record = all_modules(model), _Record(model)
+    audited = {name: by_name[name] for name in choose_layers(model, layers)}
+    with eval_mode(model), torch.no_grad(), record.attached(audited):
+        model(batch)
     return {
         "batch": list(batch.shape),
-        "layers": {name: _audit_layer(by_name[name], kept[name]) for name in names},
-        "activations": [_audit_activation(*key, places) for key, places in seen.items()],
-        "called_several_times": {name: n for name, n in called.items() if n > 1 and name},
+        "layers": {name: _audit_layer(module, record.outputs[name]) for name, module in audited.items()},
+        "activations": [_audit_activation(*key, places) for key, places in record.activations.items()],
+        "called_several_times": {name: n for name, n in record.calls.items() if n > 1 and name},
     }
+
+
+class _Record:
+    """What a forward pass does: calls of each module, activations with their places, outputs of the audited layers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.names = model, {id(module): name for name, module in model.named_modules()}
+        self.running: list[nn.Module] = []
+        self.calls: Counter = Counter()
+        self.activations: dict[tuple, Counter] = {}
+        self.outputs: dict[str, list[tuple[Tensor, int, bool]]] = defaultdict(list)
+
+    @contextmanager
+    def attached(self, layers: Mapping[str, nn.Module]) -> Iterator[None]:
+        """Watch the model while the block runs."""
+        handles = []
+        try:
+            for module in self.model.modules():
+                handles += [module.register_forward_pre_hook(self.enter), module.register_forward_hook(self.leave)]
+            handles += [module.register_forward_hook(partial(self.keep, name)) for name, module in layers.items()]
+            with _SeeActivations(self.activation):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def enter(self, module: nn.Module, inputs: tuple) -> None:
+        self.running.append(module)
+
+    def leave(self, module: nn.Module, inputs: tuple, output: object) -> None:
+        self.running.pop()
+        self.calls[self.names[id(module)]] += 1
+
+    def keep(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        x = only_tensor(name, output)
+        self.outputs[name].append((x, x._version, any(t.data_ptr() == x.data_ptr() for t in _tensors(inputs))))
+
+    def activation(self, label: str, in_place: bool) -> None:
+        inside = self.running[-1] if self.running else self.model
+        is_module = not list(inside.children()) and not list(inside.parameters(recurse=False))
+        kind = ("module", type(inside).__name__) if is_module else ("functional", label)
+        place = self.names[id(inside)] or type(self.model).__name__
+        self.activations.setdefault((*kind, in_place), Counter())[place] += 1
 
 
 def _audit_layer(module: nn.Module, outputs: list[tuple[Tensor, int, bool]]) -> dict:
