@@ -23,82 +23,94 @@ from importlib import metadata
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Image, Markdown, display
+from IPython.display import HTML, Markdown, display
 from PIL import Image as PILImage
 
-from inside import preflight
+from inside import preflight, render
 from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, write_csv
 from inside.settings import check_parameters, check_unknown
-from inside.shown import Figure, Shown, Table, Text
-from inside.text import format_duration, plain_text
+from inside.shown import Figure, Fold, Shown, Table, Text
+from inside.text import format_duration
 
 __all__ = ["Run", "environment", "format_duration", "open_run", "show_source", "write_csv"]
 
 
-def open_run(namespace: dict[str, object]) -> Run:
-    """Check the parameters in a notebook's globals() and open the run folder that RUN names.
+def open_run(namespace: dict[str, object], number: str) -> Run:
+    """Check the parameters in the globals() of notebook `number`, such as "01", and open the run folder that RUN names.
 
     Raises ValueError for values that are not legal or do not fit together, and for a name that is meant as a parameter but
-    is none (see `check_unknown`); the names that stand in the notebook at the first call are kept in it for that.
+    is none (see `check_unknown`). What a cell that runs again needs, the names that stood in the notebook at the first call
+    and the numbers of its figures and tables, is kept in the notebook.
     """
     check_unknown(namespace, namespace.get("_names_at_first"))
     namespace.setdefault("_names_at_first", frozenset(namespace))
     settings = check_parameters(namespace)
     preflight.check(settings)
-    run = Run(settings)
+    run = Run(settings, number, namespace.setdefault("_shown", {}))
     print(f"run folder: {run.folder} · device: {run.device}")
     return run
 
 
 class Run(RunFolder):
-    """An open run: its folder, its checked `settings`, its `device`; shows and saves what is found."""
+    """An open run: its folder, its checked `settings`, its `device`; shows and saves what notebook `number` finds.
 
-    def __init__(self, settings: Mapping[str, object]):
+    `places` holds the names of the figures and of the tables in the order in which they were first shown: their numbers.
+    """
+
+    def __init__(self, settings: Mapping[str, object], number: str, places: dict[str, list[str]] | None = None):
         super().__init__(str(settings["RUN"]))
-        self.settings, self.started = dict(settings), time.perf_counter()
+        self.settings, self.number, self.started = dict(settings), number, time.perf_counter()
+        self.places = {} if places is None else places
         self.device = choose_device(str(settings["DEVICE"]))
 
-    def finish(self, number: str, results: Mapping[str, object]) -> None:
-        """Write NN_results.json, the numbers of notebook `number`, and say how long it took."""
+    def finish(self, results: Mapping[str, object]) -> None:
+        """Write NN_results.json, the numbers of the notebook, and say how long it took."""
         seconds = time.perf_counter() - self.started
-        self.write_results(number, {**results, "notebook_seconds": seconds})
+        self.write_results(self.number, {**results, "notebook_seconds": seconds})
         print(f"done in {format_duration(seconds)}")
 
     def show(self, *parts: Shown) -> None:
-        """Display text, tables and figures in their order, as a `report()` gives them; save the tables and figures."""
+        """Display text, tables, figures and folds in their order, as a `report()` gives them; save tables and figures."""
         for part in parts:
-            match part:
-                case Text():
-                    display(Markdown(part.markdown))
-                case Table():
-                    self.show_table(part.table, part.name, digits=part.digits, rows=part.rows)
-                case Figure():
-                    self.show_figure(part.drawing, part.name, part.alt)
+            display(Markdown(part.markdown) if isinstance(part, Text) else HTML(self._html(part)))
 
-    def show_figure(self, fig: plt.Figure, name: str, alt: str) -> None:
-        """Save `fig` as figures/<name>.png (144 dpi) and display it with the alternative text `alt`, see `plain_text`.
+    def show_table(self, table: pd.DataFrame, name: str, caption: str = "", **options: int) -> None:
+        """Save a table and display it, see inside.shown.Table."""
+        self.show(Table(table, name, caption, **options))
+
+    def _html(self, part: Shown) -> str:
+        match part:
+            case Text():
+                return render.markdown_html(part.markdown)
+            case Table():
+                write_csv(self.path("tables", f"{part.name}.csv"), part.table)
+                return render.table_html(part, self._place("Table", part.name))
+            case Figure():
+                return render.figure_html(part, self._place("Figure", part.name), *self._save(part))
+            case Fold():
+                return render.fold_html(part, "".join(map(self._html, part.parts)))
+
+    def _place(self, kind: str, name: str) -> str:
+        """The number of a figure or table: notebook and place, the same whenever its cell runs again."""
+        names = self.places.setdefault(kind, [])
+        if name not in names:
+            names.append(name)
+        return f"{int(self.number)}.{names.index(name) + 1}"
+
+    def _save(self, figure: Figure) -> tuple[bytes, int]:
+        """Save a figure as figures/<name>.png (144 dpi); what is displayed, and its width in CSS pixels.
 
         Where a JPEG is less than half as large, as with photographs, that is what the notebook shows.
         """
-        with atomic_write(self.path("figures", f"{name}.png")) as temporary:
-            fig.savefig(temporary, format="png", dpi=144, bbox_inches="tight", facecolor="white")
-        plt.close(fig)
-        png, jpeg = self.path("figures", f"{name}.png").read_bytes(), io.BytesIO()
+        path = self.path("figures", f"{figure.name}.png")
+        with atomic_write(path) as temporary:
+            figure.drawing.savefig(temporary, format="png", dpi=144, bbox_inches="tight", facecolor="white")
+        plt.close(figure.drawing)
+        png, jpeg = path.read_bytes(), io.BytesIO()
         picture = PILImage.open(io.BytesIO(png))
         picture.convert("RGB").save(jpeg, "JPEG", quality=88)
-        data = jpeg.getvalue() if jpeg.tell() < len(png) / 2 else png
-        display(Image(data=data, alt=plain_text(alt), width=round(picture.width * 96 / 144)))  # 144 dpi, shown at 96
-
-    def show_table(self, table: pd.DataFrame, name: str, *, digits: int = 3, rows: int = 30) -> None:
-        """Save `table` as tables/<name>.csv and display its first `rows` rows, numbers with `digits` digits."""
-        write_csv(self.path("tables", f"{name}.csv"), table)
-        shown = table.head(rows).style.hide(axis="index").format(precision=digits, na_rep="–", thousands=",", escape="html")
-        texts = table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]
-        shown = shown.set_table_styles({name: [{"selector": "", "props": "text-align: left"}] for name in texts})
-        display(HTML(shown.set_table_attributes('class="numbers"').to_html()))
-        if len(table) > rows:
-            print(f"{rows} of {len(table):,} rows; all of them in tables/{name}.csv")
+        return jpeg.getvalue() if jpeg.tell() < len(png) / 2 else png, round(picture.width * 96 / 144)
 
 
 def show_source(*functions: Callable) -> None:

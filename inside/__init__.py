@@ -8,7 +8,8 @@
     evaluation                              scores, intervals, rankings
     data, models                            images, their table and split; networks by name
     settings                                every notebook parameter, in one table
-    files, names, text, shown, device       the ground
+    files, names, text, device              the ground
+    shown, render                           what a section shows, and its HTML; on the ground, too
 
 Nothing imports upwards; `make test` holds that.
 """

@@ -25,21 +25,37 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, saved whole as tables/<name>.csv; its first `rows` rows are displayed, numbers with `digits` digits."""
+    """A table, saved whole as tables/<name>.csv; its first `rows` rows are displayed, numbers with `digits` digits.
+
+    `caption` (Markdown) begins with what the table shows, as a claim made from its numbers, then says how to read it.
+    """
 
     table: pd.DataFrame
     name: str
+    caption: str = ""
     digits: int = 3
     rows: int = 30
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, saved as figures/<name>.png; `alt` says in words and numbers what it shows, without markup."""
+    """A drawing, saved as figures/<name>.png; `alt` says in words and numbers what it shows, without markup.
+
+    `caption` (Markdown) begins with what the figure shows, as a claim made from its numbers, then says how to read it.
+    """
 
     drawing: Drawing
     name: str
     alt: str
+    caption: str = ""
 
 
-Shown = Text | Table | Figure
+@dataclass(frozen=True)
+class Fold:
+    """What is folded away under a line that says what is in it; its length is added to that line."""
+
+    summary: str
+    parts: tuple[Text | Table | Figure, ...]
+
+
+Shown = Text | Table | Figure | Fold

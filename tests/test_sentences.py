@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-import helpers
 from inside.data.grids import captions, draw_samples
 from inside.data.split import Split, class_counts, describe_split, split_overlaps, split_table
 from inside.data.table import describe_duplicates, duplicate_table, image_marks, size_table
@@ -288,12 +287,3 @@ def test_plots_of_predictions_show_every_class(made):
     assert [text.get_text() for text in confusion.get_yticklabels()] == classes
     assert [text.get_text().rpartition(" (")[0] for text in points.get_yticklabels()][:-1] == classes
     plt.close("all")
-
-
-def test_names_in_tables_are_text_not_markup(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr(helpers, "display", lambda page: shown.append(page.data))
-    table = pd.DataFrame({"class": ["<b>x</b>", "a & b", "<script>"], "images": [1, 2, 3]})
-    helpers.Run({"RUN": str(tmp_path / "run"), "DEVICE": "cpu"}).show_table(table, "names")
-    assert "&lt;b&gt;x&lt;/b&gt;" in shown[0] and "a &amp; b" in shown[0] and "<script" not in shown[0]
-    assert pd.read_csv(tmp_path / "run" / "tables" / "names.csv")["class"].tolist() == table["class"].tolist()

@@ -1,9 +1,7 @@
 """Tests of inside/text.py."""
 
-import matplotlib.pyplot as plt
 import pytest
 
-import helpers
 from inside.text import format_duration, format_value, natural_sort, plain_text
 
 
@@ -24,11 +22,8 @@ def test_duration(seconds, text):
 @pytest.mark.parametrize("markdown, plain", [
     ("Hiding the **hottest tenth** costs **7.2**.", "Hiding the hottest tenth costs 7.2."), ("**a `b` c** and *d*", "a b c and d"),
     ("street_view, a*b*c, 2 * 3 * 4 and **", "street_view, a*b*c, 2 * 3 * 4 and **"), ("", "")])
-def test_an_alternative_text_is_plain(tmp_path, monkeypatch, markdown, plain):
-    shown = []
-    monkeypatch.setattr(helpers, "display", shown.append)
-    helpers.Run({"RUN": str(tmp_path / "run"), "DEVICE": "cpu"}).show_figure(plt.figure(figsize=(1, 1)), "x", markdown)
-    assert plain_text(markdown) == plain == shown[0].alt
+def test_plain_text(markdown, plain):
+    assert plain_text(markdown) == plain
 
 
 def test_names_with_signs_that_are_digits_in_one_sense_only():

@@ -58,7 +58,7 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
         highlighting=HtmlFormatter().get_style_defs(".highlight"))
     outside = outside_requests(page)
     if outside:
-        raise ValueError(f"The report would load {outside[0]} from elsewhere: show pictures with show_figure instead.")
+        raise ValueError(f"The report would load {outside[0]} from elsewhere: show pictures with Run.show instead.")
     with atomic_write(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
@@ -68,7 +68,7 @@ def _article(path: Path, exporter: HTMLExporter) -> Article:
     """A notebook as HTML; the anchors of its headings begin with its number, since those of the three must differ."""
     body, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4))
     number = path.name[:2]
-    body = re.sub(r'(<h[123] id="|href="#)', rf"\g<1>{number}-", body)
+    body = re.sub(r'(<h[123] id="|href="#(?!figure-|table-))', rf"\g<1>{number}-", body)
     headings = re.findall(r'<h([12]) id="([^"]*)">(.*?)<a class="anchor-link"', body)
     top = next(((anchor, text) for level, anchor, text in headings if level == "1"), (f"{number}-", html.escape(path.stem)))
     return Article(body, *top, [(anchor, text) for level, anchor, text in headings if level == "2"])

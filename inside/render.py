@@ -1,0 +1,64 @@
+"""HTML of what a section shows, the same in JupyterLab and in the report: figures, tables, folds."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import TYPE_CHECKING
+
+import mistune
+
+from inside.shown import Figure, Fold, Table
+from inside.text import plain_text
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+markdown_html = mistune.create_markdown(escape=True, plugins=["table"])  # HTML in class and file names stays text
+
+
+def figure_html(figure: Figure, number: str, picture: bytes, width: int) -> str:
+    """A figure whose picture, a PNG or JPEG, is `width` CSS pixels wide; its anchor is figure-<name>."""
+    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
+    data = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+    image = f'<img alt="{html.escape(plain_text(figure.alt))}" width="{width}" src="{data}">'
+    return (f'<figure class="picture" id="figure-{html.escape(figure.name)}"><div class="scroll" tabindex="0" role="group" '
+            f'aria-label="Figure {number}">{image}</div>{_caption("Figure", number, figure.caption)}</figure>')
+
+
+def table_html(table: Table, number: str) -> str:
+    """A table with the whole of it as CSV behind a link; its anchor is table-<name>."""
+    csv = base64.b64encode(table.table.to_csv(index=False).encode()).decode()
+    rows = len(table.table)
+    told = f"{table.rows} of {rows:,} rows; all as " if rows > table.rows else ""
+    link = f'{told}<a download="{html.escape(table.name)}.csv" href="data:text/csv;base64,{csv}">CSV</a>'
+    body = _styled(table).to_html().replace("<th ", '<th scope="col" ')
+    return (f'<figure class="table" id="table-{html.escape(table.name)}">{_caption("Table", number, table.caption, link)}'
+            f'<div class="scroll" tabindex="0" role="group" aria-label="Table {number}">{body}</div></figure>')
+
+
+def fold_html(fold: Fold, body: str) -> str:
+    """What is folded away, under a line that also says how much it is."""
+    counts = {"row": sum(len(part.table) for part in fold.parts if isinstance(part, Table)),
+              "figure": sum(isinstance(part, Figure) for part in fold.parts)}
+    length = ", ".join(f"{count:,} {noun}{'s' * (count != 1)}" for noun, count in counts.items() if count)
+    told = f"{fold.summary} ({length})" if length else fold.summary
+    return f'<details class="fold"><summary>{html.escape(told)}</summary>{body}</details>'
+
+
+def _caption(kind: str, number: str, caption: str, more: str = "") -> str:
+    told = markdown_html(caption).strip().removeprefix("<p>").removesuffix("</p>") if caption else ""
+    return f"<figcaption><b>{kind} {number}.</b> {told} {more}</figcaption>"
+
+
+def _styled(table: Table) -> Styler:
+    """The first rows of a table: numbers to the right, with so many digits, text escaped and to the left."""
+    from pandas.api.types import is_numeric_dtype
+    from pandas.io.formats.style import Styler
+    shown = table.table.head(table.rows)
+    texts = shown.columns[[not is_numeric_dtype(kind) for kind in shown.dtypes]]
+    styled = Styler(shown, uuid=f"{table.name}_", cell_ids=False).hide(axis="index")
+    styled = styled.format(precision=table.digits, na_rep="–", thousands=",", escape="html")
+    styled = styled.format_index(escape="html", axis=1)
+    styled = styled.set_table_styles({name: [{"selector": "", "props": "text-align: left"}] for name in texts})
+    return styled.set_table_attributes('class="numbers"')
