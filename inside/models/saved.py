@@ -32,7 +32,7 @@ class SavedModel:
     settings: dict = dataclasses.field(default_factory=dict)
     recipe: dict = dataclasses.field(default_factory=dict)
     costs: dict = dataclasses.field(default_factory=dict)
-    seconds: float = float("nan")
+    seconds: float | None = None
     root: str
     device: str = ""
     precision: str = ""

@@ -1,6 +1,7 @@
 """Tests of inside/attribution/report.py: what is shown when all is there, and each reason why something is left out."""
 
 import dataclasses
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +22,8 @@ from inside.attribution.report import (
     report_first_layer,
     report_neurons,
 )
-from inside.feature_maps.scenarios import Images, Scenario
+from inside.data.sources import ImageSet
+from inside.feature_maps.scenarios import Scenario
 from inside.files import RunFolder
 from inside.models.scratch import ConvNetGAP, build_from_scratch
 from inside.shown import Figure, Table, Text
@@ -66,7 +68,7 @@ def run(tmp_path):
 
 def draws(*seeds):
     """Scenarios of random weights; the first holds its network, the others build it."""
-    images = Images(pd.DataFrame(), ".", "")
+    images = ImageSet("", Path(), pd.DataFrame(), "")
     return [Scenario("random_own", network(seed) if not number else lambda seed=seed: network(seed), {}, images)
             for number, seed in enumerate(seeds)]
 

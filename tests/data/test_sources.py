@@ -151,7 +151,7 @@ def slow(make):
     return held
 scenes.draw_scene = slow(scenes.draw_scene)
 sources._NAMED["digits"] = ("digits", slow(sources._write_digits))
-print(len(sources.open_dataset(name, demo_images=60, data=folder / "data").files), "images", flush=True)
+print(len(sources.open_dataset(name, demo_images=60, data=folder / "data").table), "images", flush=True)
 """
 
 

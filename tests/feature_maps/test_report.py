@@ -1,6 +1,7 @@
 """Tests of inside/feature_maps/report.py: what is shown when all is there, and what is told where something is missing."""
 
 import dataclasses
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
+from inside.data.sources import ImageSet
 from inside.feature_maps.report import (
     check_certainty,
     report_audit,
@@ -20,7 +22,7 @@ from inside.feature_maps.report import (
     report_shares,
     report_spectra,
 )
-from inside.feature_maps.scenarios import Images, Scenario
+from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.share_sentences import describe_dead
 from inside.feature_maps.shares import class_share_table, share_table
 from inside.feature_maps.spectra import measure_spectra
@@ -60,7 +62,7 @@ def kinds(parts):
 
 
 def test_scenarios_and_those_that_are_missing():
-    images = Images(pd.DataFrame({"path": ["a.png", "b.png"]}), ".", "made up")
+    images = ImageSet("", Path(), pd.DataFrame({"path": ["a.png", "b.png"]}), "made up")
     scenarios = {name: Scenario(name, nn.Identity(), {}, images) for name in NAMES}
     table, told = report_scenarios(scenarios, {"imagenet_cifar10": "replaced"}, "02_scenarios")
     assert kinds([table, told]) == ["tables/02_scenarios", "text"]
