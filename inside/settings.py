@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -182,7 +183,7 @@ def check_names(given: Iterable[object]) -> None:
             raise ValueError(f"No notebook has a parameter {name!r}: {did_you_mean(str(name).upper(), PARAMETERS)}")
 
 
-def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
+def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """The notebook parameters in `values`, each checked; other names are passed over, so that globals() can be given."""
     checked = {name: values[name] for name in PARAMETERS if name in values}
     for name, value in checked.items():
@@ -190,7 +191,7 @@ def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
     return checked
 
 
-def check_unknown(namespace: Mapping[str, object], before: Iterable[str] | None = None) -> None:
+def check_unknown(namespace: Mapping[str, Any], before: Iterable[str] | None = None) -> None:
     """ValueError for a name in a notebook's globals() that is meant as a parameter and is none.
 
     On the first call (`before` is None) these are UPPER_CASE names, and other spellings of a parameter such as epochs or

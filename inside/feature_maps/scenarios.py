@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,7 @@ def open_networks(run: RunFolder, architecture: str, n_classes: int, *, device: 
     return networks, missing
 
 
-def _building(run: RunFolder, architecture: str, n_classes: int, image_size: int) -> dict[str, object]:
+def _building(run: RunFolder, architecture: str, n_classes: int, image_size: int) -> dict[str, Any]:
     """How the networks of a run are built: as its fine-tuned one, where it holds one, else as asked for."""
     saved = SavedModel.read(run) if run.path("model.safetensors").exists() else None
     return saved.kind if saved else {"architecture": architecture, "n_classes": n_classes, "image_size": image_size}

@@ -6,6 +6,7 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import timm
@@ -61,12 +62,12 @@ def from_scratch(architecture: str) -> bool:
     return architecture in NETWORKS
 
 
-def legal_options(architecture: str) -> dict[str, object]:
+def legal_options(architecture: str) -> dict[str, Any]:
     """{option: default} that ARCHITECTURE_OPTIONS can hold; pretrained networks have "dropout", before the last layer."""
     return scratch.legal_options(architecture) if from_scratch(architecture) else {"dropout": 0.0}
 
 
-def check_options(architecture: str, options: Mapping[str, object], image_size: int = 224) -> None:
+def check_options(architecture: str, options: Mapping[str, Any], image_size: int = 224) -> None:
     """Raise ValueError unless `options` are options of `architecture` with legal values."""
     legal = legal_options(architecture)
     for name, value in options.items():
@@ -80,7 +81,7 @@ def check_options(architecture: str, options: Mapping[str, object], image_size: 
 
 
 def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet", seed: int = 0, image_size: int = 224,
-                  options: Mapping[str, object] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
+                  options: Mapping[str, Any] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
     """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
 
     `architecture`: a name of torchvision's, one of PACKAGED ("efficientnet_lite0" to "efficientnet_lite2"),

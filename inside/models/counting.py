@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +29,7 @@ def convnet5_costs(n_classes: int, image_size: int, *, in_channels: int = 3, fil
             + s[5] ** 2 * m[5] * n + n * n_classes}
 
 
-def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, object] | None = None) -> pd.DataFrame:
+def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Parameters P and multiply-accumulates M of some ConvNet5, by formula and counted; a row a network.
 
     m filters in each block, kernels of k×k, n dense neurons; `options` are those of one more network, the last row. The last

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -37,7 +38,7 @@ class Experiment:
     `first_trainable` is the first module that learns ("" for all), `costs` counts parameters and multiply-accumulates.
     """
 
-    def __init__(self, settings: Mapping[str, object], split: Split):
+    def __init__(self, settings: Mapping[str, Any], split: Split):
         self.settings = dict(settings) | ({"WEIGHTS": "random"} if is_random(settings) else {})
         self.split = split
         s = self.settings
@@ -156,7 +157,7 @@ def stored_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
 
 
-def train_into(run: RunFolder, settings: Mapping[str, object], split: Split, *, features: Path, bar: bool = False,
+def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, features: Path, bar: bool = False,
                report: Callable[[dict], None] = print_epoch) -> bool:
     """Train a network and write it into a run folder: history.csv, model.safetensors, model.json.
 

@@ -7,10 +7,11 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
-def tracking(settings: Mapping[str, object], folder: Path, name: str = "") -> Iterator[Callable[[dict], None]]:
+def tracking(settings: Mapping[str, Any], folder: Path, name: str = "") -> Iterator[Callable[[dict], None]]:
     """A function that hands each row of a history to the TRACKERS of the settings; they close when the block ends.
 
     TensorBoard writes to <folder>/tensorboard/; Weights & Biases to <folder>/wandb/, offline unless the environment says
