@@ -87,7 +87,7 @@ def measure_speed(architecture: str, image_size: int, strategy: str = "full", de
     trainer = Trainer(model.to(place), loader, Recipe(epochs=3), 10, dtype)
     images, targets = to_device(dataset.tensors[0], place), dataset.tensors[1].to(place)
     set_train_mode(model)
-    seconds = {"train": [], "predict": []}
+    seconds: dict[str, list[float]] = {"train": [], "predict": []}
     for _ in range(2):
         for name, work in (("train", lambda: trainer.step(images, targets)), ("predict", lambda: predict(model, loader))):
             start = time.perf_counter()

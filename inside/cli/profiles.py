@@ -6,7 +6,7 @@ import argparse
 import ast
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -27,7 +27,8 @@ def notebook_parameters(path: Path) -> dict[str, Any]:
     """{name: default} of the cell tagged `parameters` of a notebook: literals only (papermill's own look-up misses some)."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(source).body}
+    lines = cast(list[ast.Assign], ast.parse(source).body)
+    return {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
 
 
 def default_parameters() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ def check_architecture(architecture: str) -> None:
         return
     legal = [*PACKAGED, *NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
     if architecture not in legal:
-        near = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
+        nearest = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
         raise ValueError(f"ARCHITECTURE = {architecture!r} is no network's name: " + (
-            f"did you mean {' or '.join(map(repr, near))}?" if near else
+            f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else
             f"legal are torchvision's classifiers such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
             f"{', '.join(map(repr, NETWORKS))}."))
 
@@ -49,10 +49,10 @@ def _check_heads(architecture: str, name: str) -> None:
     Distilled transformers average the logits of two heads, and encoders have none: what is done to the last layer there
     (a new head, training it alone, class activation maps) would be done to another function than the network's.
     """
-    def heads(known: str) -> object:
+    def heads(known: str) -> str | Sequence[str] | None:
         return getattr(timm.get_pretrained_cfg(known), "classifier", "")
-    if not isinstance(heads(name), str):
-        several = f"several heads ({', '.join(heads(name))}), whose logits it combines" if heads(name) else "no classifier"
+    if not isinstance(found := heads(name), str):
+        several = f"several heads ({', '.join(found)}), whose logits it combines" if found else "no classifier"
         near = did_you_mean(name, [known for known in timm.list_models() if isinstance(heads(known), str)])
         raise ValueError(f"ARCHITECTURE = {architecture!r} has {several}, but one layer must give the logits here; {near}")
 

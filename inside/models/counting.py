@@ -38,7 +38,7 @@ def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, Any] |
     kinds = [{"filters": m, "organisation": "const", "kernel_size": k, "dense": n, "batch_norm": False}
              for m, k, n in ((16, 3, 64), (32, 3, 128), (32, 5, 128), (64, 3, 128))]
     rows = []
-    for kind in [*kinds, legal_options("convnet5") | options] if options is not None else kinds:
+    for kind in [*kinds, {**legal_options("convnet5"), **options}] if options is not None else kinds:
         network = build_from_scratch("convnet5", n_classes, image_size, kind)
         formula = convnet5_costs(n_classes, image_size, **kind)
         counted = count_costs(network, image_size, network.in_channels)

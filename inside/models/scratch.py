@@ -209,7 +209,7 @@ def _rate(value: object) -> float:
 def _one_of(name: str, value: object, legal: Sequence[str]) -> str:
     if value not in legal:
         raise ValueError(f"{name} = {value!r} is not legal: it takes {', '.join(map(repr, legal))}.")
-    return value
+    return str(value)
 
 
 def _activation(name: object) -> type[nn.Module]:

@@ -63,8 +63,12 @@ class Search:
         return list(best.values())
 
     @property
-    def base(self) -> FrozenTrial | None:
+    def base(self) -> FrozenTrial:
         """How the settings as they stand did: the trial that has them and was not pruned, else `apart`."""
+        assert (found := self._found_base()) is not None, "no trial has the settings as they stand"
+        return found
+
+    def _found_base(self) -> FrozenTrial | None:
         own = with_trial_params(self.settings, {})
         ended = self._ended(TrialState.COMPLETE) + self._ended(TrialState.FAIL)
         return next((trial for trial in ended if same_settings(self.settings_of(trial), own)), self.apart)
@@ -79,7 +83,7 @@ class Search:
     def candidates(self) -> dict[str, FrozenTrial]:
         """{"best", "runner-up", "as they stand": trial}; the last where it is neither of the others."""
         named = dict(zip(("best", "runner-up"), self.ranked, strict=False))
-        return named if self.base is None or self.base_name else named | {"as they stand": self.base}
+        return named if self.base_name else named | {"as they stand": self.base}
 
     @property
     def base_name(self) -> str:
@@ -161,7 +165,7 @@ def run_search(settings: Mapping[str, Any], split: Split, *, folder: Path) -> Se
 
     run_trials(study, n_trials, objective)
     found = Search(study, space, dict(settings), n_trials)
-    return found if found.base else dataclasses.replace(found, apart=as_they_stand(settings, split, folder))
+    return found if found._found_base() else dataclasses.replace(found, apart=as_they_stand(settings, split, folder))
 
 
 def search_parts(settings: Mapping[str, Any], split: Split) -> Split:
@@ -188,8 +192,9 @@ def score(settings: Mapping[str, Any], split: Split, folder: Path, trial: optuna
     settings = {**settings, **({"EPOCHS": settings["SEARCH_EPOCHS"]} if settings["SEARCH_EPOCHS"] else {})}
     start, best = time.perf_counter(), -math.inf
 
-    def report(row: Mapping) -> None:
+    def report(row: dict) -> None:
         nonlocal best
+        track(row)
         if not math.isfinite(row["val_mean_class_accuracy"]):
             raise ValueError(f"The score on validation is {row['val_mean_class_accuracy']} in epoch {row['epoch']}.")
         best = max(best, row["val_mean_class_accuracy"])
@@ -199,7 +204,7 @@ def score(settings: Mapping[str, Any], split: Split, folder: Path, trial: optuna
             raise optuna.TrialPruned
     try:
         with tracking(settings, folder, re.sub(r"[^\w-]+", "-", name)) as track:
-            train(Experiment(settings, split), folder / "features", after_epoch=lambda row: (track(row), report(row)))
+            train(Experiment(settings, split), folder / "features", after_epoch=report)
     except optuna.exceptions.OptunaError:
         raise
     except Exception as error:

@@ -140,7 +140,7 @@ def with_trial_params(settings: Mapping[str, Any], params: Mapping[str, Any]) ->
 
 def suggest(trial: optuna.Trial, space: Mapping[str, BaseDistribution], architecture: str) -> dict[str, Any]:
     """Draw the options of a trial: the architecture first, then those that mean anything for it."""
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for name in sorted(space, key=lambda name: name != "architecture"):
         if applies(name, drawn.get("architecture", architecture)):
             distribution = space[name]

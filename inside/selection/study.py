@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import optuna
 import pandas as pd
@@ -73,7 +73,7 @@ def _contains(distribution: BaseDistribution, value: object) -> bool:
     return _is_number(value) and distribution.low <= value <= distribution.high
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
