@@ -324,9 +324,9 @@ def test_demo_images(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("words, message", [
     (["-p", "EPOCH", "3"], "No notebook has a parameter 'EPOCH': did you mean 'EPOCHS'"),
-    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is of type str: it takes int"),
+    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is not legal: it takes a whole number from 1 to 10000"),
     (["-p", "EPOCHS", "0"], "EPOCHS = 0 is not legal"),
-    (["-p", "TRAIN", "1"], "TRAIN = 1 is of type int: it takes bool"),
+    (["-p", "TRAIN", "1"], "TRAIN = 1 is not legal: it takes True or False"),
     (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not legal"),
     (["-p", "ARCHITECTURE", "resnet500"], "did you mean 'resnet50'"),
     (["-p", "SEARCH_SPACE", "{'lr': [0.1, 0.01]}"], "range lr = \\[0.1, 0.01\\] is empty"),
