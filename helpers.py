@@ -2,11 +2,12 @@
 
 The work itself is in `inside/`, a folder a concern; `inside/__init__.py` is its map. Where to change
 
-- what a parameter may be, and what a wrong one is told: inside/settings.py
-- how average precision and its interval are computed: inside/evaluation/metrics.py
+- what a parameter may be: inside/settings.py; the words of its error message: inside/legal.py, inside/names.py
+- average precision: class_metrics in inside/evaluation/metrics.py; its interval: inside/evaluation/intervals.py
 - which layers are chosen where none are named: choose_layers in inside/feature_maps/hooks.py
-- the colours and names of scenarios: inside/feature_maps/scenario_names.py
+- the colours and names of scenarios: inside/feature_maps/scenario_names.py; other plots: plots.py of each folder
 - how the report looks: inside/report/
+- a new parameter, data set, network or figure, step by step: .github/CONTRIBUTING.md
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from inside.evaluation.predictions import predict
 from inside.files import ROOT
 from inside.models.build import build_network
 from inside.models.surgery import freeze, set_train_mode
+from inside.names import DATASETS
 from inside.text import format_duration
 from inside.training.compatible import frozen_backbone, is_random, with_overrides
 from inside.training.loop import Trainer
@@ -24,15 +25,11 @@ from inside.training.recipe import Recipe
 
 def count_images(settings: Mapping[str, Any]) -> int | None:
     """How many images the data set has, without opening any; None where that is not known before it is fetched."""
-    known = {"digits": 1797, "photo_patches": 208, "intel": 17034, "cifar10": 60000, "mnist": 70000,
-             "imagenette": 13394}
-    if settings["DATASET"] == "demo":
-        return settings["DEMO_IMAGES"]
+    if settings["DATASET"] in DATASETS:
+        return DATASETS[settings["DATASET"]] or settings["DEMO_IMAGES"]
     places = (Path(settings["DATASET"]).expanduser(), ROOT / settings["DATASET"])
     folder = next((place for place in places if place.is_dir()), None)
-    if settings["DATASET"] in known or folder is None:
-        return known.get(settings["DATASET"])
-    return sum(len(files) for _, _, files in os.walk(folder))
+    return sum(len(files) for _, _, files in os.walk(folder)) if folder else None
 
 
 def training_seconds(settings: Mapping[str, Any], train: int, val: int) -> tuple[float, float, float]:

@@ -42,7 +42,7 @@ def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, groups: 
         rows.append({"class": name, "support": int(own.sum()), "size": effective_size(units[own])})
         if own.any():
             score = predictions[f"prob_{name}"].to_numpy()
-            value = average_precision_score(own, score)
+            value = average_precision_score(own, score)  # leave_one_out_average_precision has the same definition
             effects.append(np.nan_to_num(value - leave_one_out_average_precision(own, score)))
             rows[-1] |= {"accuracy": hit[own].mean(), "average_precision": value,
                          "error": jackknife_error(effects[-1], label, units)}

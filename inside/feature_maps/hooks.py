@@ -21,7 +21,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-# The course's five feature maps of a torchvision ResNet: the first convolution of each block up to layer3.0.
+# The course's five feature maps of a torchvision ResNet, for LAYERS (not the default): the first convolutions of the
+# blocks up to layer3.0.
 RESNET_LAYERS = ("layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1", "layer2.1.conv1", "layer3.0.conv1")
 
 
