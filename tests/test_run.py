@@ -461,14 +461,14 @@ def test_structure_of_the_notebooks(path):
 
 
 TASKS = {"01": ["The images", "split into train, validation and test", "proof that the three are disjoint", "network and its loaders", "Fine-tuning",
-                "Accuracy and average precision of each class", "Validation", "Test, once", "ten highest and the ten lowest ranked", "Takeaways",
+                "Accuracy and average precision of each class", "Validation", "Test, once", "Confusion matrix", "ten highest and the ten lowest ranked", "Takeaways",
                 "Browse", "Appendix A", "Appendix B", "Appendix C", "Appendix D", "Exercises"],
          "02": ["Part A · The share of non-positive values in five feature maps", "Scenarios", "walk through the network", "Hooks, and their audit",
                 "share of non-positive values, counted", "By channel", "By class", "Takeaways of part A", "Part B · What the network looks at",
                 "first layer", "Neurons, by guided backpropagation", "Class activation maps, of right and of wrong", "Do the explanations hold?",
                 "Random weights", "Hiding", "Takeaways of part B", "Browse", "Exercises"],
          "03": ["networks and data sets", "Spatial means, and their covariance over channels, in minibatches",
-                "top-k eigenvalues, plotted and compared between networks and data sets", "How sure", "between networks", "between data sets",
+                "top-k eigenvalues, plotted and compared between networks and data sets", "How uncertain are these estimates?", "between networks", "between data sets",
                 "Takeaways", "Browse", "Exercises"]}
 
 
