@@ -20,6 +20,7 @@ report: .venv/installed
 test: .venv/installed
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports
+	$(PY) -m mypy
 	$(PY) -m pytest
 
 lab: .venv/installed
@@ -36,4 +37,4 @@ figures: .venv/installed
 	$(PY) run.py demo --publish figures
 
 clean:
-	rm -rf runs .pytest_cache .ruff_cache
+	rm -rf runs .pytest_cache .ruff_cache .mypy_cache

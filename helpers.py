@@ -19,6 +19,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -36,7 +37,7 @@ from inside.text import format_duration
 __all__ = ["Run", "environment", "format_duration", "open_run", "show_source", "write_csv"]
 
 
-def open_run(namespace: dict[str, object], number: str) -> Run:
+def open_run(namespace: dict[str, Any], number: str) -> Run:
     """Check the parameters in the globals() of notebook `number`, such as "01", and open the run folder that RUN names.
 
     Raises ValueError for values that are not legal or do not fit together, and for a name that is meant as a parameter but

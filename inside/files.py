@@ -88,8 +88,8 @@ def fingerprint(*parts: object) -> str:
     """A short hash of settings and tables: equal parts, equal hash."""
     digest = hashlib.sha256()
     for part in parts:
-        table = hasattr(part, "to_csv")
-        digest.update((part.to_csv(index=False) if table else json.dumps(part, sort_keys=True, default=str)).encode())
+        text = part.to_csv(index=False) if hasattr(part, "to_csv") else json.dumps(part, sort_keys=True, default=str)
+        digest.update(text.encode())
     return digest.hexdigest()[:16]
 
 

@@ -81,4 +81,4 @@ class ListOf(Literal):
         self.entry = entry
 
     def accepts(self, value: object) -> bool:
-        return super().accepts(value) and all(type(entry) is self.entry for entry in value)
+        return isinstance(value, (list, tuple)) and all(type(entry) is self.entry for entry in value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from typing import Any
 
 from inside import settings as table
 from inside.models.build import check_architecture
@@ -15,7 +16,7 @@ from inside.text import did_you_mean
 from inside.training.compatible import check_network, with_overrides
 
 
-def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
+def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """The notebook parameters in `values`, each checked (see inside.settings), the architecture's name, too."""
     checked = table.check_parameters(values)
     if "ARCHITECTURE" in checked:
@@ -23,7 +24,7 @@ def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
     return checked
 
 
-def check_settings(values: Mapping[str, object]) -> dict[str, object]:
+def check_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The notebook parameters in `values`, each checked, and whether they fit together; ValueError for what does not.
 
     Complete settings of notebook 01 are needed for the second; other names are passed over.
@@ -48,7 +49,7 @@ def check_settings(values: Mapping[str, object]) -> dict[str, object]:
     return settings
 
 
-def check(settings: Mapping[str, object]) -> None:
+def check(settings: Mapping[str, Any]) -> None:
     """Raise ValueError unless the parameters of a notebook fit together; those of other notebooks are passed over."""
     check_architecture(settings["ARCHITECTURE"])
     if all(name in settings for name, parameter in PARAMETERS.items() if "1" in parameter.notebooks):
@@ -56,7 +57,7 @@ def check(settings: Mapping[str, object]) -> None:
         check_search(settings)
 
 
-def check_search(settings: Mapping[str, object]) -> None:
+def check_search(settings: Mapping[str, Any]) -> None:
     """Raise ValueError unless STUDY_STORAGE and, where there are SEARCH_TRIALS, SEARCH_SPACE are legal."""
     check_storage(settings["STUDY_STORAGE"])
     if settings["SEARCH_TRIALS"]:

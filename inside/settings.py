@@ -11,6 +11,8 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import yaml
 
@@ -76,7 +78,7 @@ def _text(says: str, check=None) -> tuple:
 
 
 ALL, MAPS = "123", "23"
-LEARNT = {"trains": True, "searchable": True, "comparable": True}  # what a search and a comparison may change
+_learnt = partial(Parameter, trains=True, searchable=True, comparable=True)  # what a search and a comparison may change
 
 THEMES: Mapping[str, tuple[Parameter, ...]] = {
     "the images": (
@@ -88,38 +90,36 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
                   "train, validation, test", trains=True),
         Parameter("SEED", (Whole(0, 2**31 - 1),), "of the split, new weights, order of images, augmentation", ALL,
                   trains=True, comparable=True),
-        Parameter("IMAGE_SIZE", (Whole(8, 1024),), "images are resized to IMAGE_SIZE × IMAGE_SIZE pixels", **LEARNT),
-        Parameter("AUGMENTATION", (Word(*names.AUGMENTATIONS),), "of the training images", **LEARNT),
-        Parameter("BATCH_SIZE", (Whole(2, 4096),), "images at a time", ALL, **LEARNT),
+        _learnt("IMAGE_SIZE", (Whole(8, 1024),), "images are resized to IMAGE_SIZE × IMAGE_SIZE pixels"),
+        _learnt("AUGMENTATION", (Word(*names.AUGMENTATIONS),), "of the training images"),
+        _learnt("BATCH_SIZE", (Whole(2, 4096),), "images at a time", ALL),
     ),
     "the network": (
-        Parameter("ARCHITECTURE", _text('"efficientnet_lite0", "convnet5", a torchvision name, "timm/<name>"'),
-                  "the network", ALL, **LEARNT),
+        _learnt("ARCHITECTURE", _text('"efficientnet_lite0", "convnet5", a torchvision name, "timm/<name>"'),
+                "the network", ALL),
         Parameter("ARCHITECTURE_OPTIONS", (Literal(dict, 'a dictionary such as {"dropout": 0.2}'),), "of the architecture",
                   trains=True, comparable=True),
-        Parameter("HEAD", _text('"linear", or a hidden layer with dropout, "mlp:<width>:<dropout>"', names.read_head),
-                  "the new last layers", pretrained=True, **LEARNT),
-        Parameter("WEIGHTS", (Word("imagenet", "random"),), "where training starts", pretrained=True, **LEARNT),
-        Parameter("STRATEGY", _text(f'{Word(*names.STRATEGIES)}, "from_layer:<name>"', names.check_strategy),
-                  "which layers learn", pretrained=True, **LEARNT),
+        _learnt("HEAD", _text('"linear", or a hidden layer with dropout, "mlp:<width>:<dropout>"', names.read_head),
+                "the new last layers", pretrained=True),
+        _learnt("WEIGHTS", (Word("imagenet", "random"),), "where training starts", pretrained=True),
+        _learnt("STRATEGY", _text(f'{Word(*names.STRATEGIES)}, "from_layer:<name>"', names.check_strategy),
+                "which layers learn", pretrained=True),
     ),
     "training": (
-        Parameter("EPOCHS", (Whole(1, 10_000),), "passes over the training images", **LEARNT),
-        Parameter("HEAD_EPOCHS", (Whole(0, 10_000),), "epochs that the new head learns alone first, on kept features",
-                  pretrained=True, **LEARNT),
-        Parameter("OPTIMIZER", (Word(*names.OPTIMIZERS),), **LEARNT),
-        Parameter("LEARNING_RATE", (Number(1e-8, 10),), "of the new last layer", **LEARNT),
-        Parameter("BACKBONE_FACTOR", (Number(0, 1),), "the layers before it learn at this times LEARNING_RATE",
-                  pretrained=True, **LEARNT),
-        Parameter("WEIGHT_DECAY", (Number(0, 10),), **LEARNT),
-        Parameter("SCHEDULE", (Word(*names.SCHEDULES),), "of the learning rate", **LEARNT),
-        Parameter("WARMUP", (Number(0, 0.9),), "share of the steps over which the learning rate rises", **LEARNT),
-        Parameter("LABEL_SMOOTHING", (Number(0, 0.9),), **LEARNT),
-        Parameter("CLASS_WEIGHTS", (Flag(),), "whether rare classes weigh more in the loss", **LEARNT),
-        Parameter("BATCH_NORM", (Word("auto", "frozen", "update"),),
-                  "its statistics; auto freezes those of ImageNet weights", **LEARNT),
-        Parameter("PATIENCE", (Whole(0, 10_000),), "stop after so many epochs without a better one; 0 never stops",
-                  **LEARNT),
+        _learnt("EPOCHS", (Whole(1, 10_000),), "passes over the training images"),
+        _learnt("HEAD_EPOCHS", (Whole(0, 10_000),), "epochs that the new head learns alone first, on kept features",
+                pretrained=True),
+        _learnt("OPTIMIZER", (Word(*names.OPTIMIZERS),)),
+        _learnt("LEARNING_RATE", (Number(1e-8, 10),), "of the new last layer"),
+        _learnt("BACKBONE_FACTOR", (Number(0, 1),), "the layers before it learn at this times LEARNING_RATE",
+                pretrained=True),
+        _learnt("WEIGHT_DECAY", (Number(0, 10),)),
+        _learnt("SCHEDULE", (Word(*names.SCHEDULES),), "of the learning rate"),
+        _learnt("WARMUP", (Number(0, 0.9),), "share of the steps over which the learning rate rises"),
+        _learnt("LABEL_SMOOTHING", (Number(0, 0.9),)),
+        _learnt("CLASS_WEIGHTS", (Flag(),), "whether rare classes weigh more in the loss"),
+        _learnt("BATCH_NORM", (Word("auto", "frozen", "update"),), "its statistics; auto freezes those of ImageNet weights"),
+        _learnt("PATIENCE", (Whole(0, 10_000),), "stop after so many epochs without a better one; 0 never stops"),
         Parameter("TRAIN", (Flag(),), "if not, the network that the run folder holds is evaluated"),
     ),
     "search and comparison": (
@@ -160,7 +160,7 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
     ),
     "the machine and the page": (
         Parameter("DEVICE", (Word("auto", "cpu", "cuda", "mps"),), "where to compute", ALL, trains=True),
-        Parameter("PRECISION", (Word("auto", "float32", "bfloat16"),), "of training", **LEARNT),
+        _learnt("PRECISION", (Word("auto", "float32", "bfloat16"),), "of training"),
         Parameter("WORKERS", (Whole(0, 64),), "processes that load images; 0 is fastest on few cores", trains=True),
         Parameter("TRACKERS", (ListOf(str, f"a list of {Word(*names.TRACKERS)}"),), "where curves are also written"),
         Parameter("INTERACTIVE", (Flag(),), "whether to show progress bars and a panel to browse", ALL),
@@ -182,7 +182,7 @@ def check_names(given: Iterable[object]) -> None:
             raise ValueError(f"No notebook has a parameter {name!r}: {did_you_mean(str(name).upper(), PARAMETERS)}")
 
 
-def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
+def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """The notebook parameters in `values`, each checked; other names are passed over, so that globals() can be given."""
     checked = {name: values[name] for name in PARAMETERS if name in values}
     for name, value in checked.items():
@@ -190,7 +190,7 @@ def check_parameters(values: Mapping[str, object]) -> dict[str, object]:
     return checked
 
 
-def check_unknown(namespace: Mapping[str, object], before: Iterable[str] | None = None) -> None:
+def check_unknown(namespace: Mapping[str, Any], before: Iterable[str] | None = None) -> None:
     """ValueError for a name in a notebook's globals() that is meant as a parameter and is none.
 
     On the first call (`before` is None) these are UPPER_CASE names, and other spellings of a parameter such as epochs or

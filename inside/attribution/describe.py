@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
@@ -160,7 +161,7 @@ def describe_occlusion_figure(table: pd.DataFrame) -> str:
 
 def attribution_results(cam: ActivationMaps | None, checked: Randomisation | None, occluded: pd.DataFrame | None) -> dict:
     """What JSON can hold of the explanations; None where something was left out."""
-    found: dict[str, object] = {"class_activation_map": cam and {"method": cam.method, "layer": cam.layer},
+    found: dict[str, Any] = {"class_activation_map": cam and {"method": cam.method, "layer": cam.layer},
                                 "randomisation": None, "occlusion": None}
     if checked is not None:
         baselines = randomisation_baselines(checked).set_index("method").T.to_dict()

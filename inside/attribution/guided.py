@@ -168,7 +168,7 @@ def strongest_neurons(model: nn.Module, loader, layer: str | None = None) -> tup
     modules = all_modules(model)
     layer = layer or last_convolution(model)
     check_layer(layer, modules)
-    values, indices, latest, axes = [], [], [], []
+    values, indices, latest, axes = [], [], list[tuple[Tensor, Tensor]](), list[bool]()
 
     def strongest(name: str, output: object) -> None:
         x = only_tensor(name, output).detach()

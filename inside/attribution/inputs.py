@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from inside.data.table import load_image
 from inside.evaluation.predictions import saved_predictions
 from inside.feature_maps.hooks import (
     all_modules,
+    as_grid,
     capture,
     check_layer,
     eval_mode,
@@ -130,7 +130,7 @@ def feature_maps_of(model: nn.Module, image: Tensor, layer: str) -> np.ndarray:
     last = _channels_last(model, images, layer)
 
     def keep(name: str, output: object) -> None:
-        kept.append(_as_map(name, last, output, needed=True).detach().clone())
+        kept.append(_as_map(name, last, output).detach().clone())
 
     with eval_mode(model), torch.no_grad(), capture(model, [layer], keep):
         model(images)
@@ -148,18 +148,13 @@ def _channels_last(model: nn.Module, images: Tensor, layer: str) -> bool:
     return gives_channels_last(module) if axis is None else axis == -1
 
 
-def _as_map(name: str, last: bool, output: object, *, needed: bool = False) -> Tensor | None:
-    """An output as (N,C,h,w): also (N,h,w,C) if `last`, tokens (N,T,C) on a square grid after at most 8 others, or None."""
+def _as_map(name: str, last: bool, output: object) -> Tensor:
+    """The `as_grid` of an output; ValueError where it has none."""
     x = only_tensor(name, output)
-    if x.ndim == 4:
-        return x.permute(0, 3, 1, 2) if last else x
-    side = math.isqrt(x.shape[1]) if x.ndim == 3 else 0
-    if side > 1 and x.shape[1] - side**2 <= 8:
-        return x[:, x.shape[1] - side**2:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    if needed:
+    if (grid := as_grid(x, last)) is None:
         raise ValueError(f"Module {name!r} gives shape {tuple(x.shape)}; legal is one with positions: (N,C,H,W), or tokens "
                          "(N,T,C) on a square grid.")
-    return None
+    return grid
 
 
 def _check_called(layer: str, outputs: Sequence) -> None:

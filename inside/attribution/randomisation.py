@@ -79,7 +79,7 @@ def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps:
     network = copy.deepcopy(model)
     yield "nothing", network
     below = min(n_steps, len(units)) - 1
-    groups = np.array_split(np.array(units[1:], dtype=object), below) if below > 0 else []
+    groups = [group.tolist() for group in np.array_split(units[1:], below)] if below > 0 else []
     for number, group in enumerate([units[:1], *groups], start=1):
         for name in group:
             network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())

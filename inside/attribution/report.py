@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -57,6 +57,7 @@ def report_first_layer(inspection: Inspection, path: str) -> list[Shown]:
     except ValueError as error:
         return [_left_out(error)]
     convolution = first_convolution(inspection.model)
+    assert convolution is not None, "first_filters has found one"
     image = inspection.load([path])
     maps = feature_maps_of(inspection.model, image[0], convolution)[:SHOWN_FILTERS]
     drawing = plot_first_layer(inspection.pictures(image)[0], filters[:len(maps)], maps)
@@ -107,14 +108,14 @@ class ExampleMaps:
         return [*told, self._report_right(), self._report_wrong()]
 
     def _report_right(self) -> Shown:
-        if not self.right_views:
+        if self.right is None or self.maps is None or not self.right_views:
             return Text("There is no right prediction to show.")
         alt = (f"{self.maps.method} of {len(self.right_views)} images that the network gets right: image, map, overlay. "
                f"Classes: {', '.join(self.right['label'].unique())}.")
         return Figure(plot_class_activation_maps(self.right_views), "class_activation_maps", alt)
 
     def _report_wrong(self) -> Shown:
-        if not self.wrong_views:
+        if self.wrong is None or self.maps is None or not self.wrong_views:
             return Text("There is no wrong prediction to show.")
         told = "; ".join(f"{row.label} taken for {row.predicted}" for row in self.wrong.itertuples())
         return Figure(plot_class_activation_maps(self.wrong_views), "class_activation_maps_wrong", f"{self.maps.method} of "
@@ -126,7 +127,7 @@ def map_examples(inspection: Inspection, *, seed: int = 0) -> ExampleMaps:
 
     AssertionError where the confidences are not those of this network, or where a CAM does not add up to the logit.
     """
-    if inspection.missing:
+    if inspection.missing or inspection.predictions is None:
         return ExampleMaps(left_out=f"it takes {inspection.missing}")
     shown = inspection.predictions[inspection.predictions["label"].isin(inspection.classes[:SHOWN_CLASSES])]
     right = pick_examples(shown, inspection.classes, right=True, seed=seed)
@@ -159,7 +160,7 @@ class RandomisationCheck:
 
     def report(self) -> list[Shown]:
         """The maps of one image step by step, the mean |ρ| of all images as figure and table, the baselines, verdicts."""
-        if self.found is None:
+        if self.found is None or self.picture is None:
             return [_left_out(self.left_out)]
         told = ("One image and its explanations, a row a method: by the trained network, and as more and more weights are "
                 f"drawn anew, down to {', '.join(list(self.found.pictures)[1:])}.")
@@ -204,14 +205,14 @@ def _some(table: pd.DataFrame, n_images: int, seed: int) -> pd.Series:
 class OcclusionCheck:
     """`occlusion_check` on some images: its `table`, `about` how many; or why not.
 
-    `middle`: of the image in the middle by its drop its row, its `picture` (H,W,3) and the `hidden` masks (H,W); None where
-    no image has all drops.
+    `middle`: of the image in the middle by its drop its row, its `picture` (H,W,3), both None where no image has all
+    drops, and the `hidden` masks (H,W).
     """
 
     table: pd.DataFrame | None = None
     middle: int | None = None
     picture: np.ndarray | None = None
-    hidden: Mapping[str, np.ndarray] | None = None
+    hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
     about: str = ""
     left_out: str = ""
 
@@ -219,13 +220,13 @@ class OcclusionCheck:
         """The image in the middle with its parts hidden beside the drops of all images, and what they show."""
         if self.table is None:
             return [_left_out(self.left_out)]
-        figures = [] if self.middle is None else [
-            Figure(plot_occlusion(self.picture, self.hidden, self._titles(), self.table), "occlusion",
+        figures = [] if self.picture is None else [
+            Figure(plot_occlusion(self.picture, self.hidden, self._titles(self.table), self.table), "occlusion",
                    describe_occlusion_figure(self.table))]
         return [Text(self.about), *figures, Text.bullets(describe_occlusion(self.table))]
 
-    def _titles(self) -> list[str]:
-        row = self.table.iloc[self.middle]
+    def _titles(self, table: pd.DataFrame) -> list[str]:
+        row = table.iloc[self.middle]
         return [f"whole: {row['confidence']:.2f}", *(f"{name}: {row['confidence'] - row[name]:.2f}" for name in self.hidden)]
 
     def describe(self) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,7 +22,7 @@ from inside.training.loop import Trainer
 from inside.training.recipe import Recipe
 
 
-def count_images(settings: Mapping[str, object]) -> int | None:
+def count_images(settings: Mapping[str, Any]) -> int | None:
     """How many images the data set has, without opening any; None where that is not known before it is fetched."""
     known = {"digits": 1797, "photo_patches": 208, "intel": 17034, "cifar10": 60000, "mnist": 70000,
              "imagenette": 13394}
@@ -34,7 +35,7 @@ def count_images(settings: Mapping[str, object]) -> int | None:
     return sum(len(files) for _, _, files in os.walk(folder))
 
 
-def training_seconds(settings: Mapping[str, object], train: int, val: int) -> tuple[float, float, float]:
+def training_seconds(settings: Mapping[str, Any], train: int, val: int) -> tuple[float, float, float]:
     """Seconds of one training on so many images, from a few steps now; images a second in training and in prediction."""
     options = with_overrides(settings, {})
     train_speed, speed = measure_speed(
@@ -47,7 +48,7 @@ def training_seconds(settings: Mapping[str, object], train: int, val: int) -> tu
     return kept + options["EPOCHS"] * (train / train_speed + val / speed), train_speed, speed
 
 
-def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
+def estimate(settings: Mapping[str, Any], numbers: Sequence[str]) -> str:
     """One sentence: how long the notebooks `numbers` will take, from the speed of a few steps on this machine."""
     images = count_images(settings)
     if images is None:
@@ -74,7 +75,7 @@ def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
 
 
 def measure_speed(architecture: str, image_size: int, strategy: str = "full", device: str = "auto",
-                  precision: str = "auto", *, options: Mapping[str, object] | None = None,
+                  precision: str = "auto", *, options: Mapping[str, Any] | None = None,
                   batch: int = 16) -> tuple[float, float]:
     """Images a second in training (at `precision`) and in prediction (float32), from two steps on random images."""
     model, preprocessing = build_network(architecture, 10, weights="random", image_size=image_size, options=options)
@@ -86,7 +87,7 @@ def measure_speed(architecture: str, image_size: int, strategy: str = "full", de
     trainer = Trainer(model.to(place), loader, Recipe(epochs=3), 10, dtype)
     images, targets = to_device(dataset.tensors[0], place), dataset.tensors[1].to(place)
     set_train_mode(model)
-    seconds = {"train": [], "predict": []}
+    seconds: dict[str, list[float]] = {"train": [], "predict": []}
     for _ in range(2):
         for name, work in (("train", lambda: trainer.step(images, targets)), ("predict", lambda: predict(model, loader))):
             start = time.perf_counter()

@@ -6,6 +6,7 @@ import argparse
 import ast
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
@@ -22,19 +23,20 @@ def notebooks() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
-def notebook_parameters(path: Path) -> dict[str, object]:
+def notebook_parameters(path: Path) -> dict[str, Any]:
     """{name: default} of the cell tagged `parameters` of a notebook: literals only (papermill's own look-up misses some)."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(source).body}
+    lines = cast(list[ast.Assign], ast.parse(source).body)
+    return {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
 
 
-def default_parameters() -> dict[str, object]:
+def default_parameters() -> dict[str, Any]:
     """The defaults of all notebooks; where several have a parameter, those of the first."""
     return {name: value for book in reversed(notebooks()) for name, value in notebook_parameters(book).items()}
 
 
-def read_profile(name: str) -> dict[str, object]:
+def read_profile(name: str) -> dict[str, Any]:
     """The parameters of a profile: the name of a file in profiles/, or a path. Raises ValueError."""
     path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if path.is_file()), None)
     if path is None:
@@ -46,7 +48,7 @@ def read_profile(name: str) -> dict[str, object]:
     return {"RUN": path.stem} | profile
 
 
-def given_parameters(options: argparse.Namespace) -> dict[str, object]:
+def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The parameters of a command: those of its profile, of -p and of --name, each checked. Raises ValueError."""
     given = read_profile(options.profile)
     check_names([*given, *(name for name, _ in options.p)])

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import papermill
 from PIL import Image
@@ -30,7 +31,7 @@ class NotebookFailed(Exception):
     """A cell of a notebook failed; the text says which error, and where the executed notebook is."""
 
 
-def help_search(settings: Mapping[str, object]) -> None:
+def help_search(settings: Mapping[str, Any]) -> None:
     """Work on the trials of the search of notebook 01 until all have ended; leaves the study and kept features behind.
 
     The images, the split and with them the study are those that notebook 01 makes of the same settings.
@@ -58,7 +59,7 @@ class Tee:
         self.file.flush()
 
 
-def execute(notebook: Path, folder: Path, parameters: Mapping[str, object], log: Tee) -> None:
+def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Tee) -> None:
     """Run one notebook through papermill; the executed copy is in `folder`, whatever happens. Raises NotebookFailed."""
     declared = notebook_parameters(notebook)
     own = {name: value for name, value in parameters.items() if name in declared}
@@ -74,7 +75,7 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, object], log:
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
 
 
-def run(options: argparse.Namespace, given: Mapping[str, object]) -> int:
+def run(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     """Check that the given parameters fit together, estimate, run the notebooks, export the report."""
     settings = default_parameters() | dict(given)
     check_settings(settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -213,7 +213,7 @@ def _save_png(pixels: np.ndarray, path: Path) -> None:
     PILImage.fromarray(np.asarray(pixels).round().astype(np.uint8)).save(path)
 
 
-_NAMED = {
+_NAMED: Mapping[str, tuple[str, Callable[..., None]]] = {
     "digits": ("1,797 handwritten digits of 8×8 pixels, from scikit-learn", _write_digits),
     "photo_patches": ("208 patches of 48×48 pixels from scikit-learn's two sample photographs", _write_photo_patches),
     "intel": ("17,034 photographs of six kinds of natural scene (the Intel scenes, merged)", _write_intel),

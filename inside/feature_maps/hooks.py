@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,7 +140,7 @@ def capture(model: nn.Module, layers: Sequence[str],
     Yields a Counter name -> calls so far. All hooks are removed on leaving, also after an exception, and nothing else
     is put on the network. ValueError: unknown name. Source: torch.nn.Module.register_forward_hook.
     """
-    names, calls, handles = all_modules(model), Counter(), []
+    names, calls, handles = all_modules(model), Counter[str](), []
 
     def hook(name: str, module: nn.Module, inputs: object, output: object) -> None:
         calls[name] += 1
@@ -184,6 +185,16 @@ def gives_channels_last(module: nn.Module) -> bool:
         return gives_channels_last(module[-1])
     swin = type(module).__name__.startswith(("Swin", "PatchMerging"))
     return swin or (isinstance(module, nn.Linear | nn.LayerNorm) and "2d" not in type(module).__name__.lower())
+
+
+def as_grid(x: Tensor, last: bool) -> Tensor | None:
+    """A tensor as (N,C,h,w): also (N,h,w,C) if `last`, tokens (N,T,C) on a square grid after at most 8 others, or None."""
+    if x.ndim == 4:
+        return x.permute(0, 3, 1, 2) if last else x
+    side = math.isqrt(x.shape[1]) if x.ndim == 3 else 0
+    if side > 1 and x.shape[1] - side**2 <= 8:
+        return x[:, x.shape[1] - side**2:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    return None
 
 
 def _positions(name: str, module: nn.Module, x: Tensor, channels: int | None = None) -> tuple[Tensor, int]:

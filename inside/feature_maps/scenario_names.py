@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -31,12 +32,12 @@ SCENARIO_LABELS = {
 STAND_INS = ("photo_patches", "digits", "demo")  # embedded data sets that take the place of ImageNet and CIFAR-10
 
 
-def first_draws(by_scenario: Mapping[str, object]) -> dict[str, object]:
+def first_draws(by_scenario: Mapping[str, Any]) -> dict[str, Any]:
     """A dictionary by scenario without the further draws of random weights."""
     return {name: value for name, value in by_scenario.items() if scenario_draw(name)[1] == 1}
 
 
-def main_scenarios(by_scenario: Mapping[str, object]) -> dict[str, object]:
+def main_scenarios(by_scenario: Mapping[str, Any]) -> dict[str, Any]:
     """A dictionary by scenario without the further draws of random weights and without the resolution control."""
     return {name: value for name, value in first_draws(by_scenario).items() if not name.endswith("_32px")}
 

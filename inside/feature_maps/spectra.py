@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class Spectrum:
 def save_spectra(path: Path, spectra: Mapping[str, Mapping[str, Spectrum]],
                  statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> None:
     """Write <scenario>/<layer>/eigenvalues, /covariance and /mean, float64, to `path` (spectra.npz)."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, by_layer in spectra.items():
         for layer, found in by_layer.items():
             state = statistics[name][layer].covariance

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class NonPositiveCounts:
     @property
     def total(self) -> np.ndarray:
         """(3, C): non-positive, NaN and all values by channel, over all images."""
-        return sum(self.table.values(), np.zeros((3, 0), np.int64) if not self.table else 0)
+        return np.sum(list(self.table.values()), axis=0) if self.table else np.zeros((3, 0), np.int64)
 
     @property
     def nan(self) -> int:
@@ -96,9 +97,9 @@ class StreamingCovariance:
     """
 
     count: int = 0
-    shift: np.ndarray | None = None
-    mean: np.ndarray | None = None
-    scatter: np.ndarray | None = None
+    shift: np.ndarray = field(default_factory=partial(np.zeros, 0))
+    mean: np.ndarray = field(default_factory=partial(np.zeros, 0))
+    scatter: np.ndarray = field(default_factory=partial(np.zeros, (0, 0)))
 
     def update(self, batch: np.ndarray) -> None:
         """Add vectors (N,C). ValueError: not two axes, another C, or a value that is not finite."""
@@ -128,7 +129,7 @@ class StreamingCovariance:
         self.count = count
 
     def _start(self, first: np.ndarray) -> None:
-        if self.shift is None:
+        if not len(self.shift):
             self.shift, self.mean = first.copy(), np.zeros(len(first))
             self.scatter = np.zeros((len(first), len(first)))
         if len(first) != len(self.shift):

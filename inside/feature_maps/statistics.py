@@ -137,8 +137,8 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
     keep_features the pooled features (4 bytes a channel and image) stay; without, memory does not grow with the images.
     ValueError: unknown layer, a layer never called, called differently from batch to batch, no images.
     """
-    names, like, result = choose_layers(model, layers), first_parameter(model), {}
-    running = _Pass(all_modules(model))
+    names, like, running = choose_layers(model, layers), first_parameter(model), _Pass(all_modules(model))
+    result: dict[str, LayerStatistics] = {}
     autocast = torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32)
     with eval_mode(model), torch.inference_mode(), autocast, capture(model, names, running.reduce):
         for batch in loader:

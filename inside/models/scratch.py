@@ -10,6 +10,7 @@ import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -157,14 +158,14 @@ class SkipMLP(nn.Module):
 NETWORKS = {"convnet5": ConvNet5, "convnet_gap": ConvNetGAP, "mlp": MLP, "skip_mlp": SkipMLP}
 
 
-def legal_options(name: str) -> dict[str, object]:
+def legal_options(name: str) -> dict[str, Any]:
     """{option: default} that the network `name` takes; the size of the images is a parameter of the notebooks."""
     parameters = inspect.signature(NETWORKS[name]).parameters.values()
     return {entry.name: entry.default for entry in parameters
             if entry.kind is entry.KEYWORD_ONLY and entry.name != "image_size"}
 
 
-def build_from_scratch(name: str, n_classes: int, image_size: int, options: Mapping[str, object]) -> nn.Module:
+def build_from_scratch(name: str, n_classes: int, image_size: int, options: Mapping[str, Any]) -> nn.Module:
     """The network `name`, drawn from torch's generator. Raises ValueError for a value that is not legal."""
     if options.get("in_channels", 3) not in (1, 3):
         raise ValueError(f"in_channels = {options['in_channels']!r} is not legal: it takes 1 (gray) or 3 (colour).")
@@ -208,7 +209,7 @@ def _rate(value: object) -> float:
 def _one_of(name: str, value: object, legal: Sequence[str]) -> str:
     if value not in legal:
         raise ValueError(f"{name} = {value!r} is not legal: it takes {', '.join(map(repr, legal))}.")
-    return value
+    return str(value)
 
 
 def _activation(name: object) -> type[nn.Module]:

@@ -70,8 +70,8 @@ def _article(path: Path, exporter: HTMLExporter) -> Article:
     number = path.name[:2]
     body = re.sub(r'(<h[123] id="|href="#(?!figure-|table-))', rf"\g<1>{number}-", body)
     headings = re.findall(r'<h([12]) id="([^"]*)">(.*?)<a class="anchor-link"', body)
-    top = next(((anchor, text) for level, anchor, text in headings if level == "1"), (f"{number}-", html.escape(path.stem)))
-    return Article(body, *top, [(anchor, text) for level, anchor, text in headings if level == "2"])
+    anchor, title = next((rest for level, *rest in headings if level == "1"), (f"{number}-", html.escape(path.stem)))
+    return Article(body, anchor, title, [(anchor, text) for level, anchor, text in headings if level == "2"])
 
 
 def outside_requests(page: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from inside.training.experiment import load_trained
 class Choice:
     """The settings of the full training, and the search that led to them (None: there was none), with its new seeds."""
 
-    settings: dict[str, object]
+    settings: dict[str, Any]
     search: Search | None = None
     noise: pd.DataFrame | None = None
 
@@ -49,7 +50,7 @@ class Choice:
         return [Table(self.noise, "noise_band", digits=4),
                 Figure(plots.plot_noise_band(self.noise).figure, "noise_band", told), Text(told)]
 
-    def results(self) -> dict[str, object]:
+    def results(self) -> dict[str, Any]:
         """{search, noise_band} for 01_results.json; None where there was none."""
         found, noise = self.search, None if self.noise is None else self.noise.to_dict("records")
         return {"noise_band": noise, "search": found and {
@@ -77,7 +78,7 @@ def _report_importances(found: Search) -> list[Shown]:
             Text(told)]
 
 
-def choose_settings(run: RunFolder, settings: Mapping[str, object], split: Split) -> Choice:
+def choose_settings(run: RunFolder, settings: Mapping[str, Any], split: Split) -> Choice:
     """The settings to train with: those of the best trial of a search, else the given ones.
 
     Searches SEARCH_TRIALS settings on the split, writes trials.csv, and trains the best anew with FINAL_SEEDS. With
