@@ -324,17 +324,17 @@ def test_demo_images(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("words, message", [
     (["-p", "EPOCH", "3"], "No notebook has a parameter 'EPOCH': did you mean 'EPOCHS'"),
-    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is of type str: it takes int"),
-    (["-p", "EPOCHS", "0"], "EPOCHS = 0 is not legal"),
-    (["-p", "TRAIN", "1"], "TRAIN = 1 is of type int: it takes bool"),
-    (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not legal"),
+    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is not valid: it takes a whole number from 1 to 10000"),
+    (["-p", "EPOCHS", "0"], "EPOCHS = 0 is not valid"),
+    (["-p", "TRAIN", "1"], "TRAIN = 1 is not valid: it takes True or False"),
+    (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not valid"),
     (["-p", "ARCHITECTURE", "resnet500"], "did you mean 'resnet50'"),
     (["-p", "SEARCH_SPACE", "{'lr': [0.1, 0.01]}"], "range lr = \\[0.1, 0.01\\] is empty"),
     (["-p", "ARCHITECTURE_OPTIONS", "{'filters': 3}"], "has no option 'filters'"),
-    (["-p", "COMPARE", "[{'STRATEGY': 'all'}]"], "STRATEGY = 'all' is not legal"),
+    (["-p", "COMPARE", "[{'STRATEGY': 'all'}]"], "STRATEGY = 'all' is not valid"),
     (["-p", "STUDY_STORAGE", "sqlite:///a.db"], "SQLite breaks"),
     (["-p", "SEARCH_TRIALS", "0", "--search"], "nothing to search"),
-    (["--only", "07"], "no such notebook; legal are 01"),
+    (["--only", "07"], "no such notebook; choose from 01"),
 ])
 def test_wrong_parameters_stop_before_anything_runs(tmp_path, capsys, words, message):
     assert main(["demo", "-p", "RUN", str(tmp_path / "run"), *words]) == 2
@@ -356,7 +356,7 @@ def test_a_process_that_helps_with_the_search(flawed, tmp_path, capsys):
     """--search works on the very study that notebook 01 then finds finished."""
     folder = tmp_path / "run"
     assert main([*arguments(folder, flawed, SEARCH_TRIALS=3), "--search"]) == 0
-    assert "all 3 trials have ended" in capsys.readouterr().out and not (folder / "01_results.json").exists()
+    assert "all 3 trials have finished" in capsys.readouterr().out and not (folder / "01_results.json").exists()
     assert main(arguments(folder, flawed, SEARCH_TRIALS=3, FINAL_SEEDS=0)) == 0
     assert "\ntrial " not in capsys.readouterr().out and results(folder)["search"]["trials"] == 3  # none was run again
     assert len(pd.read_csv(folder / "trials.csv")) == 3
