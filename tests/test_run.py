@@ -324,17 +324,17 @@ def test_demo_images(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("words, message", [
     (["-p", "EPOCH", "3"], "No notebook has a parameter 'EPOCH': did you mean 'EPOCHS'"),
-    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is not legal: it takes a whole number from 1 to 10000"),
-    (["-p", "EPOCHS", "0"], "EPOCHS = 0 is not legal"),
-    (["-p", "TRAIN", "1"], "TRAIN = 1 is not legal: it takes True or False"),
-    (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not legal"),
+    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is not valid: it takes a whole number from 1 to 10000"),
+    (["-p", "EPOCHS", "0"], "EPOCHS = 0 is not valid"),
+    (["-p", "TRAIN", "1"], "TRAIN = 1 is not valid: it takes True or False"),
+    (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not valid"),
     (["-p", "ARCHITECTURE", "resnet500"], "did you mean 'resnet50'"),
     (["-p", "SEARCH_SPACE", "{'lr': [0.1, 0.01]}"], "range lr = \\[0.1, 0.01\\] is empty"),
     (["-p", "ARCHITECTURE_OPTIONS", "{'filters': 3}"], "has no option 'filters'"),
-    (["-p", "COMPARE", "[{'STRATEGY': 'all'}]"], "STRATEGY = 'all' is not legal"),
+    (["-p", "COMPARE", "[{'STRATEGY': 'all'}]"], "STRATEGY = 'all' is not valid"),
     (["-p", "STUDY_STORAGE", "sqlite:///a.db"], "SQLite breaks"),
     (["-p", "SEARCH_TRIALS", "0", "--search"], "nothing to search"),
-    (["--only", "07"], "no such notebook; legal are 01"),
+    (["--only", "07"], "no such notebook; choose from 01"),
 ])
 def test_wrong_parameters_stop_before_anything_runs(tmp_path, capsys, words, message):
     assert main(["demo", "-p", "RUN", str(tmp_path / "run"), *words]) == 2
@@ -356,7 +356,7 @@ def test_a_process_that_helps_with_the_search(flawed, tmp_path, capsys):
     """--search works on the very study that notebook 01 then finds finished."""
     folder = tmp_path / "run"
     assert main([*arguments(folder, flawed, SEARCH_TRIALS=3), "--search"]) == 0
-    assert "all 3 trials have ended" in capsys.readouterr().out and not (folder / "01_results.json").exists()
+    assert "all 3 trials have finished" in capsys.readouterr().out and not (folder / "01_results.json").exists()
     assert main(arguments(folder, flawed, SEARCH_TRIALS=3, FINAL_SEEDS=0)) == 0
     assert "\ntrial " not in capsys.readouterr().out and results(folder)["search"]["trials"] == 3  # none was run again
     assert len(pd.read_csv(folder / "trials.csv")) == 3
@@ -461,14 +461,14 @@ def test_structure_of_the_notebooks(path):
 
 
 TASKS = {"01": ["The images", "split into train, validation and test", "proof that the three are disjoint", "network and its loaders", "Fine-tuning",
-                "Accuracy and average precision of each class", "Validation", "Test, once", "ten highest and the ten lowest ranked", "Takeaways",
+                "Accuracy and average precision of each class", "Validation", "Test, once", "Confusion matrix", "ten highest and the ten lowest ranked", "Takeaways",
                 "Browse", "Appendix A", "Appendix B", "Appendix C", "Appendix D", "Exercises"],
          "02": ["Part A · The share of non-positive values in five feature maps", "Scenarios", "walk through the network", "Hooks, and their audit",
                 "share of non-positive values, counted", "By channel", "By class", "Takeaways of part A", "Part B · What the network looks at",
                 "first layer", "Neurons, by guided backpropagation", "Class activation maps, of right and of wrong", "Do the explanations hold?",
                 "Random weights", "Hiding", "Takeaways of part B", "Browse", "Exercises"],
          "03": ["networks and data sets", "Spatial means, and their covariance over channels, in minibatches",
-                "top-k eigenvalues, plotted and compared between networks and data sets", "How sure", "between networks", "between data sets",
+                "top-k eigenvalues, plotted and compared between networks and data sets", "How uncertain are these estimates?", "between networks", "between data sets",
                 "Takeaways", "Browse", "Exercises"]}
 
 

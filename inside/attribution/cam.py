@@ -180,7 +180,7 @@ def grad_cam(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Te
 
     def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
         if not isinstance(output, Tensor):
-            raise ValueError(f"Module {layer!r} gives a {type(output).__name__}; legal is a tensor: choose a module inside "
+            raise ValueError(f"Module {layer!r} gives a {type(output).__name__}; expected a tensor: choose a module inside "
                              "or around it.")
         kept.append(output)
         return output.clone()  # what follows may overwrite the clone

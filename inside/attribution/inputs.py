@@ -115,7 +115,7 @@ def first_filters(model: nn.Module) -> np.ndarray:
     weight = None if name is None else model.get_submodule(name).weight
     if weight is None or weight.shape[1] not in (1, 3):
         read = "there is none" if weight is None else f"it reads {weight.shape[1]} channels"
-        raise ValueError(f"The first convolution of {type(model).__name__} cannot be shown: {read}; legal are 1 and 3.")
+        raise ValueError(f"The first convolution of {type(model).__name__} cannot be shown: {read}; expected 1 and 3.")
     kernels = weight.detach().float().cpu().permute(0, 2, 3, 1).numpy()
     low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
     return (kernels - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
@@ -152,14 +152,14 @@ def _as_map(name: str, last: bool, output: object) -> Tensor:
     """The `as_grid` of an output; ValueError where it has none."""
     x = only_tensor(name, output)
     if (grid := as_grid(x, last)) is None:
-        raise ValueError(f"Module {name!r} gives shape {tuple(x.shape)}; legal is one with positions: (N,C,H,W), or tokens "
+        raise ValueError(f"Module {name!r} gives shape {tuple(x.shape)}; expected one with positions: (N,C,H,W), or tokens "
                          "(N,T,C) on a square grid.")
     return grid
 
 
 def _check_called(layer: str, outputs: Sequence) -> None:
     if not outputs:
-        raise ValueError(f"Module {layer!r} was never called; legal are modules with calls > 0 in the module table.")
+        raise ValueError(f"Module {layer!r} was never called; expected modules with calls > 0 in the module table.")
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
 def _batch(model: nn.Module, images: Tensor) -> Tensor:
     """A copy of images (N,C,H,W), or of one (C,H,W), on the network's device and of its type."""
     if images.ndim not in (3, 4):
-        raise ValueError(f"The images have shape {tuple(images.shape)}; legal are (N,C,H,W), and (C,H,W) for one.")
+        raise ValueError(f"The images have shape {tuple(images.shape)}; expected (N,C,H,W), and (C,H,W) for one.")
     like = first_parameter(model)
     images = images.detach() if images.ndim == 4 else images.detach()[None]
     return images.to(like.device, like.dtype, copy=True, memory_format=torch.channels_last)  # much faster on processors
@@ -183,7 +183,7 @@ def _choose_targets(logits: Tensor, targets: int | Sequence[int] | Tensor | None
     chosen = _for_each("targets", targets, logits)
     wrong = next((int(target) for target in chosen if not 0 <= target < logits.shape[1]), None)
     if wrong is not None:
-        raise ValueError(f"target is {wrong}; legal is 0 to {logits.shape[1] - 1}.")
+        raise ValueError(f"target is {wrong}; expected 0 to {logits.shape[1] - 1}.")
     return chosen
 
 
@@ -191,7 +191,7 @@ def _for_each(name: str, values: int | Sequence[int] | Tensor, images: Tensor) -
     """One integer for each image (N,): those given, or the one given for all."""
     chosen = torch.as_tensor(values, device=images.device).long().flatten()
     if len(chosen) not in (1, len(images)):
-        raise ValueError(f"{name} holds {len(chosen)} numbers for {len(images)} images; legal is one for all, or one each.")
+        raise ValueError(f"{name} holds {len(chosen)} numbers for {len(images)} images; expected one for all, or one each.")
     return chosen.expand(len(images))
 
 

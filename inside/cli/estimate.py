@@ -24,7 +24,7 @@ from inside.training.recipe import Recipe
 
 
 def count_images(settings: Mapping[str, Any]) -> int | None:
-    """How many images the data set has, without opening any; None where that is not known before it is fetched."""
+    """The number of images in the data set, without opening any; None if it is not known before the download."""
     if settings["DATASET"] in DATASETS:
         return DATASETS[settings["DATASET"]] or settings["DEMO_IMAGES"]
     places = (Path(settings["DATASET"]).expanduser(), ROOT / settings["DATASET"])
@@ -33,7 +33,7 @@ def count_images(settings: Mapping[str, Any]) -> int | None:
 
 
 def training_seconds(settings: Mapping[str, Any], train: int, val: int) -> tuple[float, float, float]:
-    """Seconds of one training on so many images, from a few steps now; images a second in training and in prediction."""
+    """Seconds of one training on this many images, from a few timed steps; images per second in training and prediction."""
     options = with_overrides(settings, {})
     train_speed, speed = measure_speed(
         options["ARCHITECTURE"], options["IMAGE_SIZE"], options["STRATEGY"], options["DEVICE"], options["PRECISION"],
@@ -46,10 +46,10 @@ def training_seconds(settings: Mapping[str, Any], train: int, val: int) -> tuple
 
 
 def estimate(settings: Mapping[str, Any], numbers: Sequence[str]) -> str:
-    """One sentence: how long the notebooks `numbers` will take, from the speed of a few steps on this machine."""
+    """One sentence: how long the notebooks `numbers` will take, from a few steps timed on this machine."""
     images = count_images(settings)
     if images is None:
-        return "time: unknown until the data set is read"
+        return "time: unknown until the data set has been read"
     train, val, test = (size if isinstance(size, int) else round(images * size) for size in settings["SPLIT"])
     whole, train_speed, speed = training_seconds(settings, train, val)
     seconds = 12 * len(numbers)  # starting a kernel, drawing figures
@@ -61,20 +61,20 @@ def estimate(settings: Mapping[str, Any], numbers: Sequence[str]) -> str:
             min(train, settings["SEARCH_IMAGES"] or train) / train_speed + val / speed)
         for row in settings["COMPARE"]:
             seconds += training_seconds(with_overrides(settings, row), train, val)[0] + (val + test) / speed
-    if set(numbers) - {"01"}:  # six scenarios and the draws of random weights, measured once for 02 and 03
+    if set(numbers) - {"01"}:  # six scenarios and the random initialisations, measured once for 02 and 03
         passes = 6 + settings["RANDOM_DRAWS"]
         seconds += passes * settings["N_IMAGES"] / speed * (settings["MAP_SIZE"] / settings["IMAGE_SIZE"]) ** 2
     if "02" in numbers:  # explanations: seven networks with a map and two gradients each; four views of what is hidden
         seconds += (49 * settings["RANDOMISED_IMAGES"] + 5 * settings["OCCLUDED_IMAGES"] + settings["N_IMAGES"]) / speed
     return (f"time: about {format_duration(seconds)} for notebooks {', '.join(numbers)} ({images:,} images, "
-            f"{settings['EPOCHS']} epochs at {train_speed:.0f} images a second, measured just now); "
-            "less where trials are pruned or a finished part is used again")
+            f"{settings['EPOCHS']} epochs at {train_speed:.0f} images per second, measured just now); "
+            "less if trials are pruned or finished parts are reused")
 
 
 def measure_speed(architecture: str, image_size: int, strategy: str = "full", device: str = "auto",
                   precision: str = "auto", *, options: Mapping[str, Any] | None = None,
                   batch: int = 16) -> tuple[float, float]:
-    """Images a second in training (at `precision`) and in prediction (float32), from two steps on random images."""
+    """Images per second in training (at `precision`) and in prediction (float32), from two steps on random images."""
     model, preprocessing = build_network(architecture, 10, weights="random", image_size=image_size, options=options)
     freeze(model, strategy)
     place = choose_device(device)

@@ -1,4 +1,4 @@
-"""Profiles and the parameters of the notebooks, as the command line gives them. Loads nothing heavy."""
+"""Profiles and the parameters of the notebooks, as the command line gives them. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PROFILES = ROOT / "profiles"
 
 
 def notebooks() -> list[Path]:
-    """The three notebooks in their order."""
+    """The three notebooks in order."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
-    """{name: default} of the cell tagged `parameters` of a notebook: literals only (papermill's own look-up misses some)."""
+    """{name: default} of the cell tagged `parameters` of a notebook: literals only (papermill's own lookup misses some)."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
     lines = cast(list[ast.Assign], ast.parse(source).body)
@@ -32,7 +32,7 @@ def notebook_parameters(path: Path) -> dict[str, Any]:
 
 
 def default_parameters() -> dict[str, Any]:
-    """The defaults of all notebooks; where several have a parameter, those of the first."""
+    """The defaults of all notebooks; for a parameter of several, that of the first."""
     return {name: value for book in reversed(notebooks()) for name, value in notebook_parameters(book).items()}
 
 
@@ -44,7 +44,7 @@ def read_profile(name: str) -> dict[str, Any]:
         raise ValueError(f"There is no profile {name!r}: {did_you_mean(name, legal)}")
     profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if not isinstance(profile, dict):
-        raise ValueError(f"The profile {path} holds no parameters: it takes lines like 'EPOCHS: 4'.")
+        raise ValueError(f"The profile {path} contains no parameters: expected lines such as 'EPOCHS: 4'.")
     return {"RUN": path.stem} | profile
 
 
@@ -57,5 +57,5 @@ def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
     numbers = [book.name[:2] for book in notebooks()]
     for number in options.only or []:
         if number not in numbers:
-            raise ValueError(f"--only {number}: there is no such notebook; legal are {', '.join(numbers)}.")
+            raise ValueError(f"--only {number}: there is no such notebook; choose from {', '.join(numbers)}.")
     return check_parameters(given)

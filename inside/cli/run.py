@@ -1,4 +1,4 @@
-"""Runs the notebooks in order under a profile, through papermill."""
+"""Runs the notebooks in order under a profile, with papermill."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ logging.getLogger("papermill").setLevel(logging.ERROR)
 
 
 class NotebookFailed(Exception):
-    """A cell of a notebook failed; the text says which error, and where the executed notebook is."""
+    """A cell of a notebook failed; the text gives the error and the path of the executed notebook."""
 
 
 def help_search(settings: Mapping[str, Any]) -> None:
-    """Work on the trials of the search of notebook 01 until all have ended; leaves the study and kept features behind.
+    """Work on the trials of the search of notebook 01 until all have finished; leaves the study and cached features behind.
 
-    The images, the split and with them the study are those that notebook 01 makes of the same settings.
+    The images, the split and hence the study are those that notebook 01 makes from the same settings.
     """
     images = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
     images, _ = decode_images(images, bad_images=settings["BAD_IMAGES"])
     split = split_images(images, settings["SPLIT"], seed=settings["SEED"])
     found = run_search(settings, split, folder=RunFolder(settings["RUN"]).folder)
-    print(f"all {found.n_trials} trials have ended; best: {found.ranked[0].value:.3f}")
+    print(f"all {found.n_trials} trials have finished; best: {found.ranked[0].value:.3f}")
 
 
 class Tee:
@@ -60,7 +60,7 @@ class Tee:
 
 
 def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Tee) -> None:
-    """Run one notebook through papermill; the executed copy is in `folder`, whatever happens. Raises NotebookFailed."""
+    """Run one notebook with papermill; the executed copy is in `folder` even if it fails. Raises NotebookFailed."""
     declared = notebook_parameters(notebook)
     own = {name: value for name, value in parameters.items() if name in declared}
     log.write(f"\n== {notebook.stem}\n")
@@ -71,18 +71,18 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Te
                                    extra_arguments=["--log-level=50"])
     except papermill.PapermillExecutionError as error:
         raise NotebookFailed(f"a cell of the notebook failed: {error.ename}: {error.evalue}\n"
-                             f"executed up to there: {folder / notebook.name}") from None
+                             f"the notebook as executed so far: {folder / notebook.name}") from None
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
 
 
 def run(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
-    """Check that the given parameters fit together, estimate, run the notebooks, export the report."""
+    """Check that the given parameters fit together, estimate the time, run the notebooks, export the report."""
     settings = default_parameters() | dict(given)
     check_settings(settings)
     check_search(settings)
     if options.search:
         if not settings["SEARCH_TRIALS"]:
-            raise ValueError("--search: there is nothing to search, since SEARCH_TRIALS = 0.")
+            raise ValueError("--search: there is nothing to search, because SEARCH_TRIALS = 0.")
         help_search(settings)
         return 0
     folder = RunFolder(settings["RUN"]).folder

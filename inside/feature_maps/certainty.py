@@ -55,7 +55,7 @@ def bootstrap_spectrum(features: np.ndarray, *, n_resamples: int = 200, n_leadin
     bootstrap (1993), chapters 6 and 10.
     """
     if n_resamples < 2 or n_leading < 1:
-        raise ValueError(f"n_resamples is {n_resamples}, n_leading {n_leading}; legal are at least 2 and at least 1.")
+        raise ValueError(f"n_resamples is {n_resamples}, n_leading {n_leading}; expected at least 2 and at least 1.")
     estimate, x = spectrum(features), _centred(features)
     n, c = x.shape
     if n < c:

@@ -107,7 +107,7 @@ def check_layer(name: str, names: Mapping[str, nn.Module]) -> None:
     """ValueError, with the nearest names, unless `name` is one of `names`."""
     if name not in names:
         near = difflib.get_close_matches(str(name), list(names), n=5, cutoff=0.4) or list(names)[:5]
-        raise ValueError(f"The network has no module named {name!r}; legal are the names of named_modules(), "
+        raise ValueError(f"The network has no module named {name!r}; expected the names of named_modules(), "
                          f"the nearest ones {', '.join(near)}.")
 
 
@@ -172,7 +172,7 @@ def only_tensor(name: str, output: object) -> Tensor:
     tensors = _tensors(output)
     if len(tensors) != 1 or not tensors[0].is_floating_point():
         kinds = ", ".join(str(t.dtype) for t in tensors) or "no tensor"
-        raise ValueError(f"Module {name!r} returns {type(output).__name__} with {kinds}; legal is one floating-point "
+        raise ValueError(f"Module {name!r} returns {type(output).__name__} with {kinds}; expected one floating-point "
                          f"tensor: choose a module inside it.")
     return tensors[0]
 
@@ -205,7 +205,7 @@ def _positions(name: str, module: nn.Module, x: Tensor, channels: int | None = N
     then the last one of three, and of four that which the type of the module tells.
     """
     if x.ndim not in (2, 3, 4):
-        raise ValueError(f"Module {name!r} returns shape {tuple(x.shape)}; legal are (N,C,H,W), (N,T,C) and (N,C).")
+        raise ValueError(f"Module {name!r} returns shape {tuple(x.shape)}; expected (N,C,H,W), (N,T,C) and (N,C).")
     x, last = x.detach(), x.ndim - 1
     if not channels:
         channels = last if x.ndim < 4 or gives_channels_last(module) else 1

@@ -43,7 +43,7 @@ class NonPositiveCounts:
     def _add(self, label: int, table: np.ndarray, images: int) -> None:
         width = next(iter(self.table.values()), table).shape[1]
         if table.shape[1] != width:
-            raise ValueError(f"The counts have {table.shape[1]} channels; legal is {width}, as in those already added.")
+            raise ValueError(f"The counts have {table.shape[1]} channels; expected {width}, as in those already added.")
         self.table[label] = self.table.get(label, 0) + table
         self.images[label] += images
 
@@ -133,7 +133,7 @@ class StreamingCovariance:
             self.shift, self.mean = first.copy(), np.zeros(len(first))
             self.scatter = np.zeros((len(first), len(first)))
         if len(first) != len(self.shift):
-            raise ValueError(f"The vectors have {len(first)} channels; legal is {len(self.shift)}, as in those before.")
+            raise ValueError(f"The vectors have {len(first)} channels; expected {len(self.shift)}, as in those before.")
 
     def location(self) -> np.ndarray:
         """The mean vector (C,). ValueError: no vectors yet."""
@@ -153,7 +153,7 @@ class StreamingCovariance:
 def _features(features: np.ndarray) -> np.ndarray:
     x = np.asarray(features, dtype=np.float64)
     if x.ndim != 2 or not x.shape[1]:
-        raise ValueError(f"The features have shape {x.shape}; legal is (images, channels).")
+        raise ValueError(f"The features have shape {x.shape}; expected (images, channels).")
     if not np.isfinite(x).all():
-        raise ValueError(f"{int((~np.isfinite(x)).sum())} feature values are NaN or infinite; legal are finite ones.")
+        raise ValueError(f"{int((~np.isfinite(x)).sum())} feature values are NaN or infinite; expected finite ones.")
     return x

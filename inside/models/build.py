@@ -39,7 +39,7 @@ def check_architecture(architecture: str) -> None:
         nearest = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
         raise ValueError(f"ARCHITECTURE = {architecture!r} is no network's name: " + (
             f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else
-            f"legal are torchvision's classifiers such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
+            f"expected torchvision's classifiers such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
             f"{', '.join(map(repr, NETWORKS))}."))
 
 
@@ -74,7 +74,7 @@ def check_options(architecture: str, options: Mapping[str, Any], image_size: int
         if name not in legal:
             raise ValueError(f"ARCHITECTURE_OPTIONS: {architecture} has no option {name!r}; {did_you_mean(name, legal)}")
         if name == "dropout" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1):
-            raise ValueError(f"dropout = {value!r} is not legal: it takes a share from 0 to below 1.")
+            raise ValueError(f"dropout = {value!r} is not valid: it takes a share from 0 to below 1.")
     if from_scratch(architecture):
         with torch.device("meta"):  # checks the values, draws nothing
             build_from_scratch(architecture, 2, image_size, options)
@@ -88,7 +88,7 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
     "timm/<name>", or one of NETWORKS, from scratch. weights "random" draws all of them from `seed`; with "imagenet" only the
     head. `options` are the architecture's (ConvNet5, ...), for pretrained ones {"dropout": before the last layer};
     `image_size` matters where the input has one size. `head`: see `read_head`. Returns the network in channels_last and
-    {mean, std, interpolation, channels}. Raises ValueError when the weights cannot be had or an option is not legal.
+    {mean, std, interpolation, channels}. Raises ValueError when the weights cannot be had or an option is not valid.
     """
     check_architecture(architecture)
     check_options(architecture, options or {}, image_size)

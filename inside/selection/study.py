@@ -238,7 +238,7 @@ def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> t
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of an error, led by its kind where that is not ValueError, the kind of a setting that is not legal."""
+    """The first line of an error, led by its kind where that is not ValueError, the kind of a setting that is not valid."""
     line = next(iter(str(error).splitlines()), "")
     kind = type(error).__name__
     return line if line and isinstance(error, ValueError) else f"{kind}: {line}" if line else kind

@@ -105,7 +105,7 @@ def test_the_first_layer(inspection):
     assert report_first_layer(many, "00.png")[0].alt == "64 of the 70 kernels of the first convolution, 5×5 pixels each."
     assert "MLP cannot be shown: there is none" in left_out(report_first_layer(without_convolutions(inspection), "00.png"))
     four = dataclasses.replace(inspection, model=nn.Sequential(nn.Conv2d(4, 2, 1)))
-    assert "it reads 4 channels; legal are 1 and 3." in left_out(report_first_layer(four, "00.png"))
+    assert "it reads 4 channels; expected 1 and 3." in left_out(report_first_layer(four, "00.png"))
 
 
 def test_neurons(inspection):
@@ -119,7 +119,7 @@ def test_neurons(inspection):
     linear = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     told = left_out(report_neurons(dataclasses.replace(inspection, model=linear), inspection.predictions))
     assert "ran none of the activations that can be guided" in told
-    with pytest.raises(ValueError, match="no channel 99; legal is 0 to 7"):
+    with pytest.raises(ValueError, match="no channel 99; expected 0 to 7"):
         report_neurons(inspection, inspection.predictions, channels=[99])
 
 

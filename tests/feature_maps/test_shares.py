@@ -526,7 +526,7 @@ def test_class_shares_have_the_classes_of_the_images_that_were_measured():
     table = class_share_table({"x": state}, ["bear", "cat"])
     assert table.loc["x"].to_dict() == {"bear": 0.0, "cat": 0.75}
     for classes in (["apple", "bear", "cat"], ["bear"]):
-        with pytest.raises(ValueError, match=r"labels \[0, 1\]; legal are those of"):
+        with pytest.raises(ValueError, match=r"labels \[0, 1\]; expected those of"):
             class_share_table({"x": state}, classes)
     with pytest.raises(ValueError, match=r"labels \[1, 2\]"):
         class_share_table({"x": state_of([[1], [1]], labels=[1, 2])}, ["bear", "cat"])
