@@ -22,11 +22,13 @@ class Found:
     folder: Path
     results: Mapping[str, Mapping]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "results", dict.fromkeys(("01", "02", "03"), {}) | dict(self.results))
+
     @classmethod
     def read(cls, folder: Path) -> Found:
         """What is there."""
-        paths = {number: folder / f"{number}_results.json" for number in ("01", "02", "03")}
-        return cls(folder, {number: read_json(path) if path.exists() else {} for number, path in paths.items()})
+        return cls(folder, {path.name[:2]: read_json(path) for path in folder.glob("0[123]_results.json")})
 
     def table(self, name: str) -> pd.DataFrame:
         """A CSV of the run folder; an empty table where there is none."""

@@ -66,7 +66,13 @@ def places(body: str) -> dict[str, str]:
     found = {anchor: label for anchor, label in re.findall(
         r'id="((?:figure|table)-[^"]*)">.*?<figcaption><b>((?:Figure|Table) [\d.]+?)\.?</b>', body, flags=re.S)}
     heads = re.findall(r'<h[2-5] id="([^"]*)">(.*?)(?:<a class="anchor-link"|</h)', body, flags=re.S)
-    return found | {anchor: re.sub("<[^>]*>", "", title) for anchor, title in heads}
+    return found | {anchor: _short(re.sub("<[^>]*>", "", title)) for anchor, title in heads}
+
+
+def _short(title: str) -> str:
+    """What a link to a section says: Section 2, Appendix D."""
+    first = title.split(" · ")[0]
+    return f"Section {first}" if first.isdecimal() else first
 
 
 def without_dead_links(page: str) -> str:

@@ -31,13 +31,14 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     """
     books = {path.stem: nbformat.read(path, as_version=4) for path in notebooks}
     articles = [make_article(name, book) for name, book in books.items()]
-    found = Found.read(target.parent)
+    failed = next((article.error for article in articles if article.error), "")
+    found = Found(target.parent, {}) if failed else Found.read(target.parent)  # what lies there may be of an earlier run
     made = read_json(target.parent / "run.json") if (target.parent / "run.json").exists() else {}
     differ, others = parameter_rows(books.values())
     places = markup.places("".join(article.body for article in articles))
     page = _environment(places).get_template("page.html.j2").render(
         title="Inside an image classifier", run=target.parent.name, day=f"{date.today():%-d %B %Y}", made=made,
-        drawn=found.results["01"].get("drawn"), articles=articles, failed=next(filter(None, (a.error for a in articles)), ""),
+        drawn=found.results["01"].get("drawn"), articles=articles, failed=failed,
         setting=summary.describe_setting(found), tiles=summary.tiles(found), follows=summary.what_follows(found),
         not_follows=summary.what_does_not_follow(found), tasks=ordered(deliverables(found)), thumbnails=_thumbnails(found),
         differ=differ, others=others, versions=_versions(books.values()),

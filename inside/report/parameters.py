@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from nbformat import NotebookNode
 
 from inside.settings import PARAMETERS
+from inside.text import without_passwords
 
 Row = tuple[str, str, str, str]
 
@@ -26,7 +27,8 @@ def parameter_rows(notebooks: Iterable[NotebookNode]) -> tuple[list[Row], list[R
                 defaults = literals(cell.source) | defaults
             elif "injected-parameters" in tags:
                 given = literals(cell.source) | given
-    rows = {name: (name, repr(given.get(name, value)), repr(value), _meaning(name)) for name, value in defaults.items()}
+    rows = {name: (name, without_passwords(repr(given.get(name, value))), repr(value), _meaning(name))
+            for name, value in defaults.items()}
     differ = [name for name, value in defaults.items() if given.get(name, value) != value]
     return [rows[name] for name in differ], [row for name, row in rows.items() if name not in differ]
 
