@@ -19,6 +19,7 @@ import platform
 import textwrap
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from importlib import metadata
 from typing import Any
 
@@ -30,7 +31,7 @@ from PIL import Image as PILImage
 
 from inside import preflight, render
 from inside.device import choose_device, choose_precision
-from inside.files import RunFolder, atomic_write, write_csv
+from inside.files import RunFolder, atomic_write, read_json, write_csv, write_json
 from inside.settings import check_parameters, check_unknown
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration
@@ -50,8 +51,17 @@ def open_run(namespace: dict[str, Any], number: str) -> Run:
     settings = check_parameters(namespace)
     preflight.check(settings)
     run = Run(settings, number, namespace.setdefault("_shown", {}))
+    _note_run(run)
     print(f"run folder: {run.folder} · device: {run.device}")
     return run
+
+
+def _note_run(run: Run) -> None:
+    """Write run.json: command (None outside run.py), parameters and versions of the run, and when its first notebook started."""
+    path, versions = run.path("run.json"), environment().set_index("what")["value"].to_dict()
+    old = read_json(path) if path.exists() and run.number != "01" else {}
+    write_json(path, {"command": os.environ.get("INSIDE_COMMAND"), "parameters": old.get("parameters", {}) | run.settings,
+                      "versions": versions, "start": old.get("start", f"{datetime.now():%Y-%m-%d %H:%M:%S}")})
 
 
 class Run(RunFolder):

@@ -38,6 +38,11 @@ def plain_text(markdown: str) -> str:
     return markdown
 
 
+def without_passwords(text: str) -> str:
+    """Text in which the passwords of addresses such as postgresql://user:password@host are left out."""
+    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:…@", text)
+
+
 def percent(share: float) -> str:
     """A share in percent with one decimal, and as many more as it takes to distinguish it from 0 and from 100."""
     for digits in range(1, 7):

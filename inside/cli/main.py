@@ -13,16 +13,19 @@ images have changed.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
 from inside.cli.profiles import given_parameters
 from inside.settings import describe_parameters
+from inside.text import without_passwords
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status. Imports heavy packages only once all names and values are valid."""
     parser = command_parser()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
     if options.parameters:
         print(describe_parameters())
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = given_parameters(options)
         from inside.cli.run import NotebookFailed, run
         try:
-            return run(options, given)
+            return run(options, given, without_passwords(shlex.join(["python", "run.py", *arguments])))
         except NotebookFailed as error:
             print(f"\nerror: {error}", file=sys.stderr)
             return 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,12 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Te
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
 
 
-def run(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
-    """Check that the given parameters fit together, estimate the time, run the notebooks, export the report."""
+def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> int:
+    """Check that the given parameters fit together, estimate, run the notebooks, export the report.
+
+    `command` is what was typed; the notebooks note it in run.json.
+    """
+    os.environ["INSIDE_COMMAND"] = command
     settings = default_parameters() | dict(given)
     check_settings(settings)
     check_search(settings)
@@ -92,12 +97,22 @@ def run(options: argparse.Namespace, given: Mapping[str, Any]) -> int:
     chosen = [book for book in books if not options.only or book.name[:2] in options.only]
     log.write(estimate(settings, [book.name[:2] for book in chosen]) + "\n")
     for book in chosen:
-        execute(book, folder, given, log)
-    report = export_report([folder / book.name for book in books if (folder / book.name).exists()], folder / "report.html")
+        try:
+            execute(book, folder, given, log)
+        except NotebookFailed as error:
+            failed = export_report(_executed(folder, books[:books.index(book) + 1]), folder / "report.failed.html")
+            raise NotebookFailed(f"{error}\nreport up to there: {failed}") from None
+    report = export_report(_executed(folder, books), folder / "report.html")
+    (folder / "report.failed.html").unlink(missing_ok=True)
     if options.publish:
         publish(folder, Path(options.publish))
     print(f"report: {report}")
     return 0
+
+
+def _executed(folder: Path, books: Sequence[Path]) -> list[Path]:
+    """The executed copies of notebooks that a run folder has."""
+    return [folder / book.name for book in books if (folder / book.name).exists()]
 
 
 def publish(folder: Path, target: Path) -> None:
