@@ -62,7 +62,10 @@ def test_all_files_of_the_contract_are_there(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"split.csv", "bad_images.csv", "duplicates.csv", "trials.csv", "history.csv", "model.safetensors", "model.json",
             "predictions_val.csv", "predictions_test.csv", "metrics_val.csv", "metrics_test.csv", "figures", "tables",
-            "01_split_and_classify.ipynb", "01_results.json", "report.html", "run.log"} <= names
+            "01_split_and_classify.ipynb", "01_results.json", "report.html", "run.log", "run.json"} <= names
+    made = json.loads((finished / "run.json").read_text())
+    assert made["command"].startswith("python run.py demo --only 01 -p RUN ") and made["parameters"]["EPOCHS"] == 2
+    assert "torch" in made["versions"] and re.match(r"\d{4}-\d\d-\d\d", made["start"]) and made["command"][:30] in (finished / "report.html").read_text()
     assert "checkpoint.pt" not in names and not [name for name in names if name.startswith(".")]
     assert list(pd.read_csv(finished / "bad_images.csv")) == ["path", "reason"]
     assert list(pd.read_csv(finished / "duplicates.csv")) == ["group", "path", "label", "split", "conflicting"]
@@ -315,6 +318,11 @@ def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed,
     assert "1 of 123 images cannot be decoded, the first is sea/broken.jpg" in told
     assert (folder / "01_split_and_classify.ipynb").exists() and str(folder) in told
     assert not (folder / "01_results.json").exists() and not (folder / "report.html").exists()
+    page = (folder / "report.failed.html").read_text()
+    assert str(folder / "report.failed.html") in told and "1 of 123 images cannot be decoded" in page.split("</header>")[0]
+    assert outside_requests(page) == [] and "The split into" not in page.split('<details class="contents">')[1]  # up to there
+    assert main(arguments(folder, flawed)) == 0
+    assert (folder / "report.html").exists() and not (folder / "report.failed.html").exists()
 
 
 def test_demo_images(monkeypatch, tmp_path):
@@ -399,13 +407,14 @@ def test_the_report_loads_nothing_and_shows_all_pictures(finished):
     page = (finished / "report.html").read_text()
     assert outside_requests(page) == [] and "<script" not in page
     pictures = re.findall(r"<img\b[^>]*>", page)
-    assert len(pictures) == len(list((finished / "figures").glob("*.png"))) > 8
+    thumbnails = re.findall(r'<a href="#(figure-[^"]*)"><img', page)
+    assert thumbnails == ["figure-confusion"] and len(pictures) - 1 == len(list((finished / "figures").glob("*.png"))) > 8
     for picture in pictures:
         alt = re.search(r'alt="([^"]*)"', picture)
         assert alt and len(alt[1]) > 25, picture[:80]
     assert page.count("<details") > 20 and "<math" in page and "$$" not in page
-    assert len(set(re.findall(r'<h[123] id="([^"]*)"', page))) == len(re.findall(r"<h[123] id=", page))
-    for target in re.findall(r'<nav>.*?</nav>', page, flags=re.S)[0].split('href="#')[1:]:
+    assert len(set(re.findall(r'<h[1-5] id="([^"]*)"', page))) == len(re.findall(r"<h[1-5] id=", page)) > 15
+    for target in page.split('href="#')[1:]:
         assert f'id="{target.split(chr(34))[0]}"' in page
 
 

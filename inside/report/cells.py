@@ -89,7 +89,7 @@ def _is_once(cell: NotebookNode) -> bool:
 
 def _folded(cell: NotebookNode) -> NotebookNode:
     """A Markdown cell whose headings each keep their first paragraph, with what follows folded away; others as they are."""
-    if cell.cell_type != "markdown" or _heading(cell).startswith("Exercises"):
+    if cell.cell_type != "markdown":
         return cell
     parts: list[list[str]] = [[]]
     for block in re.split(r"\n\s*\n", cell.source.strip()):
@@ -101,13 +101,22 @@ def _folded(cell: NotebookNode) -> NotebookNode:
 def _fold_part(blocks: list[str]) -> str:
     """A heading with its first paragraph, and the rest of its blocks in a fold that says what is in it."""
     first = 2 if blocks[0].startswith("#") and "\n" not in blocks[0] else 1
+    if blocks[0].lstrip("# ").startswith("Exercises"):
+        told = f"{len(re.findall(r'^[0-9]+[.] ', chr(10).join(blocks), flags=re.M))} exercises"
+        return _fold(blocks[:1], told, "\n\n".join(blocks[1:]))
+    while first < len(blocks) and not blocks[first - 1].rstrip("*").endswith((".", "?", "!", ")", "|")):
+        first += 1  # a formula or a list that the paragraph leads to
     rest = "\n\n".join(blocks[first:])
     if len(rest.split()) <= OPEN_WORDS:
         return "\n\n".join(blocks)
     words, formulas = len(rest.split()), rest.count("$$") // 2
     told = f"{words} words" + (f", {formulas} formula{'s' * (formulas > 1)}" if formulas else "")
     kind = "More about this notebook" if blocks[0].startswith("# ") else "How this works"
-    return "\n\n".join([*blocks[:first], f'<details class="fold prose"><summary>{kind} ({told})</summary>', rest, "</details>"])
+    return _fold(blocks[:first], f"{kind} ({told})", rest)
+
+
+def _fold(above: Sequence[str], summary: str, folded: str) -> str:
+    return "\n\n".join([*above, f'<details class="fold prose"><summary>{summary}</summary>', folded, "</details>"])
 
 
 def _with_source(cell: NotebookNode, source: str) -> NotebookNode:

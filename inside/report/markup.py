@@ -11,7 +11,7 @@ from PIL import Image
 
 LONG = 12  # rows; longer tables are folded away
 FOLDED = frozenset({"modules", "hook_audit", "activations", "counted_twice", "trials", "convnet5_options", "image_sizes",
-                    "noise_band", "search_importance"})  # tables that are folded away however short
+                    "noise_band", "search_importance", "metrics_val", "convnet5", "03_scenarios", "randomisation_baselines"})  # tables that are folded away however short
 _REGION = 'class="scroll" tabindex="0" role="group"'
 
 

@@ -201,7 +201,7 @@ def what_does_not_follow(found: Found) -> list[Claim]:
         claims.append(Claim("Nothing about photographs: all images of this run are drawn by the project."))
     if found.stand_ins():
         claims.append(Claim(f"Nothing about ImageNet or CIFAR-10 images: {listed(found.stand_ins())} stand in for them.",
-                            ("table-03_scenarios", "table-02_scenarios")))
+                            ("table-02_scenarios", "table-03_scenarios")))
     if mean_row(found):
         claims.append(Claim("Not how another training would do: the intervals hold for other images of this kind and this one "
                             "network.", ("figure-search", "figure-noise_band", "figure-search_trials")))
