@@ -160,7 +160,7 @@ def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, p
     """Claims on a `share_table`, the most telling first: fine-tuning, random weights, at last the range of all shares."""
     means = over_draws(shares, "non_positive_share")
     real = means[[name for name in means if not is_stand_in(str(name))]]  # stand-ins are never ranked
-    values = (real if real.notna().any(axis=None) else means).stack()
+    values = (real if real.notna().any(axis=None) else means).stack().dropna()
     low, high = (f"{value:.1%} (**{place[0]}** of {scenario_title(str(place[1]))})" for place, value in
                  ((values.idxmin(), values.min()), (values.idxmax(), values.max()))) if len(values) else ("", "")
     spread = f"The shares range from {low} to {high}." if len(values) else "No layer has a share."

@@ -225,6 +225,7 @@ def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10)
     shown = {name: by_layer[layer] for name, by_layer in spectra.items() if by_layer[layer].trace > 0}
     if not shown:
         return [f"No scenario has any variance in **{layer}**."]
+    k = min(k, *(s.rank_bound for s in shown.values()))
     held = ", ".join(f"{s.all_eigenvalues[:k].sum() / s.trace:.0%} in {scenario_title(name)}" for name, s in shown.items())
     name, first = next(iter(shown.items()))
     above = int((first.all_eigenvalues > first.noise()).sum())

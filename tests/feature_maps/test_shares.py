@@ -555,7 +555,7 @@ def shares_of(values, dead=0, channels=8):
     ([0.4, 0.6, 0.5], [], ["most in **layer0** (-10.0 percentage points) and **layer1** (+10.0 percentage points)."]),
     ([0.6, 0.6, 0.6], [], ["moved the share of non-positive values in each of the 3 layers measured by +10.0 percentage points."]),
     ([np.nan, 0.49, np.nan], [], ["moved the share of non-positive values in **layer1** by -1.0 percentage points."]),
-    ([np.nan] * 3, [], ["no layer has shares that can be compared"]),
+    ([np.nan] * 3, [], ["No layer has shares that can be compared"]),
 ])
 def test_what_fine_tuning_moved(tuned, frozen, told):
     lines = describe_shares(shares_of({"finetuned_own": tuned, "imagenet_own": [0.5] * 3}), frozen)
@@ -666,7 +666,7 @@ def test_claims_on_channels_and_counts():
     table = pd.DataFrame([("imagenet_own", layer, share) for layer, shares in (("narrow", [0.5, 0.5, 0.51]), ("wide", [0.0, 0.4, 0.99]))
                           for share in shares], columns=["scenario", "layer", "share"])
     first, more = describe_channels(table)
-    assert "differ most in **wide**: the middle half of them lie between 20% and 69%" in first
+    assert "differ most in **wide**: the middle half of them lie between 20% and 70%" in first
     assert more == "Averages hide extremes: of 6 channels of imagenet_own, 1 lie above 95 % and 1 below 5 %."
     assert describe_channels(table[table["layer"] == "narrow"])[1] == "No channel of imagenet_own has a share above 95 % or below 5 %."
     assert describe_channels(table.assign(share=np.nan)) == ["No channel has a share."]

@@ -22,7 +22,16 @@ from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.share_sentences import describe_input_sizes
 from inside.feature_maps.similarity import linear_cka
 from inside.feature_maps.spectra import effective_rank, spectrum
-from inside.feature_maps.spectra_sentences import describe_by_layer, describe_comparison, describe_spectra
+from inside.feature_maps.spectra_sentences import (
+    describe_by_layer,
+    describe_comparison,
+    describe_held_out,
+    describe_k,
+    describe_leading,
+    describe_rank_claims,
+    describe_similarity_claims,
+    describe_spectra,
+)
 from inside.feature_maps.spectra_tables import certainty_table, comparison_table, spectra_table
 from inside.feature_maps.states import StreamingCovariance
 from inside.files import ROOT, RunFolder
@@ -394,6 +403,49 @@ def test_figures_are_told_without_nan_and_with_their_marks(made):
     assert "nan" not in told and "**" not in told
     assert told.count("(stand-in)") == sum(is_stand_in(name) for name in table["scenario"].unique())
     assert ("by construction" in told) is (bool(frozen) and "finetuned_own" in set(table["scenario"]))
+
+
+@given(numbers())
+@settings(max_examples=100, deadline=None)
+def test_captions_do_not_contradict_their_numbers(made):
+    table, certainty, compared, frozen = made
+    if not len(certainty):
+        return
+    k95 = table.assign(k95=table["effective rank"].astype(int))
+    told = [describe_rank_claims(table, certainty, frozen), describe_k(k95), describe_similarity_claims(compared, frozen) if len(compared) else []]
+    text = " ".join(sum(told, []))
+    assert not re.search(r"\b(nan|inf)\b", text) and all(line.endswith(".") and "  " not in line for line in sum(told, []))
+    overlap = [line for line in told[0] if "spreads of the fine-tuned" in line]
+    rows = certainty.set_index(["scenario", "layer"])
+    free = [layer for layer in dict.fromkeys(certainty["layer"]) if layer not in frozen]
+    if {"finetuned_own", "imagenet_own"} <= set(table["scenario"]):
+        a, b = rows.loc["finetuned_own"].loc[free], rows.loc["imagenet_own"].loc[free]
+        apart = set(a.index[(a["spread low"] > b["spread high"]) | (b["spread low"] > a["spread high"])])
+        assert len(overlap) == bool(free)
+        assert {layer for layer in free if f"**{layer}**" in " ".join(overlap)} == (apart if apart or len(free) > 1 else set(free))
+        assert not overlap or ("inconclusive" in overlap[0]) is (len(apart) < len(free))
+    else:
+        assert not overlap
+    assert not any(f"**{layer}**" in line for layer in frozen for line in told[2])
+
+
+def test_captions_of_eigenvalues_and_halves():
+    spectra = {"imagenet_own": {"a": spectrum(np.diag([3.0, 2.0, 1.0]))}, "random_own": {"a": spectrum(np.diag([1.0, 1.0, 1.0]))}}
+    held, above = describe_leading(spectra, 1)
+    first = spectra["imagenet_own"]["a"]
+    share = first.all_eigenvalues[0] / first.trace
+    assert held == f"The leading direction of **a** holds {share:.0%} in imagenet_own, 50% in random_own of the variance."
+    number = int((first.all_eigenvalues > first.noise()).sum())
+    assert above.startswith(f"In **a**, {number} of 2 eigenvalues of imagenet_own exceed those of pure noise") and 0 < number < 2
+    assert describe_leading(spectra)[0].startswith("The 2 leading directions of **a** hold 100% in imagenet_own")  # no more than there are
+    assert describe_leading({"imagenet_own": {"a": spectrum(np.ones((5, 3)))}}) == ["No scenario has any variance in **a**."]
+    ranks = ranks_table({"imagenet_own": [3.0, 70.0], "random_own": [[2.0, 9.0], [2.0, 8.0]]}).rename(columns={"effective rank": "k95"})
+    assert describe_k(ranks) == ["Directions that hold 95 % of the variance of **layer1**: 70 in imagenet_own, 9 in random_own.",
+                                 "From **layer0** to **layer1** the number of directions that hold 95 % goes from 3 to 70 in imagenet_own."]
+    halves = pd.DataFrame({"scenario": ["imagenet_own"] * 2, "layer": ["a", "b"], "k": 10, "share of leading k": [1, 0.7], "in second half": [1, 0.5]})
+    assert describe_held_out(halves) == ("In **b** of imagenet_own, the 10 leading directions of one half of the images hold 70% of its "
+                                         "variance and 50% of the other half's.")
+    assert "has no variance to compare" in describe_held_out(halves.assign(**{"in second half": np.nan}))
 
 
 def notebook():
