@@ -16,12 +16,13 @@ def mark_layers(ax: Axes, layers: Sequence[str], frozen: Sequence[str] = ()) -> 
     for place in (place for place, layer in enumerate(layers) if layer in frozen):
         ax.axvspan(place - 0.5, place + 0.5, color="0.92", zorder=0, linewidth=0)
     labels = [frozen_label(layer, frozen).replace(" (", "\n(") for layer in layers]
-    ax.set_xticks(range(len(layers)), labels, rotation=20 if len(layers) < 9 else 60, ha="right", rotation_mode="anchor", fontsize=9)
+    ax.set_xticks(range(len(layers)), labels, rotation=20 if len(layers) < 9 else 60, ha="right", rotation_mode="anchor",
+                  fontsize=9)
     ax.set(xlabel="layer, from input to output", xlim=(-0.5, len(layers) - 0.5))
 
 
 def under(scenario: str) -> dict:
-    """The fine-tuned network lies as a broad line under the broken one of the initial network: both show where they coincide."""
+    """Width and place: the fine-tuned network is a broad line under the broken one of the initial one; both can be seen."""
     return {"linewidth": 2.6, "zorder": 2} if scenario.startswith("finetuned") else {"linewidth": 1.4, "zorder": 3}
 
 

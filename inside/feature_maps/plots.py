@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from inside.feature_maps.certainty import BootstrapSpectrum
 from inside.feature_maps.axes import label_lines, mark_layers, under
+from inside.feature_maps.certainty import BootstrapSpectrum
 from inside.feature_maps.scenario_names import frozen_label, scenario_style
 from inside.feature_maps.spectra import Spectrum
 
@@ -28,7 +28,8 @@ def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, nois
     ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
     for scenario, s in spectra.items():
         style, scale = scenario_style(scenario), s.trace if relative and s.trace > 0 else 1.0
-        values, floor = s.eigenvalues / scale, 1e-12 * s.trace / scale if log else -1  # zeros have no place on a logarithmic axis
+        values = s.eigenvalues / scale
+        floor = 1e-12 * s.trace / scale if log else -1  # zeros have no place on a logarithmic axis
         shown = values > floor
         ranks = np.arange(1, len(values) + 1)
         ax.plot(ranks[shown], values[shown], **style, **_dense(scenario, shown.sum()))
@@ -43,6 +44,7 @@ def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, nois
         ax.plot([], [], color="black", linestyle=(0, (1, 3)), linewidth=1, label="pure noise (Marchenko–Pastur)")
     if log and _has_variance(spectra, ax):
         ax.set(xscale="log", yscale="log")
+        ax.set_ylim(bottom=max(ax.get_ylim()[0], 3e-9) if relative else None)
     ax.set(xlabel="rank k", ylabel="share of variance λₖ/Σλ" if relative else "eigenvalue λₖ (variance)")
     return ax
 
@@ -76,8 +78,8 @@ def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None
 
 
 def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable = plot_eigenvalues, *,
-                  frozen: Sequence[str] = (), layout: str | None = "constrained", beside: Callable[[Axes], object] | None = None,
-                  **options) -> Figure:
+                  frozen: Sequence[str] = (), layout: str | None = "constrained",
+                  beside: Callable[[Axes], object] | None = None, **options) -> Figure:
     """A grid with a panel a layer, all scenarios in each, from scenario -> layer -> Spectrum, and one legend.
 
     `panel`: plot_eigenvalues or plot_cumulative_variance; `options`: its options (`errors` by scenario and layer, too).
@@ -150,7 +152,8 @@ def plot_effective_ranks(table: pd.DataFrame, *, draws: pd.DataFrame | None = No
             middle, low, high = (values.reindex(layers) for values in (by_layer.mean(), by_layer.min(), by_layer.max()))
             style["label"] += f": mean and range of {drawn['draw'].nunique()} draws"
         bars = [(middle - low).clip(lower=0), (high - middle).clip(lower=0)]
-        ax.errorbar(np.arange(len(layers)) + offset, middle, yerr=bars, capsize=2, elinewidth=1.2, **style, **under(scenario))
+        ax.errorbar(np.arange(len(layers)) + offset, middle, yerr=bars, capsize=2, elinewidth=1.2, **style,
+                    **under(scenario))
         ends.append((middle.iloc[-1], style))
     mark_layers(ax, layers, frozen)
     ax.set(ylabel="effective rank (directions)", ylim=(0, None))
@@ -174,5 +177,5 @@ def plot_similarity(table: pd.DataFrame, *, frozen: Sequence[str] = ()) -> Figur
     lowest = min(0.0, float(np.nanmin([0.0, *table[["CKA", "CKA of shuffled images"]].to_numpy().ravel()])))
     axes[0].set_ylim(lowest - 0.03, 1.03)  # debiased values can be below 0
     axes[0].plot([], [], linestyle=(0, (1, 3)), color="black", label="by chance")
-    figure.legend(loc="outside upper center", frameon=False, fontsize=8.5, ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=8.5, ncols=3)
     return figure

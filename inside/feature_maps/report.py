@@ -40,19 +40,19 @@ from inside.text import plain_text
 def report_spectra(spectra: Mapping[str, Mapping[str, Spectrum]], certainty: Certainty) -> list[Shown]:
     """Effective ranks with their spreads, then the top-k eigenvalues with theirs; folded: all numbers, and linear axes."""
     table, frozen = spectra_table(spectra, frozen=certainty.frozen), certainty.frozen
-    drawn, main = table[~table["scenario"].str.endswith("_32px")], main_scenarios(spectra)
-    claim, *more = describe_rank_claims(drawn, certainty.table, frozen)
-    figure = plot_effective_ranks(certainty.table, draws=table, frozen=frozen).figure
-    wide = mark_frozen(share_overview(table, "effective rank"), frozen)
-    return [Figure(figure, "effective_ranks", "Effective rank by layer; bars: 95 % spread at this N (bootstrap), or the range of "
-                   f"several draws of weights. {describe_by_layer(drawn, 'effective rank', frozen=frozen)}",
-                   f"{claim} Effective rank by layer; bars: the 95 % spread at this N (bootstrap of the images), or the range of "
-                   f"several draws of random weights.{_shaded(frozen)}"), Text(more[0]),
-            Table(wide, "effective_ranks", f"{describe_rank_claims(drawn, certainty.table)[-1]} Effective rank, a row per layer "
-                  "and a column per scenario.", digits=1, rows=100),
-            Fold("All numbers of the spectra, by scenario, draw and layer", (Table(
-                table, "spectra", "Trace, effective rank, participation ratio, and the numbers of directions that hold 95 and "
-                "99 % of the variance.", digits=2, rows=1000),)), *_report_eigenvalues(main, certainty)]
+    drawn = table[~table["scenario"].str.endswith("_32px")]
+    claims = describe_rank_claims(drawn, certainty.table, frozen)
+    bars = "bars: the 95 % spread at this N (bootstrap of the images), or the range of several draws of random weights."
+    numbers = Table(table, "spectra", "Trace, effective rank, participation ratio; k95 and k99: how many directions "
+                    "hold 95 and 99 % of the variance.", digits=2, rows=1000)
+    return [Figure(plot_effective_ranks(certainty.table, draws=table, frozen=frozen).figure, "effective_ranks",
+                   f"Effective rank by layer; {bars} {describe_by_layer(drawn, 'effective rank', frozen=frozen)}",
+                   f"{claims[0]} Effective rank by layer; {bars}{_shaded(frozen)}"),
+            *[Text(line) for line in claims[1:2]],
+            Table(mark_frozen(share_overview(table, "effective rank"), frozen), "effective_ranks",
+                  f"{claims[-1]} Effective rank, a row per layer and a column per scenario.", digits=1, rows=100),
+            Fold("All numbers of the spectra, by scenario, draw and layer", (numbers,)),
+            *_report_eigenvalues(main_scenarios(spectra), certainty)]
 
 
 def _shaded(frozen: Sequence[str]) -> str:
@@ -61,19 +61,20 @@ def _shaded(frozen: Sequence[str]) -> str:
 
 def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: Certainty) -> list[Shown]:
     """The top-k eigenvalues of the main scenarios with their spreads, on logarithmic axes; folded: the first 20, linear."""
-    told, more = [*describe_leading(main), ""][:2]
-    few = {name: {layer: replace(s, top_k=min(20, s.top_k)) for layer, s in by_layer.items()} for name, by_layer in main.items()}
-    linear = plot_by_layer(few, relative=True, frozen=certainty.frozen)
-    log = plot_by_layer(main, log=True, relative=True, errors=certainty.errors, frozen=certainty.frozen)
-    head = "Eigenvalues as shares of the variance by rank"
-    return [Figure(log, "top_k_eigenvalues", f"{head}, log-log, a panel a layer; bars: 95 % spread at this N of at most "
-                   f"{certainty.n_leading} leading ones, over {certainty.n_resamples} resamples of the images. {plain_text(told)}",
+    told, *more = describe_leading(main)
+    (first, *_), head = describe_leading(main, 1), "Eigenvalues as shares of the variance by rank"
+    few = {name: {layer: replace(s, top_k=min(20, s.top_k)) for layer, s in found.items()} for name, found in main.items()}
+    return [Figure(plot_by_layer(main, log=True, relative=True, errors=certainty.errors, frozen=certainty.frozen),
+                   "top_k_eigenvalues", f"{head}, log-log, a panel a layer; bars: 95 % spread at this N of at most "
+                   f"{certainty.n_leading} leading ones, over {certainty.n_resamples} resamples of the images. "
+                   + plain_text(told),
                    f"{told} {head}, both axes logarithmic; bars: 95 % spread at this N of the leading ones "
-                   f"({certainty.n_resamples} resamples); dotted: pure noise of the same total variance."),
-            *([Text(more)] if more else []),
+                   f"({certainty.n_resamples} resamples); dotted black: pure noise with the same total variance."),
+            *[Text(line) for line in more],
             Fold("The first 20 eigenvalues on linear axes", (Figure(
-                linear, "eigenvalues_linear", f"{head}, linear, the first 20, a panel a layer. {plain_text(describe_leading(main, 1)[0])}",
-                f"{describe_leading(main, 1)[0]} {head}, the first 20; dotted: pure noise."),))]
+                plot_by_layer(few, relative=True, frozen=certainty.frozen), "eigenvalues_linear",
+                f"{head}, linear, the first 20, a panel a layer. {plain_text(first)}",
+                f"{first} {head}, the first 20; dotted black: pure noise with the same total variance."),))]
 
 
 def report_cumulative_variance(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequence[str] = ()) -> list[Shown]:
@@ -82,9 +83,9 @@ def report_cumulative_variance(spectra: Mapping[str, Mapping[str, Spectrum]], *,
     rows, ranks, blur = table[table["scenario"].isin(main)], ranks_by_layer(table), describe_blur(table)
     beside = (lambda ax: plot_reduced(ranks, frozen=frozen, ax=ax)) if _reduced(spectra) else None
     claim, *more = describe_k(rows)
+    told = describe_by_layer(rows, "k95", digits=0, frozen=frozen)
     return [Figure(plot_by_layer(main, plot_cumulative_variance, frozen=frozen, beside=beside), "cumulative_variance",
-                   f"Cumulative share of the variance, a panel a layer. {describe_by_layer(rows, 'k95', digits=0, frozen=frozen)} "
-                   f"{plain_text(' '.join(blur))}".strip(),
+                   plain_text(" ".join(["Cumulative share of the variance, a panel a layer.", told, *blur])),
                    f"{claim} Share of the variance in the first k directions; dotted: 95 and 99 %." + (
                        " Last panel: effective rank of images as they are and reduced to 32×32 pixels." if beside else "")),
             *([Text(more[0])] if more else [])]
@@ -109,13 +110,13 @@ class Certainty:
     frozen: Sequence[str] = ()
 
     def report(self) -> list[Shown]:
-        """How many directions are found again in the other half of the images, by layer and scenario; folded: all numbers."""
+        """How many directions the other half of the images shows again, by layer and scenario; folded: all numbers."""
         wide = over_draws(self.table, "found again").rename(columns=scenario_title).reset_index()
-        return [Table(mark_frozen(wide, self.frozen), "found_again", f"{describe_halves(self.table)} A row per layer, a column per "
-                      "scenario.", digits=0, rows=100), Text(describe_held_out(self.table)),
-                Fold("Spreads and halves, by scenario and layer", (Table(
-                    self.table, "certainty", f"{describe_scatter(self.table)} Found again: directions of the first half with "
-                    "cos² > ½ with one of the second.", digits=2, rows=1000),))]
+        found = "Found again: directions of the first half that have cos² > ½ with one of the second."
+        numbers = Table(self.table, "certainty", f"{describe_scatter(self.table)} {found}", digits=2, rows=1000)
+        return [Table(mark_frozen(wide, self.frozen), "found_again",
+                      f"{describe_halves(self.table)} A row per layer, a column per scenario.", digits=0, rows=100),
+                Text(describe_held_out(self.table)), Fold("Spreads and halves, by scenario and layer", (numbers,))]
 
 
 def check_certainty(statistics: Mapping[str, Mapping[str, LayerStatistics]], *, n_resamples: int = 200, n_leading: int = 10,
@@ -137,13 +138,13 @@ def report_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> 
                      "fine-tuned one of notebook 01 or one with random weights.")]
     claim, *more = describe_similarity_claims(compared, frozen)
     shuffled = compared["CKA of shuffled images"].abs().max()
+    check = "not defined" if pd.isna(shuffled) else f"at most {shuffled:.2f} in absolute value"
+    numbers = Table(compared, "directions", f"CKA of shuffled images is {check}. Overlap by chance is m/C.", rows=1000)
     return [Figure(plot_similarity(compared, frozen=frozen), "directions", "Overlap of the leading directions and debiased "
                    f"linear CKA by layer. {describe_comparison(compared, frozen=frozen)}",
                    f"{claim} Left: overlap of the leading directions; right: debiased linear CKA; both are 1 for the same "
                    f"directions. Dotted: by chance.{_shaded(frozen)}"), *[Text(line) for line in more],
-            Fold("Overlap and CKA, by pair of networks and layer", (Table(
-                compared, "directions", ("CKA of shuffled images is not defined." if pd.isna(shuffled) else
-                f"CKA of shuffled images is at most {shuffled:.2f} in absolute value.") + " Overlap by chance is m/C.", rows=1000),))]
+            Fold("Overlap and CKA, by pair of networks and layer", (numbers,))]
 
 
 def report_resolution_control(spectra: Mapping[str, Mapping[str, Spectrum]]) -> list[Shown]:
@@ -153,6 +154,6 @@ def report_resolution_control(spectra: Mapping[str, Mapping[str, Spectrum]]) -> 
     chosen = {end: spectra[end] for name in _reduced(spectra) for end in (name, f"{name}_32px")}
     told = describe_blur(spectra_table(chosen))
     wide = over_draws(spectra_table(chosen), "effective rank").rename(columns=scenario_title).reset_index()
-    return [Table(wide, "resolution_control", f"{told[0] if told else ''} Effective rank, a row per layer; the same numbers are in "
-                  "the last panel of [the cumulative variance](#figure-cumulative_variance).", digits=1, rows=100),
+    return [Table(wide, "resolution_control", f"{' '.join(told[:1])} Effective rank, a row per layer; the last panel of "
+                  "[the cumulative variance](#figure-cumulative_variance) shows it.", digits=1, rows=100),
             *[Text(line) for line in told[1:]]]

@@ -24,7 +24,6 @@ def plot_non_positive_shares(table: pd.DataFrame, *, frozen: Sequence[str] = (),
     """
     ax = ax or plt.subplots(figsize=(10, 4), layout="constrained")[1]
     mean, low, high = (over_draws(table, "non_positive_share", how) for how in ("mean", "min", "max"))
-    ax.axhline(0.5, color="0.5", linewidth=0.6, zorder=1)
     ends = []
     for name in mean:
         style = scenario_style(str(name))
@@ -33,6 +32,7 @@ def plot_non_positive_shares(table: pd.DataFrame, *, frozen: Sequence[str] = (),
             style["label"] += " (mean and range of the draws)"
         ax.plot(range(len(mean)), mean[name], **style, **under(str(name)))
         ends.append((mean[name].iloc[-1], style))
+    ax.axhline(0.5, color="0.5", linewidth=0.6, zorder=1)
     values = np.array([low.min(axis=None), high.max(axis=None), 0.5])
     bottom, top = np.nanmin(values), np.nanmax(values)
     margin = max(0.05 * (top - bottom), 0.01)
@@ -60,11 +60,12 @@ def plot_channel_shares(table: pd.DataFrame, dead: pd.DataFrame | None = None, *
         ax.text(0.5, 0.5, "no channel has a share", transform=ax.transAxes, ha="center")
         return ax
     styles = {name: scenario_style(name) for name in scenarios}
-    sns.boxplot(table, x="layer", y="share", hue="scenario", order=layers, hue_order=scenarios, whis=(5, 95), showfliers=False,
-                palette={name: style["color"] for name, style in styles.items()}, linewidth=0.8, ax=ax)
+    sns.boxplot(table, x="layer", y="share", hue="scenario", order=layers, hue_order=scenarios, whis=(5, 95), linewidth=0.8,
+                showfliers=False, medianprops={"linewidth": 2.2, "color": "black"},
+                palette={name: style["color"] for name, style in styles.items()}, ax=ax)
     for boxes, handle, hatch in zip(ax.containers, ax.get_legend().legend_handles, HATCHES * len(scenarios), strict=False):
         for box in [*boxes.boxes, handle]:
-            box.set(hatch=hatch, edgecolor="0.2")
+            box.set(hatch=hatch, edgecolor="0.2", hatch_linewidth=0.5)
     if dead is not None:
         _write_dead(ax, dead.set_index(["scenario", "layer"])["dead_channels"], scenarios, layers)
     mark_layers(ax, layers, frozen)
@@ -93,7 +94,8 @@ def plot_class_heatmap(table: pd.DataFrame, *, frozen: Sequence[str] = (), ax: A
     size = (min(2.6 + 1.0 * table.shape[1], 18), 1.3 + 0.45 * table.shape[0])
     ax = ax or plt.subplots(figsize=size, layout="constrained")[1]
     reach = max(0.05, np.nan_to_num(np.abs(table.to_numpy(float) - 0.5)).max(initial=0))
-    sns.heatmap(table, vmin=0.5 - reach, vmax=0.5 + reach, cmap=sns.blend_palette(["#56B4E9", "white", "#F0A63C"], as_cmap=True),
+    colors = sns.blend_palette(["#56B4E9", "white", "#F0A63C"], as_cmap=True)  # light enough for dark numbers
+    sns.heatmap(table, vmin=0.5 - reach, vmax=0.5 + reach, cmap=colors,
                 annot=table.shape[1] <= 16, fmt=".1%", linewidths=0.5, annot_kws={"fontsize": 9, "color": "black"}, ax=ax,
                 cbar_kws={"label": "share of values ≤ 0", "format": PercentFormatter(1, decimals=0)})
     ax.set_yticklabels([frozen_label(str(layer), frozen) for layer in table.index], rotation=0)

@@ -43,10 +43,10 @@ def report_modules(modules: pd.DataFrame, layers: Sequence[str]) -> list[Shown]:
     first, last = (f"**{row['name']}** ({row['output_shape']})" for _, row in chosen.iloc[[0, -1]].iterrows())
     count, unused = f"{len(chosen)} feature map{'s' * (len(chosen) != 1)}", int((modules["calls"] == 0).sum())
     span = f"from {first} to {last}" if len(chosen) > 1 else first
-    return [Table(chosen, "02_layers", f"{count} to measure, {span}. output_shape: channels × height × width for one image; calls: "
-                  "in one forward pass.", rows=100),
-            Fold("All modules of the network", (Table(modules, "modules", f"{unused or 'None'} of {len(modules):,} modules "
-                 f"{'are' if unused > 1 else 'is'} never called in a forward pass.", rows=1000),))]
+    never = f"{unused or 'None'} of {len(modules):,} modules {'are' if unused > 1 else 'is'} never called in a forward pass."
+    return [Table(chosen, "02_layers", f"{count} to measure, {span}. output_shape: channels × height × width for one image; "
+                  "calls: in one forward pass.", rows=100),
+            Fold("All modules of the network", (Table(modules, "modules", never, rows=1000),))]
 
 
 def report_audit(audit: Mapping) -> list[Shown]:
@@ -56,8 +56,8 @@ def report_audit(audit: Mapping) -> list[Shown]:
     return [Text(describe_audit(audit)),
             Fold("The audit: chosen layers and activations", (
                 Table(layers, "hook_audit", "How each chosen layer ran, and how its output was counted.", rows=100),
-                Table(activations, "activations", f"{len(activations)} kind{'s' * (len(activations) != 1)} of activation ran; in_place: "
-                      "the activation overwrote its input.", rows=100)))]
+                Table(activations, "activations", f"{len(activations)} kind{'s' * (len(activations) != 1)} of activation "
+                      "ran; in_place: the activation overwrote its input.", rows=100)))]
 
 
 def describe_audit(audit: Mapping) -> str:
@@ -67,9 +67,10 @@ def describe_audit(audit: Mapping) -> str:
     number = len(audit["layers"])
     ran = f"Each of the {number} chosen layers ran once" if number > 1 else "The chosen layer ran once"
     if several:
-        ran = "Not called exactly once: " + ", ".join(f"**{name}** ({audit['layers'][name]['calls']} calls)" for name in several)
-    kept = f"in-place operations affect {listed([f'**{name}**' for name in over])}, which were counted before that" if over else \
-        "no in-place operation touched what they gave"
+        calls = listed([f"**{name}** ({audit['layers'][name]['calls']} calls)" for name in several])
+        ran = f"Not called exactly once in a forward pass: {calls}"
+    kept = f"in-place operations affect {listed([f'**{name}**' for name in over])}, counted inside the hook before that" \
+        if over else "no in-place operation overwrote an output"
     return f"{ran}; {kept}."
 
 
@@ -83,11 +84,13 @@ def report_shares(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretraine
     """The shares of a `share_table` by layer and scenario, as figure and table; `pretrained`: see `describe_shares`."""
     claim, *more = describe_share_claims(shares, frozen, pretrained=pretrained)
     shaded = " Frozen layers are shaded." if frozen else ""
-    return [Figure(plot_non_positive_shares(shares, frozen=frozen).figure, "non_positive_shares", describe_share_figure(shares, frozen),
-                   f"{claim} Share of values ≤ 0 by layer; bands: range of the draws of random weights; thin line: 50 %.{shaded}"),
-            *([Text(more[0])] if more else []),
-            Table(mark_frozen(share_overview(shares), frozen), "non_positive_shares", f"{(more or [claim])[-1]} Share of values ≤ 0, a row "
-                  "per layer and a column per scenario.", rows=100)]
+    band = " band: the range of several draws of random weights;" if shares["draw"].max() > 1 else ""
+    return [Figure(plot_non_positive_shares(shares, frozen=frozen).figure, "non_positive_shares",
+                   describe_share_figure(shares, frozen),
+                   f"{claim} Share of values ≤ 0 by layer;{band} thin line: 50 %.{shaded}"),
+            *[Text(line) for line in more[:-1] or more],
+            Table(mark_frozen(share_overview(shares), frozen), "non_positive_shares",
+                  f"{[claim, *more][-1]} Share of values ≤ 0, a row per layer and a column per scenario.", rows=100)]
 
 
 def report_channels(statistics: Mapping[str, Mapping[str, LayerStatistics]], shares: pd.DataFrame,
@@ -97,9 +100,10 @@ def report_channels(statistics: Mapping[str, Mapping[str, LayerStatistics]], sha
     claim, *more = describe_channels(table)
     ax = plot_channel_shares(table, shares[shares["draw"] == 1], frozen=frozen)
     return [Figure(ax.figure, "channel_shares", describe_channel_figure(table),
-                   f"{claim} Boxes: the middle half of the channels, whiskers: the middle 90 %; above: the number of dead channels."),
+                   f"{claim} Boxes: the middle half of the channels; whiskers: the middle 90 %; above: how many are dead."),
             *[Text(line) for line in more],
-            Table(mark_frozen(dead_overview(shares), frozen), "dead_channels", f"{describe_dead(shares)} A row per layer.", digits=1, rows=100)]
+            Table(mark_frozen(dead_overview(shares), frozen), "dead_channels", f"{describe_dead(shares)} A row per layer.",
+                  digits=1, rows=100)]
 
 
 def report_classes(heat: pd.DataFrame, scenario: str, frozen: Sequence[str] = ()) -> list[Shown]:

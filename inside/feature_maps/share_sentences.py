@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from inside.feature_maps.scenario_names import frozen_label, scenario_title
+from inside.feature_maps.scenario_names import frozen_label, is_stand_in, scenario_title
 from inside.feature_maps.shares import over_draws
 from inside.files import RunFolder
 from inside.models.saved import SavedModel
@@ -43,7 +43,7 @@ def _describe_tuning(means: pd.DataFrame, frozen: Sequence[str], pretrained: boo
     if not len(change):
         return lines or ["No layer has shares that can be compared before and after fine-tuning."]
     what = "Fine-tuning moved the share of non-positive values" if pretrained else \
-        "The share of non-positive values of the network trained from random weights differs from the ImageNet-initialised one's"
+        "The share differs between the network trained from random weights and the ImageNet-initialised one"
     which = "that learn" if still else "measured"
     return [*lines, f"{what} {_most(change, which)}."]
 
@@ -142,7 +142,7 @@ def describe_class_figure(heat: pd.DataFrame, scenario: str) -> str:
 
 
 def describe_classes(heat: pd.DataFrame) -> list[str]:
-    """Where the classes of `class_share_table` differ most; then, where they do, which one is highest and which lowest there."""
+    """Where the classes of `class_share_table` differ most; then, if they do, which is highest and which lowest there."""
     width = (heat.max(axis=1) - heat.min(axis=1))[heat.notna().sum(axis=1) > 1]
     if heat.shape[1] < 2 or not len(width):
         return ["There is only one class." if heat.shape[1] < 2 else "No layer has shares to compare."]
@@ -152,13 +152,15 @@ def describe_classes(heat: pd.DataFrame) -> list[str]:
     most = [str(layer) for layer in shown.index[shown == shown.max()]]
     row = heat.loc[most[0]].dropna()
     return [f"Classes differ most in {_in_a_row(most)}, by {100 * width.max():.1f} percentage points.",
-            f"In {most[0]} the share is highest for {row.idxmax()} ({row.max():.1%}) and lowest for {row.idxmin()} ({row.min():.1%})."]
+            f"In {most[0]} the share is highest for {row.idxmax()} ({row.max():.1%}) and lowest for {row.idxmin()} "
+            f"({row.min():.1%})."]
 
 
 def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretrained: bool = True) -> list[str]:
     """Claims on a `share_table`, the most telling first: fine-tuning, random weights, at last the range of all shares."""
     means = over_draws(shares, "non_positive_share")
-    values = means.stack()
+    real = means[[name for name in means if not is_stand_in(str(name))]]  # stand-ins are never ranked
+    values = (real if real.notna().any(axis=None) else means).stack().dropna()
     low, high = (f"{value:.1%} (**{place[0]}** of {scenario_title(str(place[1]))})" for place, value in
                  ((values.idxmin(), values.min()), (values.idxmax(), values.max()))) if len(values) else ("", "")
     spread = f"The shares range from {low} to {high}." if len(values) else "No layer has a share."
@@ -167,7 +169,7 @@ def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, p
 
 
 def describe_channels(channels: pd.DataFrame) -> list[str]:
-    """How far the channels of the first scenario of a `channel_share_table` differ, and how many are nearly always one way."""
+    """How far the channels of the first scenario of a `channel_share_table` differ, and how many have extreme shares."""
     name = channels["scenario"].iloc[0] if len(channels) else ""
     own = channels[channels["scenario"] == name].dropna(subset="share")
     if not len(own):
@@ -177,9 +179,9 @@ def describe_channels(channels: pd.DataFrame) -> list[str]:
     above, below = int((own["share"] > 0.95).sum()), int((own["share"] < 0.05).sum())
     return [f"Channels of {scenario_title(name)} differ most in **{widest}**: the middle half of them lie between "
             f"{ends.loc[widest, 0.25]:.0%} and {ends.loc[widest, 0.75]:.0%}.",
-            f"Averages hide extremes: of {len(own):,} channels of {scenario_title(name)}, {above:,} are non-positive at more "
-            f"than 95 % and {below:,} at less than 5 % of the values." if above or below else
-            f"No channel of {scenario_title(name)} is non-positive at more than 95 % or at less than 5 % of its values."]
+            f"Averages hide extremes: of {len(own):,} channels of {scenario_title(name)}, {above:,} lie above 95 % and "
+            f"{below:,} below 5 %." if above or below else
+            f"No channel of {scenario_title(name)} has a share above 95 % or below 5 %."]
 
 
 def describe_counts(counted: pd.DataFrame) -> str:

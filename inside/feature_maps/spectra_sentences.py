@@ -31,7 +31,7 @@ def describe_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -
 
 def _frozen_note(layers: Sequence[str], frozen: Sequence[str], scenarios: Iterable[str]) -> str:
     fixed = [layer for layer in layers if layer in frozen]
-    return f" Frozen, and therefore identical in the fine-tuned and the initial network by construction: {', '.join(fixed)}." \
+    return f" Frozen, so that fine-tuned and initial network are identical there by construction: {', '.join(fixed)}." \
         if fixed and "finetuned_own" in set(scenarios) else ""
 
 
@@ -159,10 +159,10 @@ def describe_scatter(certainty: pd.DataFrame) -> str:
     worst = certainty.loc[width.idxmax()]
     loss = round(100 * float((1 - certainty[["first half", "second half"]].mean(axis=1) / rank).median()))
     told = f": with half of the images it is {loss} % lower in the median" if loss > 0 else ""
-    return (f"With {images} images the spread of the effective rank is at most ±{100 * width.max():.0f} % "
-            f"(**{worst['layer']}** of {scenario_title(worst['scenario'])}): that is how far it moves with another sample of the "
-            "same size. It is not the distance to the effective rank of all such images, which depends on the number of "
-            f"images{told}.")
+    where = f"**{worst['layer']}** of {scenario_title(worst['scenario'])}"
+    return (f"With {images} images the spread of the effective rank is at most ±{100 * width.max():.0f} % ({where}): that "
+            "is how far it moves with another sample of the same size. It is not the distance to the effective rank of all "
+            f"such images, which depends on the number of images{told}.")
 
 
 def describe_halves(certainty: pd.DataFrame) -> str:
@@ -171,8 +171,8 @@ def describe_halves(certainty: pd.DataFrame) -> str:
     few, many = (f"{found[at]} (**{certainty.loc[at, 'layer']}** of {scenario_title(certainty.loc[at, 'scenario'])})"
                  for at in (found.idxmin(), found.idxmax()))
     told = f"from {few} to {many}" if found.min() < found.max() else f"{found.min()} in every layer measured"
-    return (f"Number of directions of one half of the images that are found again in the other half: {told}; by chance at most "
-            f"{certainty['by chance'].max():.1f}.")
+    return (f"Number of directions of one half of the images that are found again in the other half: {told}; by chance at "
+            f"most {certainty['by chance'].max():.1f}.")
 
 
 def _bold(names: Iterable[str]) -> str:
@@ -211,11 +211,12 @@ def _describe_overlap(certainty: pd.DataFrame, frozen: Sequence[str]) -> list[st
         return []
     apart = [layer for layer in free if low.loc[layer].drop(set(low) - {"finetuned_own", "imagenet_own"}).max()
              > high.loc[layer].drop(set(low) - {"finetuned_own", "imagenet_own"}).min()]
-    of = f"the {len(free)} layers that could learn" if len(free) > 1 else f"**{free[0]}**, the only layer that could learn,"
+    which = " that could learn" if frozen else ""
     if not apart:
+        of = f"all {len(free)} layers{which}" if len(free) > 1 else f"**{free[0]}**"
         return [f"In {of} the spreads of the fine-tuned and the initial network overlap: the differences are inconclusive."]
     return [f"The spreads of the fine-tuned and the initial network do not overlap in {_bold(apart)}" +
-            ("; in the other layers that could learn the differences are inconclusive." if len(apart) < len(free) else ".")]
+            (f"; in the other layers{which} the differences are inconclusive." if len(apart) < len(free) else ".")]
 
 
 def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10) -> list[str]:
@@ -224,22 +225,23 @@ def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10)
     shown = {name: by_layer[layer] for name, by_layer in spectra.items() if by_layer[layer].trace > 0}
     if not shown:
         return [f"No scenario has any variance in **{layer}**."]
+    k = min(k, *(s.rank_bound for s in shown.values()))
     held = ", ".join(f"{s.all_eigenvalues[:k].sum() / s.trace:.0%} in {scenario_title(name)}" for name, s in shown.items())
     name, first = next(iter(shown.items()))
     above = int((first.all_eigenvalues > first.noise()).sum())
     lead = f"The {k} leading directions of **{layer}** hold" if k > 1 else f"The leading direction of **{layer}** holds"
     return [f"{lead} {held} of the variance.",
-            f"In **{layer}**, {above:,} of the {first.rank_bound:,} eigenvalues of {scenario_title(name)} exceed those of pure noise "
-            "with the same total variance."]
+            f"In **{layer}**, {above:,} of {first.rank_bound:,} eigenvalues of {scenario_title(name)} exceed those of pure "
+            "noise with the same total variance."]
 
 
 def describe_k(table: pd.DataFrame, column: str = "k95") -> list[str]:
-    """How many directions hold 95 (99) % of the variance in the deepest layer, by scenario; then how that grows with depth."""
+    """How many directions hold 95 or 99 % of the variance in the deepest layer, by scenario; then its growth with depth."""
     wide = table.drop_duplicates(["scenario", "layer"]).pivot(index="layer", columns="scenario", values=column)
     wide = wide.loc[list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["scenario"]))]
     share, deepest, first = column.removeprefix("k"), wide.index[-1], str(wide.columns[0])
-    held = ", ".join(f"{value:,} in {scenario_title(str(name))}" for name, value in wide.iloc[-1].dropna().astype(int).items())
-    lines = [f"{share} % of the variance of **{deepest}** is held by the following numbers of directions: {held}."]
+    held = ", ".join(f"{int(value):,} in {scenario_title(str(name))}" for name, value in wide.iloc[-1].dropna().items())
+    lines = [f"Directions that hold {share} % of the variance of **{deepest}**: {held}."]
     if len(wide) > 1:
         lines.append(f"From **{wide.index[0]}** to **{deepest}** the number of directions that hold {share} % goes from "
                      f"{int(wide[first].iloc[0]):,} to {int(wide[first].iloc[-1]):,} in {scenario_title(first)}.")
@@ -247,12 +249,13 @@ def describe_k(table: pd.DataFrame, column: str = "k95") -> list[str]:
 
 
 def describe_held_out(certainty: pd.DataFrame) -> str:
-    """What the leading directions of the first scenario's deepest layer hold in the half that chose them and in the other."""
+    """What the leading directions of one half hold there and in the other, in the deepest layer of the first scenario."""
     row = certainty[certainty["scenario"] == certainty["scenario"].iloc[0]].iloc[-1]
     if not np.isfinite([row["share of leading k"], row["in second half"]]).all():
         return f"**{row['layer']}** of {scenario_title(row['scenario'])} has no variance to compare between the halves."
-    return (f"In **{row['layer']}** of {scenario_title(row['scenario'])}, the {row['k']} leading directions hold "
-            f"{row['share of leading k']:.0%} of the variance of the half that chose them and {row['in second half']:.0%} of the other's.")
+    own, other = row["share of leading k"], row["in second half"]
+    return (f"In **{row['layer']}** of {scenario_title(row['scenario'])}, the {row['k']} leading directions of one half "
+            f"of the images hold {own:.0%} of its variance and {other:.0%} of the other half's.")
 
 
 def describe_similarity_claims(compared: pd.DataFrame, frozen: Sequence[str] = ()) -> list[str]:
