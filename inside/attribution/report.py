@@ -179,7 +179,7 @@ class RandomisationCheck:
         told = ("One image and its explanations, a row a method: by the trained network, and as more and more weights are "
                 f"re-initialised, down to {', '.join(list(self.found.pictures)[1:])}.")
         claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95 % intervals over the "
-                 "draws, by how far down the weights are re-initialised. A method changes where its interval lies below its bar.")
+                 "draws, by how far down the weights are re-initialised. Below its bar a method changes.")
         tables = (Table(summarise_randomisation(self.found), "randomisation_means", "Mean |ρ| by method and step."),
                   Table(randomisation_baselines(self.found), "randomisation_baselines",
                         "Mean |ρ| of the trained network's maps with each baseline."))
