@@ -9,7 +9,7 @@ setup: .venv/installed
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; 'make PYTHON=python3.12 ...' names another one."; exit 1; }
+		{ echo "Python 3.11 or newer is needed; 'make PYTHON=python3.12 ...' selects another one."; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --editable '.[dev]'
 	@touch $@

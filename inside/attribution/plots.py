@@ -138,13 +138,13 @@ def plot_randomisation(found: Randomisation) -> Figure:
         ax.set_xticks(range(len(rows)), rows["down_to"], rotation=40, ha="right")
         ax.set_title(method, fontsize=10)
     axes[0, 0].set(ylabel="mean |ρ| with the\ntrained network's map", ylim=(0, 1.03))
-    figure.supxlabel("weights drawn anew, from the classifier down to", fontsize=10)
+    figure.supxlabel("weights re-initialised, from the classifier down to", fontsize=10)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
 def plot_randomised(picture: np.ndarray, pictures: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """A row a method, a column a step: the maps of one picture (H,W,3) as more weights are drawn anew."""
+    """A row a method, a column a step: the maps of one picture (H,W,3) as more weights are re-initialised."""
     methods = list(next(iter(pictures.values())))
     figure, axes = plt.subplots(len(methods), 1 + len(pictures), layout="constrained", squeeze=False,
                                 figsize=(1.32 * (1 + len(pictures)) + 0.3, 1.5 * len(methods) + 0.3))

@@ -51,7 +51,7 @@ def command_parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile", nargs="?", help="a name in profiles/, or the path of a YAML file of parameters")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set one parameter")
-    parser.add_argument("--parameters", action="store_true", help="print all parameters, their valid values and meaning")
+    parser.add_argument("--parameters", action="store_true", help="print every parameter, its valid values and meaning")
     parser.add_argument("--name", help="the name of the run folder, runs/NAME (default: that of the profile)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="run these notebooks only, such as 01")
     parser.add_argument("--search", action="store_true",

@@ -49,6 +49,14 @@ def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, Any] |
     return pd.DataFrame(rows)
 
 
+def describe_convnet5(table: pd.DataFrame) -> str:
+    """Whether formula and count agree in each row of a `convnet5_table`, and the share of the dense layer."""
+    agree = int(((table["P: formula"] == table["P: counted"]) & (table["M: formula"] == table["M: counted"])).sum())
+    shares = table["share of P in the dense layer"]
+    return (f"Formula and count agree in {agree} of {len(table)} networks; the dense layer holds from {shares.min():.0%} to "
+            f"{shares.max():.0%} of the parameters. $P$: parameters, $M$: multiply-accumulates per image.")
+
+
 def options_table(architecture: str) -> pd.DataFrame:
     """The ARCHITECTURE_OPTIONS of a network and their defaults."""
     defaults = legal_options(architecture)

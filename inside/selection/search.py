@@ -160,12 +160,20 @@ def run_search(settings: Mapping[str, Any], split: Split, *, folder: Path) -> Se
 
     def objective(trial: optuna.Trial) -> float:
         drawn = suggest(trial, space, settings["ARCHITECTURE"])
-        name = f"trial {trial.number} of 0 to {n_trials - 1}"
+        name = trial_name(trial.number, n_trials)
         return score(with_trial_params(settings, drawn), split, folder, trial, name)
 
     run_trials(study, n_trials, objective)
     found = Search(study, space, dict(settings), n_trials)
     return found if found._found_base() else dataclasses.replace(found, apart=as_they_stand(settings, split, folder))
+
+
+def trial_name(number: int, n_trials: int) -> str:
+    """A trial and its place among all of them: "trial 0, the first of 8"."""
+    tens, ones = divmod(number + 1, 10)
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(ones, "th") if tens % 10 != 1 else "th"
+    place = "the only one" if n_trials == 1 else "the first" if not number else f"the {number + 1}{ending}"
+    return f"trial {number}, {place}" + (f" of {n_trials}" if n_trials > 1 else "")
 
 
 def search_parts(settings: Mapping[str, Any], split: Split) -> Split:
