@@ -57,7 +57,7 @@ def open_run(namespace: dict[str, Any], number: str) -> Run:
 
 
 def _note_run(run: Run) -> None:
-    """Write run.json: command (None outside run.py), parameters and versions of the run, and when its first notebook started."""
+    """Write run.json: command (None outside run.py), parameters, versions, and when the first notebook started."""
     path, versions = run.path("run.json"), environment().set_index("what")["value"].to_dict()
     old = read_json(path) if path.exists() and run.number != "01" else {}
     write_json(path, {"command": os.environ.get("INSIDE_COMMAND"), "parameters": old.get("parameters", {}) | run.settings,

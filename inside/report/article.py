@@ -40,7 +40,8 @@ def markdown(source: str) -> str:
 class Article:
     """A notebook, and the anchors and titles of it and of its sections, all of them HTML as nbconvert made it.
 
-    `left_out`: (heading, reason) of its sections that have nothing in this run. `error`: "" or what its last cell failed with.
+    `left_out`: (heading, reason) of its sections that have nothing in this run. `error`: what its last cell failed with,
+    "" where none did.
     """
 
     body: str

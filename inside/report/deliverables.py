@@ -10,6 +10,7 @@ import pandas as pd
 from inside.evaluation.describe import describe_confusion
 from inside.evaluation.predictions import top_and_bottom
 from inside.feature_maps.scenario_names import is_stand_in
+from inside.names import SPLITS
 from inside.report.found import IMAGE_SETS, NOT_RUN, Found
 from inside.text import listed, percent
 
@@ -27,8 +28,7 @@ class Row:
 
 def deliverables(found: Found) -> list[Row]:
     """The rows of the three tasks, and of what goes beyond them."""
-    return [row for task, number, name, answer, anchors in _ROWS for row in [_row(found, task, number, name, answer, anchors)]
-            if row] + _scenario_rows(found) + _beyond(found)
+    return [*(_row(found, *row) for row in _ROWS), *_scenario_rows(found), *_beyond(found)]
 
 
 def _row(found: Found, task: str, number: str, name: str, answer: Callable[[Found], str], anchors: tuple[str, ...]) -> Row:
@@ -40,7 +40,8 @@ def _row(found: Found, task: str, number: str, name: str, answer: Callable[[Foun
 
 def _split(found: Found) -> str:
     sizes = found.results["01"].get("split", {})
-    return " / ".join(f"{sizes.get(part, 0):,}" for part in ("train", "val", "test")) + " images, stratified" if sizes else ""
+    told = " / ".join(f"{sizes.get(part, 0):,}" for part in SPLITS)
+    return f"{told} images, stratified" if sizes else ""
 
 
 def _leaks(found: Found) -> str:
@@ -127,8 +128,8 @@ def _covariance(found: Found) -> str:
 
 def _compared(found: Found) -> str:
     pairs = found.moved("03", "effective_rank")
-    return ", ".join(f"{old:.1f} → {new:.1f}" for _, old, new in pairs) + " (initial → fine-tuned, effective rank by layer)" \
-        if pairs else ""
+    told = ", ".join(f"{old:.1f} → {new:.1f}" for _, old, new in pairs)
+    return f"{told} (initial → fine-tuned, effective rank by layer)" if pairs else ""
 
 
 _TASKS = ("1 · Split and classify", "2 · Feature-map statistics", "3 · Feature-map spectra")
@@ -173,7 +174,8 @@ def _scenario_rows(found: Found) -> list[Row]:
 
 def _leading(layers: dict) -> str:
     """The share of the variance of the first eigenvalue, in the first and in the last layer."""
-    shares = [entry["eigenvalues"][0] / entry["trace"] for entry in layers.values() if entry["trace"] and entry["eigenvalues"]]
+    shares = [entry["eigenvalues"][0] / entry["trace"] for entry in layers.values()
+              if entry["trace"] and entry["eigenvalues"]]
     return f"λ₁ holds {percent(shares[0])} of the variance in the first layer, {percent(shares[-1])} in the last" \
         if shares else "no variance"
 
@@ -194,7 +196,8 @@ def _beyond(found: Found) -> list[Row]:
     if explained.get("randomisation"):
         verdicts = {name: list(entry["verdict"].values())[1:2] for name, entry in explained["randomisation"].items()}
         rows.append(Row(task, "Do the explanations hold?", "classifier re-initialised: " + ", ".join(
-            f"{name} {verdict[0]}" for name, verdict in verdicts.items() if verdict), ("figure-randomisation", "figure-occlusion")))
+            f"{name} {verdict[0]}" for name, verdict in verdicts.items() if verdict),
+            ("figure-randomisation", "figure-occlusion")))
     return rows
 
 

@@ -10,8 +10,9 @@ import re
 from PIL import Image
 
 LONG = 12  # rows; longer tables are folded away
-FOLDED = frozenset({"modules", "hook_audit", "activations", "counted_twice", "trials", "convnet5_options", "image_sizes",
-                    "noise_band", "search_importance", "metrics_val", "convnet5", "03_scenarios", "randomisation_baselines"})  # tables that are folded away however short
+FOLDED = frozenset({  # tables of detail, folded away however short
+    "modules", "hook_audit", "activations", "counted_twice", "trials", "convnet5", "convnet5_options", "image_sizes",
+    "noise_band", "search_importance", "metrics_val", "03_scenarios", "randomisation_baselines"})
 _REGION = 'class="scroll" tabindex="0" role="group"'
 
 
@@ -22,9 +23,10 @@ def fold_table(output: str) -> str:
     if not found or rows <= LONG and html.unescape(found[1]) not in FOLDED:
         return output
     number, claim = re.findall(r"<b>(.*?)\.?</b>(.*)", found[2], flags=re.S)[0]
-    claim = re.split(r"(?<=[.:;]) ", re.sub(r"<[^>]*>", "", re.split(r"[\d,]+ of [\d,]+ rows; all as |<a download", claim)[0]).strip())[0]
-    told = claim.rstrip(".:;") or found[1].lstrip("0123456789").replace("_", " ").strip()
-    return f'<details class="fold"><summary>{number} · {told} ({rows} row{"s" * (rows != 1)})</summary>{output}</details>'
+    caption = re.sub(r"<[^>]*>", "", re.split(r"[\d,]+ of [\d,]+ rows; all as |<a download", claim)[0]).strip()
+    told = re.split(r"(?<=[.:;]) ", caption)[0].rstrip(".:;") or found[1].lstrip("0123456789").replace("_", " ").strip()
+    length = f"{rows} row{'s' * (rows != 1)}"
+    return f'<details class="fold"><summary>{number} · {told} ({length})</summary>{output}</details>'
 
 
 def fold_source(source: str, rendered: str) -> str:

@@ -20,8 +20,9 @@ from inside.report.deliverables import deliverables, ordered
 from inside.report.found import Found
 from inside.report.parameters import parameter_rows
 
-THUMBNAILS = {"confusion": "Confusion matrix of the test images", "class_activation_maps_wrong": "Where the network looked "
-              "when it was wrong: class activation maps of errors", "effective_ranks": "Effective rank by layer and scenario"}
+THUMBNAILS = {"confusion": "Confusion matrix of the test images",
+              "class_activation_maps_wrong": "Where the network looked when it was wrong: class activation maps of errors",
+              "effective_ranks": "Effective rank by layer and scenario"}
 
 
 def export_report(notebooks: Sequence[Path], target: Path) -> Path:
@@ -56,7 +57,8 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
 def _environment(places: Mapping[str, str]) -> Environment:
     """Jinja with `find_places(patterns, most)`: (anchor, what a link says) of the places that the page has."""
     def find_places(patterns: Iterable[str], most: int = 1) -> list[tuple[str, str]]:
-        found = [(place, label) for pattern in patterns for place, label in places.items() if fnmatch.fnmatchcase(place, pattern)]
+        found = [(place, label) for pattern in patterns for place, label in places.items()
+                 if fnmatch.fnmatchcase(place, pattern)]
         return list(dict.fromkeys(found))[:most]
     pages = Environment(loader=TEMPLATES, autoescape=True, keep_trailing_newline=True)
     pages.globals["find_places"] = find_places

@@ -46,7 +46,7 @@ def describe_setting(found: Found) -> str:
                     + " into training, validation and test")
     network = f"{own.get('architecture')}"
     if "weights" in own:
-        network += f" from {'random' if own['weights'] == 'random' else _WEIGHTS.get(own['weights'], own['weights'])} weights"
+        network += f" from {_WEIGHTS.get(own['weights'], own['weights'])} weights"
     told.append(network)
     if "trainable" in own:
         whole = own["trainable"] == own["parameters"]
@@ -107,7 +107,8 @@ def _shares_tile(found: Found) -> Tile:
     layer, old, new = max(pairs, key=lambda pair: abs(pair[2] - pair[1]))
     if old == new:
         return Tile(title, "unchanged", f"in all {len(pairs)} layers, same images", anchors)
-    return Tile(title, f"{percent(old)} → {percent(new)}", f"in {layer}, where it moved most of {len(pairs)} layers", anchors)
+    return Tile(title, f"{percent(old)} → {percent(new)}", f"in {layer}, where it moved most of {len(pairs)} layers",
+                anchors)
 
 
 def _ranks_tile(found: Found) -> Tile:
@@ -203,8 +204,8 @@ def what_does_not_follow(found: Found) -> list[Claim]:
         claims.append(Claim(f"Nothing about ImageNet or CIFAR-10 images: {listed(found.stand_ins())} stand in for them.",
                             ("table-02_scenarios", "table-03_scenarios")))
     if mean_row(found):
-        claims.append(Claim("Not how another training would do: the intervals hold for other images of this kind and this one "
-                            "network.", ("figure-search", "figure-noise_band", "figure-search_trials")))
+        claims.append(Claim("Not how another training would do: the intervals hold for other images of this kind and this "
+                            "one network.", ("figure-search", "figure-noise_band", "figure-search_trials")))
     claims += _perfect_classes(found)
     checked = (found.results["02"].get("explanations") or {}).get("randomisation") or {}
     open_ones = [name for name, entry in checked.items()
@@ -222,5 +223,5 @@ def _perfect_classes(found: Found) -> list[Claim]:
         return []
     lowest = perfect.loc[perfect["accuracy_low"].idxmin()]
     return [Claim(f"Not that {listed(list(perfect['class']))} {'are' if len(perfect) > 1 else 'is'} without errors: "
-                  f"{int(lowest['support']):,} images without one still allow an accuracy of {percent(lowest['accuracy_low'])}.",
-                  ("table-metrics_test",))]
+                  f"{int(lowest['support']):,} images without one still allow an accuracy of "
+                  f"{percent(lowest['accuracy_low'])}.", ("table-metrics_test",))]

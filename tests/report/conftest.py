@@ -23,7 +23,7 @@ def own_results():
 def scenario_results(column, **values):
     """{scenario: {layer: numbers}}, one value a layer."""
     more = {"channels": 8, "trace": 4.0, "eigenvalues": [2.0, 1.0]}
-    return {name: row and {layer: more | {column: value} for layer, value in zip(LAYERS, row)} for name, row in values.items()}
+    return {name: row and {layer: more | {column: value} for layer, value in zip(LAYERS, row, strict=True)} for name, row in values.items()}
 
 
 @pytest.fixture
