@@ -62,9 +62,9 @@ def make_article(name: str, notebook: NotebookNode) -> Article:
     number = name[:2]
     body = markup.accessible(markup.number_anchors(body, number))
     heads = re.findall(r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link"', body)
-    top = next(((anchor, text) for level, anchor, text in heads if level == "2"), (f"{number}-", html.escape(name)))
+    anchor, title = next(((anchor, text) for level, anchor, text in heads if level == "2"), (f"{number}-", html.escape(name)))
     sections = [(anchor, text) for level, anchor, text in heads if level == "3"]
-    return Article(body, *top, sections, trimmed.left_out, _error(trimmed.cells))
+    return Article(body, anchor, title, sections, trimmed.left_out, _error(trimmed.cells))
 
 
 def _error(cells: Sequence[NotebookNode]) -> str:
