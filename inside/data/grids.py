@@ -21,12 +21,12 @@ FRAMES = {True: ("✓", "#009e73"), False: ("✗", "#d55e00")}  # predicted righ
 
 
 def plot_images(images: Sequence[PILImage.Image], captions: Sequence[str], *, columns: int, size: float = 1.55,
-                right: Sequence[bool] | None = None, fontsize: float = 8, titles: Sequence[str] = ()) -> plt.Figure:
+                right: Sequence[bool] | None = None, titles: Sequence[str] = ()) -> plt.Figure:
     """A grid of images, row by row, each with a caption under it; `titles` stand over rows, in their order ("": none).
 
     `right` frames each image, green with ✓ where it is predicted right, vermilion with ✗ where it is not.
     """
-    rows = math.ceil(len(images) / columns)
+    rows, fontsize = math.ceil(len(images) / columns), 7.5 if size < 1.5 else 8
     lines = max((caption.count("\n") + 1 for caption in captions if caption), default=0)
     height = rows * (size + 0.021 * fontsize * lines) + 0.3 * sum(map(bool, titles))
     fig, axes = plt.subplots(rows, columns, figsize=(columns * size, height), squeeze=False, layout="constrained")
@@ -97,7 +97,7 @@ def _path_end(path: str, length: int, *, whole: bool) -> str:
 
 
 def captions(predictions: pd.DataFrame, score_of: str | None, marks: Mapping[str, str], width: int = 17) -> list[str]:
-    """Captions for a grid: class and name of the file; under it the score, and behind "→" what is predicted where that is wrong.
+    """Captions for a grid: class and file; under it the score, and after "→" the predicted class where that is wrong.
 
     `score_of` names the class whose score is shown, None: that of the predicted class. `marks` {path: sign} is put before
     the path, which is shortened by `short_paths`, without the ending where the rest tells the files apart.
@@ -114,7 +114,8 @@ def captions(predictions: pd.DataFrame, score_of: str | None, marks: Mapping[str
 
 
 def plot_predictions(predictions: pd.DataFrame, root: Path, *, columns: int, score_of: str | None = None,
-                     marks: Mapping[str, str] | None = None, size: float | None = None, titles: Sequence[str] = ()) -> plt.Figure:
+                     marks: Mapping[str, str] | None = None, size: float | None = None,
+                     titles: Sequence[str] = ()) -> plt.Figure:
     """A grid of images with their captions (see `captions`), framed by whether they are predicted right.
 
     `size` in inches an image; by default the grid is as wide as the page.
@@ -123,4 +124,4 @@ def plot_predictions(predictions: pd.DataFrame, root: Path, *, columns: int, sco
     texts = captions(predictions, score_of, marks or {}, width=max(9, round(16 * size)))
     images = [load_image(root / path) for path in predictions["path"]]
     right = (predictions["label"] == predictions["predicted"]).tolist()
-    return plot_images(images, texts, columns=columns, right=right, size=size, fontsize=7.5 if size < 1.5 else 8, titles=titles)
+    return plot_images(images, texts, columns=columns, right=right, size=size, titles=titles)

@@ -38,10 +38,10 @@ def _report_samples(images: ImageSet, seed: int) -> list[Shown]:
     pictures = [load_image(images.root / path) for path in sample["path"]]
     size = min(1.75, WIDTH / len(sample))
     names = short_paths(sample["path"], width=round(10 * size) + 2)
-    fig = plot_images(pictures, names, columns=len(sample), size=size, fontsize=7.5 if size < 1.5 else 8)
+    fig = plot_images(pictures, names, columns=len(sample), size=size)
     classes = list(sample["label"].unique())
-    which = "each class" if len(classes) == len(images.classes) else f"the first {len(classes)} of {len(images.classes)} "
-                                                                     f"classes"
+    n = len(images.classes)
+    which = "each class" if len(classes) == n else f"the first {len(classes)} of {n} classes"
     sides = sorted(set(zip(sample["width"], sample["height"], strict=True)))
     told = (f"These {len(sample)} images all have {sides[0][0]} × {sides[0][1]} pixels." if len(sides) == 1 else
             f"These {len(sample)} images have {len(sides)} different sizes, from {sides[0][0]} × {sides[0][1]} to "

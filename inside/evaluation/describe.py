@@ -110,7 +110,8 @@ def describe_errors(metrics: pd.DataFrame, part: str) -> str:
         return f"{told}."
     if total == 1:
         return f"{told}, of the class {names[0]}."
-    return f"{told}; {listed(names)} {'have' if len(names) > 1 else 'has'} the most ({int(errors.max()):,}{' each' * (len(names) > 1)})."
+    verb, each = ("has", "") if len(names) == 1 else ("have", " each")
+    return f"{told}; {listed(names)} {verb} the most ({int(errors.max()):,}{each})."
 
 
 def describe_reloaded(found: Mapping) -> str:

@@ -66,7 +66,8 @@ def _report_class(predictions: pd.DataFrame, root: Path, name: str, marks: Mappi
     lowest, n = lowest[::-1], len(highest)
     fig = plot_predictions(pd.concat([highest, lowest]), root, columns=n, score_of=name, marks=marks,
                            titles=[f"highest scores for {name}", f"lowest scores for {name}, the lowest first"])
-    told = [", ".join(f"{row['path']} {row[f'prob_{name}']:.2g}" for row in rows.to_dict("records")) for rows in (highest, lowest)]
+    told = [", ".join(f"{row['path']} {row[f'prob_{name}']:.2g}" for row in rows.to_dict("records"))
+            for rows in (highest, lowest)]
     return [Figure(fig, f"ranked_{name}", f"Test images with the {n} highest scores for {name}: {told[0]}. With the {n} "
                                           f"lowest, the "
                    f"lowest first: {told[1]}.",

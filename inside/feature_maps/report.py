@@ -59,6 +59,10 @@ def _shaded(frozen: Sequence[str]) -> str:
     return " Frozen layers are shaded." if frozen else ""
 
 
+def _first(main: Mapping[str, object]) -> str:
+    return " Of random weights, the first draw." if "random_own" in main else ""
+
+
 def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: Certainty) -> list[Shown]:
     """The top-k eigenvalues of the main scenarios with their spreads, on logarithmic axes; folded: the first 20, linear."""
     told, *more = describe_leading(main)
@@ -68,8 +72,8 @@ def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: C
                    "top_k_eigenvalues", f"{head}, log-log, a panel a layer; bars: 95 % spread at this N of at most "
                    f"{certainty.n_leading} leading ones, over {certainty.n_resamples} resamples of the images. "
                    + plain_text(told),
-                   f"{told} {head}, both axes logarithmic; bars: 95 % spread at this N of the leading ones "
-                   f"({certainty.n_resamples} resamples); dotted black: pure noise with the same total variance."),
+                   f"{told} {head}, both axes logarithmic, down to 3·10⁻⁹; bars: 95 % spread at this N of the leading ones "
+                   f"({certainty.n_resamples} resamples); dotted black: pure noise with the same total variance.{_first(main)}"),
             *[Text(line) for line in more],
             Fold("The first 20 eigenvalues on linear axes", (Figure(
                 plot_by_layer(few, relative=True, frozen=certainty.frozen), "eigenvalues_linear",
@@ -86,7 +90,7 @@ def report_cumulative_variance(spectra: Mapping[str, Mapping[str, Spectrum]], *,
     told = describe_by_layer(rows, "k95", digits=0, frozen=frozen)
     return [Figure(plot_by_layer(main, plot_cumulative_variance, frozen=frozen, beside=beside), "cumulative_variance",
                    plain_text(" ".join(["Cumulative share of the variance, a panel a layer.", told, *blur])),
-                   f"{claim} Share of the variance in the first k directions; dotted: 95 and 99 %." + (
+                   f"{claim} Share of the variance in the first k directions; dotted: 95 and 99 %.{_first(main)}" + (
                        " Last panel: effective rank of images as they are and reduced to 32×32 pixels." if beside else "")),
             *([Text(more[0])] if more else [])]
 

@@ -37,7 +37,7 @@ class Choice:
         return describe.describe_search(self.search, self.noise)
 
     def report(self) -> list[Shown]:
-        """The trials and the new seeds in one figure, whether the search helped, and, folded, all trials and what mattered."""
+        """Trials and new seeds in one figure, whether the search helped, and, folded, all trials and what mattered."""
         if self.search is None:
             return [Text("No settings were searched in this run: `SEARCH_TRIALS` is 0, or `TRAIN` is False.")]
         return [*self._report_search(), _fold_tables(self.search, self.noise), _fold_options(self.search)]

@@ -122,8 +122,8 @@ def describe_first(histories: Mapping[str, pd.DataFrame]) -> str:
     first = pd.Series({name: history["val_mean_class_accuracy"].iloc[0] for name, history in histories.items()}).dropna()
     if first.empty:
         return "No network has a score after its first epoch."
-    return f"After one epoch {first.idxmax()} is at {first.max():.3f} on validation" + (
-        f", {first.idxmin()} at {first.min():.3f}." if len(first) > 1 and round(first.max(), 3) > round(first.min(), 3) else ".")
+    others = f", {first.idxmin()} at {first.min():.3f}" if round(first.max(), 3) > round(first.min(), 3) else ""
+    return f"After one epoch {first.idxmax()} is at {first.max():.3f} on validation{others}."
 
 
 def describe_comparison(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> list[str]:

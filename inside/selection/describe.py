@@ -56,7 +56,7 @@ class Difference:
 
 
 def describe_noise(band: pd.DataFrame) -> str:
-    """The scores of each candidate with new seeds, and whether they distinguish the best from the others (see Difference)."""
+    """The scores of each candidate with new seeds, and whether they distinguish the best (see Difference)."""
     groups = dict(iter(band.groupby("setting", sort=False)))
     scores = band.pivot(index="seed", columns="setting", values="score")
     told = "; ".join(f"{CALLED[name]}{_numbered(part)} {_spread(scores[name])}" for name, part in groups.items())
@@ -178,7 +178,7 @@ def describe_best(found: Search, most: int = 3) -> str:
         return f"Only one setting was completed: {format_params(top[0])}."
     shared = [name for name in top[0].params if all(trial.params.get(name) == top[0].params[name] for trial in top)]
     told = ", ".join(f"{name} {format_value(top[0].params[name])}" for name in shared)
-    return f"The best {len(top)} settings have {told} in common." if shared else f"The best {len(top)} settings have no option in common."
+    return f"The best {len(top)} settings have {told or 'no option'} in common."
 
 
 def describe_strongest(table: pd.DataFrame) -> str:

@@ -19,8 +19,8 @@ STATE_NAMES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 def plot_search(trials: pd.DataFrame, *, base: float | None = None, band: pd.DataFrame | None = None) -> plt.Figure:
     """The score of each trial and, where the noise band was measured, beside it the scores of the new seeds, on one axis."""
-    fig, axes = plt.subplots(1, 1 if band is None else 2, figsize=(10.4, 4.2), layout="constrained", sharey=True, squeeze=False,
-                             width_ratios=[1] if band is None else [1.5, 1])
+    fig, axes = plt.subplots(1, 1 if band is None else 2, figsize=(10.4, 4.2), layout="constrained", sharey=True,
+                             squeeze=False, width_ratios=[1] if band is None else [1.5, 1])
     plot_trials(trials, base=base, ax=axes[0, 0])
     if band is not None:
         plot_noise_band(band, ax=axes[0, 1])
@@ -110,8 +110,8 @@ def plot_parallel_coordinates(found: Search) -> plt.Figure:
     for place, (_, at, labels) in enumerate(columns):
         ax.axvline(place, color="#444444", linewidth=0.8, zorder=0)
         for height, label in zip(at, labels, strict=True):
-            ax.annotate(label, (place, height), (5, 0), textcoords="offset points", fontsize=8, va="center", zorder=5, parse_math=False,
-                        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8})
+            ax.annotate(label, (place, height), (5, 0), textcoords="offset points", fontsize=8, va="center", zorder=5,
+                        parse_math=False, bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8})
     ax.set_xticks(range(n), [*(name.replace("_", "\n") for name in names), "score"])
     ax.set(yticks=[], ylim=(-0.06, 1.06), xlim=(-0.15, n - 0.45))
     ax.spines[:].set_visible(False)
@@ -123,7 +123,8 @@ def plot_importances(table: pd.DataFrame) -> plt.Figure:
     """Importance of each option beside its correlation with the score: Spearman's ρ, from -1 to 1, for numbers, the ratio η,
     from 0 to 1, for words, on axes of their own; chance levels are grey, and what is unknown says so."""
     measures = [name for name in ("Spearman ρ", "ratio η") if (table["measure"] == name).any()] or ["Spearman ρ"]
-    fig, axes = plt.subplots(1, 1 + len(measures), figsize=(10.4, 0.42 * len(table) + 1.5), layout="constrained", sharey=True)
+    fig, axes = plt.subplots(1, 1 + len(measures), figsize=(10.4, 0.42 * len(table) + 1.5), layout="constrained",
+                             sharey=True)
     unknown = table["correlation"].isna()
     largest = table["importance"].max() if table["importance"].notna().any() else 1
     _plot_bars(axes[0], table, "importance", "#0072b2")
@@ -148,5 +149,5 @@ def _plot_bars(ax: plt.Axes, rows: pd.DataFrame, column: str, color: str) -> Non
     ax.axvline(0, color="black", linewidth=0.8)
     for place, value in rows[column].items():
         text = f"{value:.2f}" if math.isfinite(value) else "unknown"
-        ax.annotate(text, (max(value, 0) if math.isfinite(value) else 0, place), (4, 0), textcoords="offset points", va="center",
-                    fontsize=9)
+        end = max(value, 0) if math.isfinite(value) else 0
+        ax.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)

@@ -30,12 +30,9 @@ def describe_classes_by_epoch(history: pd.DataFrame, classes: Sequence[str]) -> 
         return f"In the chosen epoch every class that validation has is at {values.max():.3f}." if len(values) else \
             "No class has validation images."
     low, high = (listed(list(values.index[values == end]), 3) for end in (values.min(), values.max()))
-    return f"In the chosen epoch {low} {_are(values, values.min())} lowest on validation, at {values.min():.3f}, and {high} highest, " \
-           f"at {values.max():.3f}."
-
-
-def _are(values: pd.Series, end: float) -> str:
-    return "is" if (values == end).sum() == 1 else "are"
+    verb = "is" if (values == values.min()).sum() == 1 else "are"
+    return (f"In the chosen epoch {low} {verb} lowest on validation, at {values.min():.3f}, and {high} highest, at "
+            f"{values.max():.3f}.")
 
 
 def describe_changes(history: pd.DataFrame, classes: Sequence[str]) -> str:
@@ -44,10 +41,13 @@ def describe_changes(history: pd.DataFrame, classes: Sequence[str]) -> str:
     best = best_epoch(history.to_dict("records"))
     if best == rows.index[0]:
         return f"The chosen epoch is the first of {len(history)}: later ones raise no mean on validation."
-    change = pd.Series({name: rows.loc[best, f"val_accuracy_{name}"] - rows[f"val_accuracy_{name}"].iloc[0] for name in classes},
-                       dtype=float).dropna().round(3)
-    told = [f"{listed(list(change.index[change == end]), 3)} {word} most ({end:+.3f})"
-            for end, word in ((change.max(), "gained"), (change.min(), "lost")) if (end > 0 if word == "gained" else end < 0)]
+    columns = [f"val_accuracy_{name}" for name in classes]
+    change = pd.Series((rows.loc[best, columns] - rows[columns].iloc[0]).to_numpy(float), classes).dropna().round(3)
+    told = []
+    for word, sign in (("gained", 1), ("lost", -1)):
+        most = (sign * change).max()
+        if most > 0:
+            told.append(f"{listed(list(change.index[sign * change == most]), 3)} {word} most ({sign * most:+.3f})")
     if not told:
         return "From the first epoch to the chosen one no class changed on validation."
     return f"From the first epoch to the chosen one, on validation: {'; '.join(told)}" + (
@@ -87,11 +87,9 @@ def _describe_gap(train: float, val: float, alike: float, augmentation: str) -> 
     """What remains of the difference between two losses when the training images are scored as validation is."""
     seen, scored = _side(val, train), _side(val, alike)
     if "below" in seen and "above" in scored:
-        causes = "while the weights still changed" if augmentation == "none" else "with augmentation and while the "
-                                                                                  "weights still changed"
-        return (f"Scored the same way, validation lies {scored} train: that it lies below in the curve comes from how "
-                f"the training "
-                f"loss is measured, {causes}.")
+        causes = "" if augmentation == "none" else "with augmentation and "
+        return (f"Scored the same way, validation lies {scored} train: that it lies below in the curve comes from how the "
+                f"training loss is measured, {causes}while the weights still changed.")
     reason = "the network does that much better on images that it was trained on" if "above" in scored else \
         "its images are no harder for the network than those that it was trained on"
     return f"Scored the same way, validation lies {scored} train: {reason}."

@@ -52,7 +52,8 @@ def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: 
             ax.plot(history["epoch"], history[f"{part}_accuracy_{name}"], color="#cccccc", linewidth=0.8, zorder=1)
     for place, name in enumerate(chosen):
         beside = 0.5 * (place / max(1, len(chosen) - 1) - 0.5) * (len(chosen) > 1)
-        ax.plot(history["epoch"] + beside, history[f"{part}_accuracy_{name}"], color=colors[name], label=name, **_style(place))
+        values = history[f"{part}_accuracy_{name}"]
+        ax.plot(history["epoch"] + beside, values, color=colors[name], label=name, **_style(place))
     ax.plot(history["epoch"], history[f"{part}_mean_class_accuracy"], "k-", linewidth=2.5, alpha=0.7, label=MEAN_ROW)
     ax.set(xlabel="epoch", ylabel="share of the class's images", title=PART_NAMES[part])
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -61,7 +62,8 @@ def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: 
 
 def _style(place: int) -> dict:
     """A line style and a marker by place, so that lines are told apart without colour."""
-    return {"linestyle": ("-", "--", "-.", ":")[place % 4], "marker": "osD^vPX<>*"[place % 10], "markersize": 5, "linewidth": 1.3}
+    style, marker = ("-", "--", "-.", ":")[place % 4], "osD^vPX<>*"[place % 10]
+    return {"linestyle": style, "marker": marker, "markersize": 5, "linewidth": 1.3}
 
 
 def add_legend(ax: plt.Axes, title: str = "") -> None:
