@@ -1,4 +1,4 @@
-"""Does an attribution change when the weights are drawn anew?"""
+"""Does an attribution change when the weights are re-initialised?"""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def weighted_parts(model: nn.Module) -> list[str]:
 
 
 def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps: int):
-    """Cascade: yields (lowest unit drawn anew, network), first ("nothing", the network as it is), at last all weights.
+    """Cascade: yields (lowest unit re-initialised, network), first ("nothing", the network as it is), at last all weights.
 
     Each step takes weights and buffers of further `units`, from the head down, from `fresh`, a network of the same
     architecture as it is initialised before any training: at first the head alone, then groups, `n_steps` in all.
@@ -102,7 +102,7 @@ class Randomisation:
 
 def parameter_randomisation_test(model: nn.Module, fresh: Sequence[nn.Module | Callable[[], nn.Module]], images: Tensor, *,
                                  n_steps: int = 6, batch_size: int = 16, seed: int = 0) -> Randomisation:
-    """Does an explanation change when the weights are drawn anew, layer by layer from the top down?
+    """Does an explanation change when the weights are re-initialised, layer by layer from the top down?
 
     `fresh`: networks of the same architecture with random weights, each a draw, from seeds that the training did not use;
     or functions that build one, which are called one after the other, so that one of these networks is alive at a time.
@@ -213,7 +213,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def edge_strength(images: Tensor) -> np.ndarray:
-    """How steeply the brightness of images (N,C,H,W) changes at each pixel, (N,H,W): no network is asked."""
+    """How steeply the brightness of images (N,C,H,W) changes at each pixel, (N,H,W); computed without a network."""
     gray = images.float().mean(1).cpu().numpy()
     return np.hypot(*np.gradient(gray, axis=(1, 2)))
 
