@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import gc
 import html
 import io
@@ -181,9 +182,9 @@ def draw_spectra(spectra: Mapping[str, Mapping[str, Spectrum]], layers: Sequence
                      for layer in layers if layer in spectra[name]} for name in scenarios}
     text = f"{scale}, k up to {k}: {', '.join(scenarios)} in {', '.join(layers)}"
     cumulative = scale == SCALES[3]
-    panel, options = (plot_cumulative_variance, {}) if cumulative else \
-        (plot_eigenvalues, {"log": "log" in scale, "relative": "share" in scale})
-    figure = plot_by_layer(chosen, panel, layout=None, **options)  # the constrained layout takes too long here
+    panel = plot_cumulative_variance if cumulative else \
+        functools.partial(plot_eigenvalues, log="log" in scale, relative="share" in scale)
+    figure = plot_by_layer(chosen, panel, layout=None)  # the constrained layout takes too long here
     for ax in figure.axes[:len(layers)] if cumulative else ():
         ax.set_xlim(0.9, k * 1.05)
     for ax in figure.axes:

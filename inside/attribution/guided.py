@@ -145,7 +145,7 @@ def _gradient(model: nn.Module, images: Tensor, targets, layer: str | None, unit
         flat = only_tensor(name, output).flatten(1)
         rows = _for_each("units", units, flat)
         if not ((rows >= 0) & (rows < flat.shape[1])).all():
-            raise ValueError(f"units are {rows.tolist()}; legal is 0 to {flat.shape[1] - 1} in layer {name!r}.")
+            raise ValueError(f"units are {rows.tolist()}; expected 0 to {flat.shape[1] - 1} in layer {name!r}.")
         picked.append(flat.gather(1, rows[:, None]))
 
     if (layer is None) != (units is None):
@@ -169,7 +169,7 @@ def strongest_neurons(model: nn.Module, loader, layer: str | None = None) -> tup
     modules = all_modules(model)
     layer = layer or last_convolution(model)
     check_layer(layer, modules)
-    values, indices, latest, axes = [], [], [], []
+    values, indices, latest, axes = [], [], list[tuple[Tensor, Tensor]](), list[bool]()
 
     def strongest(name: str, output: object) -> None:
         x = only_tensor(name, output).detach()
@@ -205,7 +205,7 @@ def choose_neurons(values: np.ndarray, n: int = 10, channels: Sequence[int] = ()
     stands_out = np.divide(values.max(0) - values.mean(0), spread, out=np.zeros_like(spread), where=spread > 0)
     wrong = next((channel for channel in channels if not 0 <= channel < values.shape[1]), None)
     if wrong is not None:
-        raise ValueError(f"There is no channel {wrong}; legal is 0 to {values.shape[1] - 1}.")
+        raise ValueError(f"There is no channel {wrong}; expected 0 to {values.shape[1] - 1}.")
     table = pd.DataFrame({"channel": np.arange(values.shape[1]), "image": values.argmax(0), "value": values.max(0),
                           "stands_out": stands_out})
     if len(channels):

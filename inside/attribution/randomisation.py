@@ -79,7 +79,7 @@ def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps:
     network = copy.deepcopy(model)
     yield "nothing", network
     below = min(n_steps, len(units)) - 1
-    groups = np.array_split(np.array(units[1:], dtype=object), below) if below > 0 else []
+    groups = [group.tolist() for group in np.array_split(units[1:], below)] if below > 0 else []
     for number, group in enumerate([units[:1], *groups], start=1):
         for name in group:
             network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
@@ -115,7 +115,7 @@ def parameter_randomisation_test(model: nn.Module, fresh: Sequence[nn.Module | C
     ValueError: no draw, or two that are used and the same. Source: Adebayo et al., Sanity checks for saliency maps (2018).
     """
     if not len(fresh):
-        raise ValueError("fresh holds 0 networks; legal is 1 or more, each a draw of random weights.")
+        raise ValueError("fresh holds 0 networks; expected 1 or more, each a draw of random weights.")
     methods, units = attribution_methods(model, images), weighted_parts(model)
     with eval_mode(model), torch.no_grad():
         targets = torch.cat([_logits(model, _batch(model, part)).argmax(1) for part in images.split(batch_size)])
@@ -142,7 +142,7 @@ def _another_draw(draw: int, network: nn.Module | Callable[[], nn.Module], known
     weights = network if isinstance(network, nn.Module) else network()
     earlier = known.setdefault(network_stamp(weights), draw)
     if earlier != draw:
-        raise ValueError(f"The draws {earlier} and {draw} of fresh hold the same weights; legal are different ones, each "
+        raise ValueError(f"The draws {earlier} and {draw} of fresh hold the same weights; expected different ones, each "
                          "from a seed of its own.")
     return weights
 

@@ -18,7 +18,7 @@ from inside.files import DATA, fingerprint, write_csv
 from inside.text import natural_sort
 
 
-def load_image(path: Path) -> PILImage.Image:
+def load_image(path: str | Path) -> PILImage.Image:
     """Decode an image file of any mode to RGB, upright by its EXIF orientation; transparency becomes white.
 
     16-bit gray levels are scaled to 8 bits (Pillow alone would clip them). Raises OSError, ValueError or
@@ -44,9 +44,9 @@ def _examine(path: Path) -> tuple[int, int, str, str]:
     """(width, height, sha256 of the decoded RGB pixels, reason why it could not be decoded or "")."""
     try:
         image = load_image(path)
-    except Exception as error:  # decoders raise many kinds; each means that this file is no image we can use
+    except Exception as error:  # decoders raise many kinds; each means that this file is not an image we can use
         reason = str(error).replace(str(path), path.name) or type(error).__name__
-        return 0, 0, "", "no image file" if isinstance(error, PILImage.UnidentifiedImageError) else reason
+        return 0, 0, "", "not an image file" if isinstance(error, PILImage.UnidentifiedImageError) else reason
     digest = hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes())
     return image.width, image.height, digest.hexdigest(), ""
 
@@ -75,7 +75,7 @@ def decode_images(images: ImageSet, *, bad_images: str = "skip", cache: Path | N
     bad = seen.loc[seen["reason"] != "", ["path", "reason"]].reset_index(drop=True)
     if len(bad) and bad_images == "stop":
         raise ValueError(f"{len(bad)} of {len(seen):,} images cannot be decoded, the first is {bad['path'][0]} "
-                         f"({bad['reason'][0]}): mend or remove them, or set BAD_IMAGES = \"skip\".")
+                         f"({bad['reason'][0]}): repair or remove them, or set BAD_IMAGES = \"skip\".")
     table = images.table.merge(seen.loc[seen["reason"] == "", ["path", "width", "height", "sha256"]], on="path")
     if table.empty:
         raise ValueError(f"None of the {len(seen):,} files of {images.root} can be decoded: {bad['reason'][0]}.")
@@ -106,7 +106,7 @@ def describe_duplicates(duplicates: pd.DataFrame) -> str:
     groups, conflicting = (rows["group"].nunique() for rows in (duplicates, duplicates[duplicates["conflicting"]]))
     found = (f"{groups:,} group{'' if groups == 1 else 's'} of images with the same decoded pixels, {conflicting:,} of them "
              "with several labels.") if groups else "No two images have the same decoded pixels."
-    return f"{found} Copies that were compressed anew (as JPEG), resized or cropped have other pixels and are not found."
+    return f"{found} Copies that were recompressed (as JPEG), resized or cropped have different pixels and are not found."
 
 
 def image_marks(table: pd.DataFrame) -> dict[str, str]:

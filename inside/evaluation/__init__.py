@@ -3,8 +3,8 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "describe": ["describe_evaluation"],
-    "metrics": ["class_metrics", "format_metrics", "majority_baseline", "metrics_summary"],
+    "describe": ["describe_evaluation", "describe_reloaded"],
+    "metrics": ["class_metrics", "majority_baseline", "metrics_summary"],
     "predictions": ["check_reloaded", "saved_predictions"],
-    "report": ["report_confusion", "report_ranked", "report_samples", "report_scores"],
+    "report": ["report_confusion", "report_metrics", "report_ranked", "report_samples", "report_scores"],
 })

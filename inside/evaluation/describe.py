@@ -4,29 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from inside.evaluation.intervals import difference_interval
 from inside.evaluation.predictions import top_and_bottom
-from inside.text import listed, percent, points
+from inside.text import listed, natural_sort, percent, points
 
 
 def describe_confusion(predictions: pd.DataFrame) -> str:
     """A sentence on the most frequent errors among the test images of a prediction table, without markup."""
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     if wrong.empty:
-        return f"All {len(predictions):,} test images are predicted right." if len(predictions) > 1 else \
-            "The one test image is predicted right."
-    counts = (wrong["label"] + " taken for " + wrong["predicted"]).value_counts().sort_index()
+        return f"All {len(predictions):,} test images are classified correctly." if len(predictions) > 1 else \
+            "The one test image is classified correctly."
+    counts = (wrong["label"] + " is taken for " + wrong["predicted"]).value_counts().sort_index()
     most = int(counts.max())
-    names, total = list(counts.index[counts == most]), f"{len(wrong):,} wrong image{'s' * (len(wrong) > 1)}"
+    names, total = list(counts.index[counts == most]), f"{len(wrong):,} error{'s' * (len(wrong) > 1)} on test"
     if len(wrong) == 1:
-        return f"The only error on test: {names[0]}, 1 image."
+        return f"{names[0]} once, the only error on test."
     if most == 1:
-        return f"No error on test occurs twice: {total}, each of another pair of classes."
+        return f"No error occurs twice: {total}, each of another pair of classes."
     if len(names) == 1:
-        return f"The most frequent error on test: {names[0]}, {most:,} of {total}."
-    return f"The most frequent errors on test: {listed(names)}, {most:,} of {total} each."
+        return f"{names[0]} most often: {most:,} of {total}."
+    return f"{listed(names)} most often: {most:,} each of {total}."
+
+
+def describe_confused_pair(predictions: pd.DataFrame) -> str:
+    """A sentence on the two classes between which most errors of a prediction table lie, in both directions together."""
+    wrong = predictions[predictions["label"] != predictions["predicted"]]
+    if wrong.empty:
+        return "No class is confused with another."
+    pairs = wrong[["label", "predicted"]].apply(lambda row: " and ".join(natural_sort(row)), axis=1)
+    counts = pairs.value_counts().sort_index()
+    most = int(counts.max())
+    names = list(counts.index[counts == most])
+    if len(names) > 1:
+        return (f"Counted in both directions, no single pair of classes stands out: {len(names)} pairs have {most:,} "
+                f"error{'s' * (most > 1)} each.")
+    one = wrong.loc[pairs == names[0], "label"].value_counts()
+    ways = f"{one.iloc[0]:,} one way and {one.iloc[1]:,} the other" if len(one) > 1 else "all one way"
+    return f"{most / len(wrong):.0%} of the errors are between {names[0]}: {most:,} of {len(wrong):,}, {ways}."
 
 
 def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
@@ -34,8 +52,33 @@ def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
     highest, _ = top_and_bottom(predictions, name)
     wrong = highest[highest["label"] != name]
     others = "; ".join(f"{row.path} is {row.label}" for row in wrong.itertuples())
-    return f"{name}: {len(highest) - len(wrong)} of the {len(highest)} highest are of the class" + (
+    return f"{len(highest) - len(wrong)} of the {len(highest)} highest scores for {name} belong to images of that class" + (
         f" ({others})." if others else ".")
+
+
+def describe_lowest(predictions: pd.DataFrame, name: str) -> str:
+    """Where the image of a class with the lowest score for it stands among all images, and how it is predicted."""
+    order = predictions.sort_values([f"prob_{name}", "path"], ascending=[False, True], ignore_index=True)
+    own = order[order["label"] == name]
+    if own.empty:
+        return f"No test image is of {name}."
+    last = own.iloc[-1]
+    below = int((order.iloc[:own.index[-1]]["label"] != name).sum())
+    found = "which is correct" if last["predicted"] == name else "an error"
+    above = ("no image of another class stands", "1 image of another class stands")[below] if below < 2 else \
+        f"{below:,} images of other classes stand"
+    return (f"The image of {name} with the lowest score is {last['path']}, at place {own.index[-1] + 1:,} of "
+            f"{len(order):,}: "
+            f"{above} above it. It is predicted as {last['predicted']}, {found}.")
+
+
+def describe_confidence(sample: pd.DataFrame) -> str:
+    """The confidence of the predictions of a sample that are right beside that of the wrong ones."""
+    right = sample["label"] == sample["predicted"]
+    means = [sample.loc[chosen, "confidence"].mean() for chosen in (right, ~right)]
+    if right.all() or not right.any():
+        return f"Their mean confidence is {means[0] if right.all() else means[1]:.2f}."
+    return f"The mean confidence is {means[0]:.2f} where the prediction is right and {means[1]:.2f} where it is wrong."
 
 
 def describe_scores(result: Mapping, baseline: Mapping) -> str:
@@ -43,13 +86,52 @@ def describe_scores(result: Mapping, baseline: Mapping) -> str:
     names = {"accuracy": "overall accuracy", "mean_class_accuracy": "mean accuracy over classes",
              "mean_average_precision": "mean average precision"}
     told = ", ".join(f"{title} **{result[name]:.3f}** ({baseline[name]:.3f})" for name, title in names.items())
-    return f"On test: {told}. In brackets: always saying “{baseline['class']}”, the most frequent class of training."
+    return (f"On test: {told}. In brackets: the baseline, which always predicts “{baseline['class']}”, the most frequent "
+            f"class "
+            "of training.")
 
 
 def describe_classes(metrics: pd.DataFrame) -> str:
     """Accuracy and average precision of each row of `class_metrics`, as text."""
     return "; ".join(f"{row['class']} {row['accuracy']:.3f} and {row['average_precision']:.3f}" if row["support"]
                      else f"{row['class']} without images" for row in metrics.to_dict("records"))
+
+
+def describe_errors(metrics: pd.DataFrame, part: str) -> str:
+    """How many images of a part ("validation", "test") are misclassified, and in which classes most of them are."""
+    found = metrics.iloc[:-1].query("support > 0")
+    errors = (found["support"] * (1 - found["accuracy"])).round().astype(int)
+    total, images = int(errors.sum()), int(found["support"].sum())
+    if not total:
+        return f"No {part} image is misclassified." if images > 1 else f"The one {part} image is classified correctly."
+    names = list(found["class"][errors == errors.max()])
+    told = f"{total:,} of {images:,} {part} images {'is' if total == 1 else 'are'} misclassified"
+    if len(found) == 1:
+        return f"{told}."
+    if total == 1:
+        return f"{told}, of the class {names[0]}."
+    verb, each = ("has", "") if len(names) == 1 else ("have", " each")
+    return f"{told}; {listed(names)} {verb} the most ({int(errors.max()):,}{each})."
+
+
+def describe_reloaded(found: Mapping) -> str:
+    """How far the scores of a network that was loaded again are from the saved ones, from `check_reloaded`."""
+    difference = found["max_difference"]
+    told = "identical" if difference == 0 else f"the scores differ by at most {difference:.1g}"
+    return f"{told} (tolerance {np.format_float_positional(found['tolerance'])})"
+
+
+def describe_ranges(metrics: pd.DataFrame) -> str:
+    """From which class to which the accuracies and the average precisions of `class_metrics` go."""
+    found = metrics.iloc[:-1].query("support > 0")
+    told = []
+    for name, title in (("accuracy", "accuracy"), ("average_precision", "average precision")):
+        values = found[name].round(3)
+        low, high = (listed(list(found["class"][values == end]), 2) for end in (values.min(), values.max()))
+        told.append(f"{title} is {values.min():.3f} in every class" if values.min() == values.max() else
+                    f"{title} ranges from {values.min():.3f} ({low}) to {values.max():.3f} ({high})")
+    text = "; ".join(told)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def describe_evaluation(metrics: Mapping[str, pd.DataFrame], baseline: Mapping, *, conflicts: int, bad: int,
@@ -65,13 +147,15 @@ def describe_evaluation(metrics: Mapping[str, pd.DataFrame], baseline: Mapping, 
               f"{conflicts:,} group{'s' * (conflicts > 1)} of identical images {'carry' if conflicts > 1 else 'carries'}")
     files = "every file could be decoded" if not bad else f"{bad:,} file{'s' * (bad > 1)} could not be decoded"
     return [
-        f"The network reads **{percent(mean['accuracy'])}** of the test images right, as a mean over classes (95 % interval "
-        f"{percent(mean['accuracy_low'])} to {percent(mean['accuracy_high'])}). Always saying “{baseline['class']}”, the "
-        f"most frequent class of training, gives {percent(base)} as a mean over classes, {place} that interval.",
+        f"The network classifies **{percent(mean['accuracy'])}** of the test images correctly, as a mean over classes (95 % "
+        f"interval {percent(mean['accuracy_low'])} to {percent(mean['accuracy_high'])}). Always predicting "
+        f"“{baseline['class']}”, the most frequent class of training, gives {percent(base)} as a mean over classes, "
+        f"{place} that "
+        "interval.",
         _describe_extremes(metrics["test"].iloc[:-1]),
         _describe_val_and_test(metrics["val"], metrics["test"]),
         f"{groups} different labels, and {files}.",
-        *(["**All images of this run are drawn**: the numbers say nothing about photographs."] if drawn else []),
+        *(["**All images of this run are drawn**: these numbers say nothing about photographs."] if drawn else []),
     ]
 
 
@@ -89,13 +173,13 @@ def _describe_extremes(by_class: pd.DataFrame) -> str:
         low, high = (f"{percent(rows[f'accuracy_{end}'].iloc[0])}" for end in ("low", "high"))
         interval = f", 95 % interval {low} to {high}" if len(rows) == 1 else ""
         ends.append(f"{listed([f'**{name}**' for name in rows['class']])} ({percent(value)}{interval})")
-    return f"Lowest accuracy of a class on test: {ends[0]}; highest: {ends[1]}."
+    return f"Lowest class accuracy on test: {ends[0]}; highest: {ends[1]}."
 
 
 def _describe_val_and_test(val: pd.DataFrame, test: pd.DataFrame) -> str:
     """A sentence on mean class accuracy on validation against test: the difference, its interval, and what that allows."""
     if list(val["class"][val["support"] > 0]) != list(test["class"][test["support"] > 0]):
-        return "Validation and test have images of different classes, so that their means over classes are not compared."
+        return "Validation and test have images of different classes, so their means over classes cannot be compared."
     ends = [part.iloc[-1][["accuracy", "accuracy_low", "accuracy_high"]].to_list() for part in (val, test)]
     gap, (low, high) = ends[0][0] - ends[1][0], difference_interval(*ends)
     interval = f"on test (95 % interval of the difference: {points(low)} to {points(high)} points)"
@@ -103,7 +187,7 @@ def _describe_val_and_test(val: pd.DataFrame, test: pd.DataFrame) -> str:
     if points(gap) == "0":
         return f"Mean class accuracy on validation equals that {interval}. {chosen}"
     side = "above" if gap > 0 else "below"
-    verdict = ("so that the choice of images alone can explain it" if points(low) == "0" or points(high) == "0"
+    verdict = ("which the choice of images alone could explain" if points(low) == "0" or points(high) == "0"
                or low < 0 < high else "more than the choice of images usually explains")
     return (f"Mean class accuracy on validation is {points(abs(gap))} percentage points {side} that {interval}, {verdict}. "
             f"{chosen}")

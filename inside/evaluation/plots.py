@@ -20,39 +20,51 @@ def class_colors(classes: Sequence[str]) -> dict[str, tuple]:
     return dict(zip(natural_sort(classes), colors, strict=True))
 
 
-def plot_class_metrics(metrics: pd.DataFrame, measure: str, *, baseline: float | None = None,
-                       ax: plt.Axes | None = None) -> plt.Axes:
-    """A point a class with its 95 % interval, the last row their mean; measure "accuracy" or "average_precision".
+MEASURES = {"accuracy": ("accuracy", "o", -0.14), "average_precision": ("average precision", "D", 0.14)}  # marker, place
 
-    `baseline` is the mean over classes that a baseline reaches: it stands in the row of the mean.
+
+def plot_class_metrics(metrics: pd.DataFrame, *, baseline: float | None = None, ax: plt.Axes | None = None) -> plt.Axes:
+    """Accuracy and average precision of each class with their 95 % intervals on one axis; the last row is their mean.
+
+    The numbers stand at the right. `baseline` is the mean over classes that a baseline reaches, the same for both measures:
+    it stands in the row of the mean.
     """
-    ax = ax or plt.subplots(figsize=(6, 0.45 * len(metrics) + 1), layout="constrained")[1]
-    names, last = list(metrics["class"]), len(metrics) - 1
-    colors = [class_colors(names[:-1])[name] for name in names[:-1]] + ["black"]
-    for position, row in enumerate(metrics.to_dict("records")):
-        if math.isfinite(row[measure]):
-            color, value = colors[position], row[measure]
-            ax.plot([row[f"{measure}_low"], row[f"{measure}_high"]], [position] * 2, color=color, lw=3, alpha=0.45)
-            ax.plot(value, position, "D" if position == last else "o", color=color)
-            ax.annotate(f"{value:.3f}", (value, position), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-    ax.set_yticks(range(len(metrics)), [f"{row['class']} ({row['support']:,})" for row in metrics.to_dict("records")])
-    ax.set(xlabel=measure.replace("_", " "), ylim=(last + 0.6, -0.8))
+    last, color = len(metrics) - 1, "#0072b2"
+    ax = ax or plt.subplots(figsize=(9.5, 0.4 * len(metrics) + 1.1), layout="constrained")[1]
+    for column, (name, (title, marker, shift)) in enumerate(MEASURES.items()):
+        at = 1.05 + 0.12 * column
+        ax.annotate(title.replace(" ", "\n"), (at, 1), xycoords="axes fraction", ha="center", va="bottom", fontsize=9)
+        for place, row in enumerate(metrics.to_dict("records")):
+            known = math.isfinite(row[name])
+            ax.annotate(f"{row[name]:.3f}" if known else "–", (at, place), xycoords=("axes fraction", "data"),
+                        ha="center", va="center", fontsize=9, fontweight="bold" if place == last else None)
+            if known:
+                ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [place + shift] * 2, color=color, lw=2.5, alpha=0.4)
+                ax.plot(row[name], place + shift, marker, color=color, markerfacecolor=color if marker == "o" else "white",
+                        label=None if place < last else title, markersize=7)
+    ax.axhline(last - 0.5, color="black", linewidth=0.8)
+    names = [f"{row['class']} ({row['support']:,})" for row in metrics.to_dict("records")]
+    ax.set_yticks(range(last + 1), names, parse_math=False)
+    ax.set(xlabel="accuracy (●) and average precision (◇), with 95 % intervals", ylim=(last + 0.5, -0.5))
+    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
     if baseline is not None:
-        ax.plot([baseline] * 2, [last - 0.4, last + 0.4], color="gray", linestyle=":",
-                label=f"baseline, {names[-1]}: {baseline:.3f}")
-        ax.legend(frameon=False, loc="lower left")
+        line, = ax.plot([baseline] * 2, [last - 0.4, last + 0.4], color="gray", linestyle=":")
+        ax.legend([line], [f"baseline, {metrics['class'].iloc[-1]}: {baseline:.3f}"], frameon=False, loc="lower left")
     return ax
 
 
 def plot_confusion(predictions: pd.DataFrame, classes: Sequence[str], *, ax: plt.Axes | None = None) -> plt.Axes:
-    """Images by true (row) and predicted (column) class; the shade is the share of the row."""
-    side = max(4.5, 0.62 * len(classes) + 1.5)
-    ax = ax or plt.subplots(figsize=(side + 0.8, side), layout="constrained")[1]
+    """Images by true (row) and predicted (column) class, none where blank; the shade is the share of the row."""
+    side = max(4.2, 0.62 * len(classes) + 1.3)
+    ax = ax or plt.subplots(figsize=(side + 0.3, side), layout="constrained")[1]
     counts = confusion_matrix(predictions["label"], predictions["predicted"], labels=list(classes))
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    sns.heatmap(share, annot=counts if len(classes) <= 20 else None, fmt="d", cmap="Blues", vmin=0, vmax=1,
-                square=True, xticklabels=list(classes), yticklabels=list(classes),
-                cbar_kws={"label": "share of the true class"}, ax=ax)
+    numbers = np.where(counts > 0, counts.astype(str), "")
+    sns.heatmap(share, annot=numbers if len(classes) <= 20 else None, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False,
+                square=True, linewidths=0.5, linecolor="#dddddd", xticklabels=list(classes), yticklabels=list(classes),
+                ax=ax)
+    for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
+        label.set_parse_math(False)
     ax.tick_params(axis="y", rotation=0)
-    ax.set(xlabel="predicted", ylabel="true")
+    ax.set(xlabel="predicted class", ylabel="true class")
     return ax

@@ -5,42 +5,76 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from inside.data.grids import plot_predictions
-from inside.evaluation.describe import describe_classes, describe_confusion, describe_ranked, describe_scores
+from inside.evaluation.describe import (
+    describe_classes,
+    describe_confidence,
+    describe_confused_pair,
+    describe_confusion,
+    describe_errors,
+    describe_lowest,
+    describe_ranges,
+    describe_ranked,
+    describe_scores,
+)
+from inside.evaluation.metrics import format_metrics
 from inside.evaluation.plots import plot_class_metrics, plot_confusion
 from inside.evaluation.predictions import top_and_bottom
-from inside.shown import Figure, Shown, Text
+from inside.shown import Figure, Shown, Table, Text
+
+SIGNS = "Green frame and ✓: predicted right; orange frame and ✗: wrong. † has a duplicate, ‡ is a suspected label error."
+
+
+def report_metrics(metrics: pd.DataFrame, part: str) -> list[Shown]:
+    """The table of `class_metrics` of the part "val" or "test"."""
+    name = {"val": "validation"}.get(part, part)
+    return [Table(format_metrics(metrics), f"metrics_{part}", f"{describe_errors(metrics, name)} A row a class: its images "
+                  "(support), accuracy and average precision with their 95 % intervals; the last row is the mean over "
+                  "classes.",
+                  rows=len(metrics))]
 
 
 def report_scores(metrics: pd.DataFrame, result: Mapping, baseline: Mapping) -> list[Shown]:
-    """The three measures of test beside the baseline's, and accuracy and average precision of each class."""
-    fig, axes = plt.subplots(1, 2, figsize=(12, 0.45 * len(metrics) + 1.4), layout="constrained", sharey=True)
-    plot_class_metrics(metrics, "accuracy", ax=axes[0])
-    plot_class_metrics(metrics, "average_precision", ax=axes[1])
-    told = f"Accuracy and average precision of each class on test with 95 % intervals: {describe_classes(metrics)}."
-    return [Text(describe_scores(result, baseline)), Figure(fig, "class_metrics", told)]
+    """Accuracy and average precision of each class, and the three measures of test beside the baseline's."""
+    fig = plot_class_metrics(metrics).figure
+    alt = f"Accuracy and average precision of each class on test with 95 % intervals: {describe_classes(metrics)}."
+    caption = (f"{describe_ranges(metrics)} In brackets after a class: its test images. Lines are 95 % intervals, "
+               f"Wilson's for "
+               "accuracy; where those of two classes overlap widely, their order may be chance.")
+    return [Figure(fig, "class_metrics", alt, caption), Text(describe_scores(result, baseline))]
 
 
 def report_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> list[Shown]:
     """The confusion matrix of test and its most frequent errors."""
     told = describe_confusion(predictions)
     fig = plot_confusion(predictions, classes).figure
-    return [Figure(fig, "confusion", f"Confusion matrix on test. {told}"), Text(told)]
+    shown = "Numbers are test images, none where blank" if len(classes) <= 20 else "Numbers are left out for so many classes"
+    return [Figure(fig, "confusion", f"Confusion matrix on test. {told}",
+                   f"{told} {shown}; the shade is the share of the true class. Correct predictions are on the diagonal."),
+            Text(describe_confused_pair(predictions))]
 
 
 def report_ranked(predictions: pd.DataFrame, root: Path, names: Sequence[str], *, marks: Mapping[str, str]) -> list[Shown]:
-    """For each of the classes `names`, the test images with the ten highest and the ten lowest scores."""
-    shown: list[Shown] = []
-    for name in names:
-        for end, rows in zip(("highest", "lowest"), top_and_bottom(predictions, name), strict=True):
-            fig = plot_predictions(rows, root, columns=5, score_of=name, marks=marks,
-                                   title=f"{name}: the {len(rows)} {end} scores of {len(predictions):,} images")
-            told = ", ".join(f"{row['path']} {row[f'prob_{name}']:.2g}" for row in rows.to_dict("records"))
-            shown.append(Figure(fig, f"ranked_{name}_{end}", f"Test images with the {end} scores for {name}: {told}."))
-    return [*shown, Text.bullets(describe_ranked(predictions, name) for name in names)]
+    """For each of the classes `names`, the test images with the ten highest and the ten lowest scores, the lowest first."""
+    return [part for name in names for part in _report_class(predictions, root, name, marks)]
+
+
+def _report_class(predictions: pd.DataFrame, root: Path, name: str, marks: Mapping[str, str]) -> list[Shown]:
+    highest, lowest = top_and_bottom(predictions, name)
+    lowest, n = lowest[::-1], len(highest)
+    fig = plot_predictions(pd.concat([highest, lowest]), root, columns=n, score_of=name, marks=marks,
+                           titles=[f"highest scores for {name}", f"lowest scores for {name}, the lowest first"])
+    told = [", ".join(f"{row['path']} {row[f'prob_{name}']:.2g}" for row in rows.to_dict("records"))
+            for rows in (highest, lowest)]
+    return [Figure(fig, f"ranked_{name}", f"Test images with the {n} highest scores for {name}: {told[0]}. With the {n} "
+                                          f"lowest, the "
+                   f"lowest first: {told[1]}.",
+                   f"{describe_ranked(predictions, name)} Below each image: class and file, the score for {name}, and "
+                   f"after → the "
+                   f"predicted class where it is wrong. {SIGNS}"),
+            Text(describe_lowest(predictions, name))]
 
 
 def report_samples(predictions: pd.DataFrame, root: Path, grid: Sequence[int], *, seed: int,
@@ -48,7 +82,10 @@ def report_samples(predictions: pd.DataFrame, root: Path, grid: Sequence[int], *
     """Test images drawn at random, as many as a grid of (rows, columns) holds, with true and predicted class."""
     n_rows, n_columns = grid
     sample = predictions.sample(min(n_rows * n_columns, len(predictions)), random_state=seed)
-    fig = plot_predictions(sample, root, columns=n_columns, marks=marks, size=1.3 if n_columns > 6 else 2.2)
-    n_right = int((sample["label"] == sample["predicted"]).sum())
-    alt = f"{len(sample)} test images drawn at random, with true and predicted class; {n_right} are predicted right."
-    return [Figure(fig, "sample_predictions", alt), Text(f"{n_right} of these {len(sample)} are predicted right.")]
+    fig = plot_predictions(sample, root, columns=n_columns, marks=marks)
+    right = sample["label"] == sample["predicted"]
+    alt = f"{len(sample)} test images drawn at random, with true and predicted class; {right.sum()} are predicted right."
+    caption = (f"{right.sum()} of these {len(sample)} test images, drawn at random, are predicted right. Below each: "
+               f"class and file, "
+               f"the score of the predicted class, and after → that class where it is wrong. {SIGNS}")
+    return [Figure(fig, "sample_predictions", alt, caption), Text(describe_confidence(sample))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ from inside.files import RunFolder, write_csv
 from inside.selection import describe, plots
 from inside.selection.importance import importances
 from inside.selection.search import Search, noise_band, run_search
-from inside.shown import Figure, Shown, Table, Text
+from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.training.experiment import load_trained
 
 
@@ -20,7 +21,7 @@ from inside.training.experiment import load_trained
 class Choice:
     """The settings of the full training, and the search that led to them (None: there was none), with its new seeds."""
 
-    settings: dict[str, object]
+    settings: dict[str, Any]
     search: Search | None = None
     noise: pd.DataFrame | None = None
 
@@ -28,7 +29,7 @@ class Choice:
     def summary(self) -> str:
         """A sentence: where the settings come from."""
         if self.search is None:
-            return "The settings are those of the parameters: nothing was searched in this run."
+            return "The settings are those of the parameters: no search was made in this run."
         return describe.describe_trials(self.search)
 
     def takeaways(self) -> list[str]:
@@ -36,20 +37,13 @@ class Choice:
         return describe.describe_search(self.search, self.noise)
 
     def report(self) -> list[Shown]:
-        """Trials, what mattered, the new seeds, and whether the search helped."""
+        """Trials and new seeds in one figure, whether the search helped, and, folded, all trials and what mattered."""
         if self.search is None:
-            return [Text("Nothing was searched in this run: `SEARCH_TRIALS` is 0, or `TRAIN` is False.")]
-        return [*_report_trials(self.search), *_report_importances(self.search), *self._report_noise(),
-                Text(" ".join(self.takeaways()))]
+            return [Text("No settings were searched in this run: `SEARCH_TRIALS` is 0, or `TRAIN` is False.")]
+        return [*_report_search(self.search, self.noise, self.takeaways()),
+                _fold_tables(self.search, self.noise), _fold_options(self.search)]
 
-    def _report_noise(self) -> list[Shown]:
-        if self.noise is None:
-            return []
-        told = describe.describe_noise(self.noise)
-        return [Table(self.noise, "noise_band", digits=4),
-                Figure(plots.plot_noise_band(self.noise).figure, "noise_band", told), Text(told)]
-
-    def results(self) -> dict[str, object]:
+    def results(self) -> dict[str, Any]:
         """{search, noise_band} for 01_results.json; None where there was none."""
         found, noise = self.search, None if self.noise is None else self.noise.to_dict("records")
         return {"noise_band": noise, "search": found and {
@@ -58,29 +52,56 @@ class Choice:
             "first_score": found.trials["score"].iloc[0], "score_as_they_stand": found.base.value}}
 
 
-def _report_trials(found: Search) -> list[Shown]:
-    told, best = describe.describe_trials(found), found.ranked[0]
-    return [
-        Table(found.trials.sort_values("score", ascending=False), "trials", digits=4), Text(told),
-        Figure(plots.plot_trials(found.trials, base=found.base.value).figure, "search_trials",
-               f"Score of each trial by number, the best so far, and the settings as they stand. {told}"),
-        Figure(plots.plot_parallel_coordinates(found), "search_parallel",
-               f"A line for each complete trial through its options {', '.join(found.space)} and its score; the thick line "
-               f"is the best trial, {best.value:.3f}.")]
+def _report_search(found: Search, noise: pd.DataFrame | None, takeaways: list[str]) -> list[Shown]:
+    told = describe.describe_trials(found)
+    if noise is not None:
+        told += f" {describe.describe_band(noise)}"
+    seeds = [] if noise is None else [Text(describe.describe_noise(noise))]
+    caption = f"{told} Left: the score of each trial; pruned ones at the score at which they were stopped." + (
+        "" if noise is None else " Right: the same settings, trained again with new seeds.")
+    return [Figure(plots.plot_search(found.trials, base=found.base.value, band=noise), "search",
+                   f"Score of each trial by number, the best so far, and the settings as they stand. {told} "
+                   + " ".join(part.markdown for part in seeds), caption),
+            *seeds, Text(" ".join(takeaways))]
 
 
-def _report_importances(found: Search) -> list[Shown]:
-    table = importances(found)
-    told = describe.describe_importances(table)
-    return [Table(table, "search_importance"), Figure(plots.plot_importances(table), "search_importance",
-                                                      f"Importance and correlation of each option with the score. {told}"),
-            Text(told)]
+def _fold_tables(found: Search, noise: pd.DataFrame | None) -> Fold:
+    best = found.ranked[0]
+    trials = Table(found.trials.sort_values("score", ascending=False), "trials",
+                   f"Trial {best.number} has the highest score of the complete trials, {best.value:.3f}. A row a trial, "
+                   f"by score (mean "
+                   "class accuracy on validation); then its options.", digits=4)
+    if noise is None:
+        return Fold("All trials", (trials,))
+    band = Table(noise, "noise_band", f"{describe.describe_band(noise)} A row a setting and seed; `trial_score`: its "
+                                      f"score in the "
+                 "search.", digits=4)
+    return Fold("All trials and all seeds", (trials, band))
 
 
-def choose_settings(run: RunFolder, settings: Mapping[str, object], split: Split) -> Choice:
+def _fold_options(found: Search) -> Fold:
+    table, best = importances(found), found.ranked[0]
+    told, strongest = describe.describe_importances(table), describe.describe_strongest(table)
+    lines = Figure(plots.plot_parallel_coordinates(found), "search_parallel",
+                   f"A line for each complete trial through its options {', '.join(found.space)} and its score; the "
+                   f"thick line "
+                   f"is the best trial, {best.value:.3f}.",
+                   f"The best trial, {best.number}, is the thick line. A line for each complete trial goes through its "
+                   f"options to its "
+                   "score, and is the brighter the higher that is; a gap: the option was not drawn.")
+    bars = Figure(plots.plot_importances(table), "search_importance",
+                  f"Importance and correlation of each option with the score. {strongest} {told}",
+                  f"{strongest} Left: importance; beside it the correlation with the score, its chance level in grey.")
+    values = Table(table, "search_importance", f"{strongest} `chance`: what the absolute correlation stays below in 95 "
+                                               f"of 100 "
+                   "permutations of the scores.")
+    return Fold("Which options mattered", (bars, Text(told), lines, Text(describe.describe_best(found)), values))
+
+
+def choose_settings(run: RunFolder, settings: Mapping[str, Any], split: Split) -> Choice:
     """The settings to train with: those of the best trial of a search, else the given ones.
 
-    Searches SEARCH_TRIALS settings on the split, writes trials.csv, and trains the best anew with FINAL_SEEDS. With
+    Searches SEARCH_TRIALS settings on the split, writes trials.csv, and trains the best again with FINAL_SEEDS. With
     TRAIN = False they are those of the network that the run holds (ValueError where it holds none of this split).
     """
     if not settings["TRAIN"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -36,10 +37,13 @@ class Comparison:
             return [Text("No networks were compared in this run: `COMPARE` is empty, or `TRAIN` is False; the profile "
                          "“comparison” has some.")]
         told = "; ".join(f"{row['name']} {row['val']:.3f}" for row in self.table.to_dict("records"))
-        return [Table(format_comparison(self.table), "comparison"),
+        best = describe_best(self.table)
+        return [Table(format_comparison(self.table), "comparison", f"{best} A row a network; its epoch is chosen on "
+                                                                   f"validation, and "
+                      "nothing on test."),
                 Figure(plot_learning_curves(self.histories).figure, "comparison",
                        f"Mean class accuracy on validation by epoch for {len(self.table)} networks; at the chosen epoch: "
-                       f"{told}."),
+                       f"{told}.", f"{describe_first(self.histories)} A star marks the chosen epoch of each network."),
                 Text.bullets(describe_comparison(self.table, self.histories))]
 
     def results(self) -> list[dict] | None:
@@ -47,7 +51,7 @@ class Comparison:
         return self.table.to_dict("records") if len(self.table) else None
 
 
-def compare(run: RunFolder, settings: Mapping[str, object], split: Split) -> Comparison:
+def compare(run: RunFolder, settings: Mapping[str, Any], split: Split) -> Comparison:
     """Train the rows of COMPARE on the same split, then score each once on test.
 
     Each row is in comparison/<number>/ of the run folder, and used again where nothing has changed; a row with the settings
@@ -68,7 +72,7 @@ def compare(run: RunFolder, settings: Mapping[str, object], split: Split) -> Com
     return Comparison(pd.DataFrame(rows), histories)
 
 
-def _score_row(folder: RunFolder, own: Mapping[str, object], split: Split) -> tuple[dict[str, object], pd.DataFrame]:
+def _score_row(folder: RunFolder, own: Mapping[str, Any], split: Split) -> tuple[dict[str, Any], pd.DataFrame]:
     """A row of the table of a Comparison, without its name, and the history of its training."""
     model, saved, history = load_trained(folder, split=split)
     model.to(choose_device(own["DEVICE"]))
@@ -81,7 +85,7 @@ def _score_row(folder: RunFolder, own: Mapping[str, object], split: Split) -> tu
             "test_high": test["accuracy_high"], "test_accuracy": overall}, history
 
 
-def row_name(settings: Mapping[str, object], change: Mapping[str, object]) -> str:
+def row_name(settings: Mapping[str, Any], change: Mapping[str, Any]) -> str:
     """What a reader calls a row of the comparison; with all its changes where two rows would have the same name."""
     def short(row):
         own = with_overrides(settings, row)
@@ -102,8 +106,28 @@ def format_comparison(table: pd.DataFrame) -> pd.DataFrame:
     return shown.rename(columns={"validation": "validation: mean class accuracy", "test": "test: mean class accuracy"})
 
 
+def describe_best(table: pd.DataFrame) -> str:
+    """From which network to which the mean class accuracies on test go."""
+    ranked = table[table["test"].notna()].sort_values("test", ascending=False, kind="stable")
+    if ranked.empty:
+        return "No network has a score on test."
+    if len(ranked) == 1:
+        return f"{ranked['name'].iloc[0]} has a mean class accuracy of {ranked['test'].iloc[0]:.3f} on test."
+    high, low = (f"{row['test']:.3f} ({row['name']})" for row in (ranked.iloc[0], ranked.iloc[-1]))
+    return f"Mean class accuracy on test goes from {low} to {high}."
+
+
+def describe_first(histories: Mapping[str, pd.DataFrame]) -> str:
+    """Which network is best after its first epoch."""
+    first = pd.Series({name: history["val_mean_class_accuracy"].iloc[0] for name, history in histories.items()}).dropna()
+    if first.empty:
+        return "No network has a score after its first epoch."
+    others = f", {first.idxmin()} at {first.min():.3f}" if round(first.max(), 3) > round(first.min(), 3) else ""
+    return f"After one epoch {first.idxmax()} is at {first.max():.3f} on validation{others}."
+
+
 def describe_comparison(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Sentences on the comparison, from its numbers: the best on validation, the quickest, and those from scratch.
+    """Sentences on the comparison, from its numbers: the best on validation, the fastest, and those from scratch.
 
     A network without a score is passed over; differences that are shown as 0.000 are called none.
     """
@@ -116,15 +140,15 @@ def describe_comparison(table: pd.DataFrame, histories: Mapping[str, pd.DataFram
     equals = f" Level with it: {', '.join(ranked.loc[level, 'name'])}." if len(level) else ""
     lines = [f"Best on validation: **{best['name']}** ({best['val']:.3f}; test {best['test']:.3f}{interval}).{equals}"]
     if quick["seconds"] < best["seconds"]:
-        lines.append(f"Quickest: **{quick['name']}**, in {format_duration(quick['seconds'])}: "
+        lines.append(f"Fastest: **{quick['name']}**, in {format_duration(quick['seconds'])}: "
                      f"{quick['seconds'] / best['seconds']:.0%} of the best one's time, and "
                      f"{_below(best, quick, 'it')} on validation.")
     for row in ranked[ranked["from_scratch"]].drop(best.name, errors="ignore").to_dict("records"):
         history = histories[row["name"]]
         by_then = history.loc[history["seconds"].cumsum() <= quick["seconds"], "val_mean_class_accuracy"].max()
         lines.append(f"**{row['name']}** stays {_below(best, row, 'the best')} on validation, with "
-                     f"{row['trainable']:,} weights that learn, in {format_duration(row['seconds'])}."
-                     + (f" When the quickest was done, with {quick['val']:.3f}, it had reached {by_then:.3f}."
+                     f"{row['trainable']:,} trainable weights, in {format_duration(row['seconds'])}."
+                     + (f" When the fastest had finished, with {quick['val']:.3f}, it had reached {by_then:.3f}."
                         if by_then == by_then and quick["name"] != row["name"] else ""))
     return lines
 

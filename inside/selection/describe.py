@@ -12,7 +12,9 @@ import scipy.stats
 from optuna.trial import FrozenTrial, TrialState
 
 from inside.selection.search import Search, format_params
+from inside.text import format_value
 
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 CALLED = {"best": "the best setting", "runner-up": "the runner-up", "as they stand": "the settings as they stand"}
 
 
@@ -35,13 +37,13 @@ class Difference:
         """
         pairs = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
         both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
-        one, other = (scores[both] for scores in pairs)
-        if not len(one):
+        first, second = (scores[both] for scores in pairs)
+        if not len(first):
             return cls(0, math.nan, math.nan, math.nan)
         low = high = math.nan
-        if len(one) > 1 and np.ptp(one - other) > 1e-9:
-            low, high = np.clip(scipy.stats.ttest_rel(one, other).confidence_interval(0.95), -1, 1)
-        return cls(len(one), *(round(float(value), 3) + 0.0 for value in ((one - other).mean(), low, high)))
+        if len(first) > 1 and np.ptp(first - second) > 1e-9:
+            low, high = np.clip(scipy.stats.ttest_rel(first, second).confidence_interval(0.95), -1, 1)
+        return cls(len(first), *(round(float(value), 3) + 0.0 for value in ((first - second).mean(), low, high)))
 
     @property
     def told(self) -> bool:
@@ -54,18 +56,18 @@ class Difference:
 
 
 def describe_noise(band: pd.DataFrame) -> str:
-    """What the new seeds say of each candidate, and whether they tell the best from the others (see Difference)."""
+    """The scores of each candidate with new seeds, and whether they distinguish the best (see Difference)."""
     groups = dict(iter(band.groupby("setting", sort=False)))
     scores = band.pivot(index="seed", columns="setting", values="score")
     told = "; ".join(f"{CALLED[name]}{_numbered(part)} {_spread(scores[name])}" for name, part in groups.items())
     lines = [f"With {_counted(len(scores), 'new seed')}: {told}."]
-    lines += [f"The best setting less {CALLED[name]}: {_verdict(scores['best'], scores[name])}."
+    lines += [f"The best setting minus {CALLED[name]}: {_verdict(scores['best'], scores[name])}."
               for name in groups if name != "best"]
     if len(groups) == 1:
         lines.append("There is no other setting to compare it with.")
     own = groups["best"]["trial_score"].iloc[0]
     if round(own, 3) > round(scores["best"].max(), 3):
-        lines.append(f"In the search the best setting had {own:.3f}, more than with any new seed: the highest of several "
+        lines.append(f"In the search the best setting scored {own:.3f}, more than with any new seed: the highest of several "
                      "scores is optimistically biased.")
     return " ".join(lines)
 
@@ -87,7 +89,7 @@ def _spread(scores: pd.Series) -> str:
 
 
 def _verdict(one: pd.Series, other: pd.Series, better: str = "it is better", worse: str = "it is worse",
-             undecided: str = "these seeds do not tell them apart") -> str:
+             undecided: str = "these seeds do not distinguish them") -> str:
     """The difference of two settings in words, or why it cannot be told."""
     difference = Difference.of(one, other)
     if not difference.n:
@@ -95,22 +97,22 @@ def _verdict(one: pd.Series, other: pd.Series, better: str = "it is better", wor
     over = f" over the {difference.n} with scores of both" if difference.n < len(one) else ""
     if math.isnan(difference.low):
         why = "from a single seed" if difference.n == 1 else "since it is the same with every seed"
-        return f"{difference}{over}, which cannot be told from chance {why}"
+        return f"{difference}{over}, whose uncertainty is unknown {why}"
     verdict = (better if difference.gap > 0 else worse) if difference.told else undecided
     return f"{difference}{over}: {verdict}"
 
 
 def describe_trials(found: Search) -> str:
-    """How the trials ended, which one was best, how the settings as they stand did, and why trials failed."""
+    """How the trials ended, which one was best, how the settings as they stand scored, and why trials failed."""
     best, trials = found.ranked[0], found.trials
-    ends = ", ".join(f"{n} {state.lower()}" for state, n in trials["state"].value_counts().items())
+    ends = ", ".join(f"{n} {STATES[state]}" for state, n in trials["state"].value_counts().items())
     told = (f"Best of {_counted(len(trials), 'trial')} ({ends}): trial {best.number} with {best.value:.3f} on validation "
             f"({format_params(best)}). {describe_base(found)}")
     failed = {trial.number: _reason(trial)
               for trial in found._ended(TrialState.FAIL)}
     for reason in dict.fromkeys(failed.values()):
         numbers = ", ".join(str(number) for number, why in failed.items() if why == reason)
-        told += f" Trial {numbers} failed: {reason}."
+        told += f" Trial{'s' * (', ' in numbers)} {numbers} failed: {reason}."
     return told
 
 
@@ -121,10 +123,10 @@ def _reason(trial: FrozenTrial) -> str:
 def describe_base(found: Search) -> str:
     """One sentence: the score of the settings as they stand, and where it comes from."""
     base = found.base
-    where = "trained apart, since no finished trial has them" if base is found.apart else f"trial {base.number}"
+    where = "trained separately, since no finished trial has them" if base is found.apart else f"trial {base.number}"
     if base.value is None:
         return f"The settings as they stand ({where}) failed: {_reason(base)}."
-    return f"The settings as they stand ({where}) have {base.value:.3f}."
+    return f"The settings as they stand ({where}) score {base.value:.3f}."
 
 
 def describe_search(found: Search | None, noise: pd.DataFrame | None) -> list[str]:
@@ -138,7 +140,7 @@ def describe_search(found: Search | None, noise: pd.DataFrame | None) -> list[st
     if found.base_name == "best":
         told = (f"No trial of the search scored higher than the settings as they stand (trial {best.number}, "
                 f"{best.value:.3f})")
-        return [told + unverified if noise is None else f"{told}. {seeds} they have {_spread(scores['best'])}."]
+        return [told + unverified if noise is None else f"{told}. {seeds} they score {_spread(scores['best'])}."]
     biased = f"{best.value:.3f}, " + (
         f"the highest of {n_scores} noisy scores, is optimistically biased" if n_scores > 1 else "the only one, is noisy")
     if noise is None:
@@ -147,13 +149,45 @@ def describe_search(found: Search | None, noise: pd.DataFrame | None) -> list[st
         return [f"The search's own score of its best setting, {biased}{unverified}{higher}"]
     base = scores[found.base_name or "as they stand"]
     verdict = _verdict(scores["best"], base, "the search helped", "the search chose a worse setting",
-                       "these seeds do not tell whether the search helped")
-    return [f"Did the search help? {seeds} the setting that it chose has {_spread(scores['best'])}, the settings as they "
-            f"stand have {_spread(base)}: {verdict}. Its own score of that setting, {biased}."]
+                       "these seeds do not show whether the search helped")
+    return [f"Did the search help? {seeds} the setting that it chose scores {_spread(scores['best'])}, the settings as they "
+            f"stand {_spread(base)}: {verdict}. Its own score of that setting, {biased}."]
 
 
 def _counted(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def describe_band(band: pd.DataFrame) -> str:
+    """The widest noise band among the settings with new seeds, and that smaller differences are inconclusive."""
+    spread = band.groupby("setting", sort=False)["score"].agg(lambda scores: scores.max() - scores.min())
+    if not spread.notna().any():
+        return "Every new seed failed."
+    seeds = _counted(band["seed"].nunique(), "new seed")
+    if not round(spread.max(), 3):
+        return f"{seeds} for each setting: the scores do not differ between seeds."
+    return (f"The scores of one setting differ by up to {spread.max():.3f} between {seeds} ({CALLED[spread.idxmax()]}): "
+            f"smaller "
+            "differences between two trials are inconclusive.")
+
+
+def describe_best(found: Search, most: int = 3) -> str:
+    """The options that the best `most` trials have in common."""
+    top = found.ranked[:most]
+    if len(top) < 2:
+        return f"Only one setting was completed: {format_params(top[0])}."
+    shared = [name for name in top[0].params if all(trial.params.get(name) == top[0].params[name] for trial in top)]
+    told = ", ".join(f"{name} {format_value(top[0].params[name])}" for name in shared)
+    return f"The best {len(top)} settings have {told or 'no option'} in common."
+
+
+def describe_strongest(table: pd.DataFrame) -> str:
+    """The option with the largest importance, or that none is known."""
+    known = table.dropna(subset=["importance"])
+    if known.empty:
+        return "No importance is known: there are too few complete trials, or their scores are equal."
+    row = known.loc[known["importance"].idxmax()]
+    return f"{row['option']} explains most of the variance of the scores, {row['importance']:.0%}."
 
 
 def describe_importances(table: pd.DataFrame) -> str:
@@ -168,5 +202,5 @@ def describe_importances(table: pd.DataFrame) -> str:
     if not known.all():
         told.append(f"Unknown, from too few trials or values that do not vary: {', '.join(shown[~known]['option'])}")
     if above.any() and known.sum() > 1:
-        told.append(f"Of {known.sum()} options without any effect, one in twenty would be above by chance")
+        told.append("Of options without any effect, one in twenty would be above it by chance")
     return ". ".join(told) + "."

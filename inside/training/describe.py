@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from inside.text import listed
 from inside.training.loop import best_epoch
 
 
@@ -14,25 +15,63 @@ def is_plain(history: pd.DataFrame) -> bool:
     return "train_objective" in history and bool(history["train_objective"].notna().all())
 
 
+def describe_chosen_epoch(history: pd.DataFrame) -> str:
+    """Which epoch is chosen, and the mean class accuracies that it has."""
+    row = history.set_index("epoch").loc[best_epoch(history.to_dict("records"))]
+    return (f"Epoch {row.name} of {len(history)} is chosen: mean class accuracy {row['val_mean_class_accuracy']:.3f} on "
+            f"validation, {row['train_mean_class_accuracy']:.3f} on the training images as measured during training.")
+
+
+def describe_classes_by_epoch(history: pd.DataFrame, classes: Sequence[str]) -> str:
+    """The classes with the lowest and the highest accuracy on validation in the chosen epoch."""
+    row = history.set_index("epoch").loc[best_epoch(history.to_dict("records"))]
+    values = pd.Series({name: row[f"val_accuracy_{name}"] for name in classes}, dtype=float).dropna().round(3)
+    if len(values) < 2 or values.min() == values.max():
+        return f"In the chosen epoch every class that validation has is at {values.max():.3f}." if len(values) else \
+            "No class has validation images."
+    low, high = (listed(list(values.index[values == end]), 3) for end in (values.min(), values.max()))
+    verb = "is" if (values == values.min()).sum() == 1 else "are"
+    return (f"In the chosen epoch {low} {verb} lowest on validation, at {values.min():.3f}, and {high} highest, at "
+            f"{values.max():.3f}.")
+
+
+def describe_changes(history: pd.DataFrame, classes: Sequence[str]) -> str:
+    """Which class gains most and which loses most on validation from the first epoch to the chosen one."""
+    rows = history.set_index("epoch")
+    best = best_epoch(history.to_dict("records"))
+    if best == rows.index[0]:
+        return f"The chosen epoch is the first of {len(history)}: later ones raise no mean on validation."
+    columns = [f"val_accuracy_{name}" for name in classes]
+    change = pd.Series((rows.loc[best, columns] - rows[columns].iloc[0]).to_numpy(float), classes).dropna().round(3)
+    told = []
+    for word, sign in (("gained", 1), ("lost", -1)):
+        most = (sign * change).max()
+        if most > 0:
+            told.append(f"{listed(list(change.index[sign * change == most]), 3)} {word} most ({sign * most:+.3f})")
+    if not told:
+        return "From the first epoch to the chosen one no class changed on validation."
+    return f"From the first epoch to the chosen one, on validation: {'; '.join(told)}" + (
+        "." if change.min() < 0 else "; no class lost.")
+
+
 def describe_training(history: pd.DataFrame, unaugmented: Mapping | None, *, augmentation: str) -> list[str]:
-    """Sentences on the chosen epoch: its accuracies, its losses, and why validation lies where it does.
+    """Sentences on the losses of the chosen epoch, and why validation lies where it does.
 
     `unaugmented` {images, of, loss, mean_class_accuracy}: the training images scored by the chosen network as the
     validation images are; None where that was not done.
     """
     row = history.set_index("epoch").loc[best_epoch(history.to_dict("records"))]
     train, val = row["train_loss"], row["val_loss"]
-    lines = [f"Epoch {row.name} of {len(history)} is chosen: mean class accuracy {row['val_mean_class_accuracy']:.3f} on "
-             f"validation, {row['train_mean_class_accuracy']:.3f} on the training images as they were seen while it learnt."]
     if not is_plain(history):
-        return [*lines, "The training loss of this run is what was optimised, with label smoothing and class weights where "
-                        "they were set: it cannot be set beside that of validation."]
-    lines.append(f"Cross-entropy in that epoch: {train:.3f} on the training images as they were seen, {val:.3f} on "
-                 f"validation, which lies {_side(val, train)} train.")
+        return ["The training loss of this run is what was optimised, with label smoothing and class weights where "
+                "they were set: it cannot be compared with that of validation."]
+    lines = [f"Cross-entropy in the chosen epoch: {train:.3f} on the training images as measured during training, "
+             f"{val:.3f} on "
+             f"validation, which lies {_side(val, train)} train."]
     if unaugmented:
         n, of = unaugmented["images"], unaugmented["of"]
-        lines.append(f"The chosen network once more, on {f'{n:,} of ' if n < of else ''}the {of:,} training images as they "
-                     f"are, not augmented: cross-entropy {unaugmented['loss']:.3f}, mean class accuracy "
+        lines.append(f"The chosen network again, on {f'{n:,} of ' if n < of else ''}the {of:,} training images without "
+                     f"augmentation: cross-entropy {unaugmented['loss']:.3f}, mean class accuracy "
                      f"{unaugmented['mean_class_accuracy']:.3f}.")
         lines.append(_describe_gap(train, val, unaugmented["loss"], augmentation))
     return lines
@@ -48,9 +87,9 @@ def _describe_gap(train: float, val: float, alike: float, augmentation: str) -> 
     """What remains of the difference between two losses when the training images are scored as validation is."""
     seen, scored = _side(val, train), _side(val, alike)
     if "below" in seen and "above" in scored:
-        causes = "while it was still learning" if augmentation == "none" else "augmented and while it was still learning"
-        return (f"Scored alike, validation lies {scored} train: that it lies below in the curve comes from how the training "
-                f"images were seen there, {causes}.")
-    reason = "so much better does the network do on the images that it has learnt from" if "above" in scored else \
-        "its images are no harder for the network than those that it has learnt from"
-    return f"Scored alike, validation lies {scored} train: {reason}."
+        causes = "" if augmentation == "none" else "with augmentation and "
+        return (f"Scored the same way, validation lies {scored} train: that it lies below in the curve comes from how the "
+                f"training loss is measured, {causes}while the weights still changed.")
+    reason = "the network does that much better on images that it was trained on" if "above" in scored else \
+        "its images are no harder for the network than those that it was trained on"
+    return f"Scored the same way, validation lies {scored} train: {reason}."

@@ -30,8 +30,8 @@ from inside.training.recipe import Recipe, balanced_weights, make_optimizer, mak
 class Trainer:
     """One training under way: network, optimizer, schedule, history, the best weights so far.
 
-    `step` computes the mean loss of a batch in micro-batches; out of memory on a GPU halves the micro-batch and does
-    the batch again, so that the gradient stays that of the whole batch (batch norm then sees the parts).
+    `step` computes the mean loss of a batch in micro-batches; out of memory on a GPU halves the micro-batch and repeats
+    the batch, so that the gradient stays that of the whole batch (batch norm then sees the parts).
     """
 
     def __init__(self, model: nn.Module, loader: DataLoader, recipe: Recipe, n_classes: int, precision: torch.dtype):
@@ -57,7 +57,7 @@ class Trainer:
                     raise
                 self.micro_batch = max(1, min(self.micro_batch, len(images)) // 2)
                 torch.cuda.empty_cache()
-                print(f"out of memory: micro-batches of {self.micro_batch} from here on, accumulated to the same batch")
+                print(f"out of memory: micro-batches of {self.micro_batch} from now on, accumulated to the same batch")
         self.optimizer.step()
         self.scheduler.step()
         return logits, loss
@@ -96,12 +96,12 @@ class Trainer:
         return float(np.average(plain, weights=images)), float(np.average(objective, weights=weights)), np.concatenate(pairs)
 
     def state(self) -> dict:
-        """All that is needed to go on after this epoch."""
+        """All that is needed to resume after this epoch."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best,
                 "scheduler": self.scheduler.state_dict(), "history": self.history, "micro_batch": self.micro_batch}
 
     def load(self, state: Mapping) -> None:
-        """Go on from a `state`."""
+        """Resume from a `state`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
@@ -110,15 +110,15 @@ class Trainer:
 
 def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
         precision: torch.dtype = torch.float32, checkpoint: Path | None = None, stamp: str = "",
-        bar: bool = False, after_epoch: Callable[[dict], None] | None = None) -> tuple[dict, pd.DataFrame]:
+        bar: bool = False, after_epoch: Callable[[dict], object] | None = None) -> tuple[dict, pd.DataFrame]:
     """Train, and give the weights of the best epoch (by validation mean class accuracy) and the history.
 
-    With `checkpoint`, a path, the state is written after every epoch; a file there with the same `stamp` is gone on
-    from, to the same numbers as without an interruption: all chance of an epoch follows from its number and the seed.
+    With `checkpoint`, a path, the state is written after every epoch; a file there with the same `stamp` is resumed,
+    to the same numbers as without an interruption: all randomness of an epoch follows from its number and the seed.
     History: epoch, train_loss, val_loss (both the plain cross-entropy in nats), train_objective (what is optimised, with
     label smoothing and class weights), train_accuracy, val_accuracy, train_/val_mean_class_accuracy, train_/val_
     accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are those of the images as
-    they were varied and seen while the network learnt; validation is scored in float32. `after_epoch` is called with each
+    they were augmented and measured during training; validation is scored in float32. `after_epoch` is called with each
     row.
     """
     trainer = Trainer(model, train, recipe, len(classes), precision)
@@ -126,7 +126,7 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
         state = _read_checkpoint(checkpoint)
         if state.get("stamp") == stamp:
             trainer.load(state)
-            print(f"going on after epoch {len(trainer.history)} of {recipe.epochs} ({checkpoint.name})")
+            print(f"resuming after epoch {len(trainer.history)} of {recipe.epochs} ({checkpoint.name})")
     while len(trainer.history) < recipe.epochs and not _out_of_patience(trainer.history, recipe.patience):
         epoch, start = len(trainer.history) + 1, time.perf_counter()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -151,7 +151,7 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
 
 
 def _read_checkpoint(path: Path) -> dict:
-    """The state in a checkpoint, or {} where the file is none (then training starts from the beginning)."""
+    """The state in a checkpoint, or {} where it cannot be read (then training starts from the beginning)."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -177,7 +177,8 @@ def _out_of_patience(history: Sequence[Mapping], patience: int) -> bool:
 
 
 def print_epoch(row: Mapping) -> None:
-    """Print one line that tells how an epoch went."""
+    """Print one line on an epoch: its losses, accuracies and time."""
     train, val = row["train_mean_class_accuracy"], row["val_mean_class_accuracy"]
-    print(f"epoch {row['epoch']:2d}: loss {row['train_loss']:.3f} train, {row['val_loss']:.3f} val · "
-          f"mean class accuracy {train:.3f} train, {val:.3f} val · {format_duration(row['seconds'])}", flush=True)
+    print(f"epoch {row['epoch']:2d}: loss {row['train_loss']:.3f} on train, {row['val_loss']:.3f} on validation · mean "
+          f"class "
+          f"accuracy {train:.3f} on train, {val:.3f} on validation · {format_duration(row['seconds'])}", flush=True)
