@@ -9,7 +9,7 @@ setup: .venv/installed
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; 'make PYTHON=python3.12 ...' names another one."; exit 1; }
+		{ echo "Python 3.11 or newer is needed; 'make PYTHON=python3.12 ...' selects another one."; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --editable '.[dev]'
 	@touch $@
@@ -20,6 +20,7 @@ report: .venv/installed
 test: .venv/installed
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports
+	$(PY) -m mypy
 	$(PY) -m pytest
 
 lab: .venv/installed
@@ -36,4 +37,4 @@ figures: .venv/installed
 	$(PY) run.py demo --publish figures
 
 clean:
-	rm -rf runs .pytest_cache .ruff_cache
+	rm -rf runs .pytest_cache .ruff_cache .mypy_cache

@@ -1,12 +1,13 @@
-"""What the three notebooks share: open a run, show and save what it finds, write its results.
+"""What the three notebooks share: open a run, show and save its findings, write its results.
 
-The work itself is in `inside/`, a folder a concern; `inside/__init__.py` is its map. Where to change
+The work itself is in `inside/`, one folder per topic; `inside/__init__.py` is its map. Where to change
 
-- what a parameter may be, and what a wrong one is told: inside/settings.py
-- how average precision and its interval are computed: inside/evaluation/metrics.py
-- which layers are chosen where none are named: choose_layers in inside/feature_maps/hooks.py
-- the colours and names of scenarios: inside/feature_maps/scenario_names.py
+- what a parameter may be: inside/settings.py; the words of its error message: inside/legal.py, inside/names.py
+- average precision: class_metrics in inside/evaluation/metrics.py; its interval: inside/evaluation/intervals.py
+- which layers are chosen if none are named: choose_layers in inside/feature_maps/hooks.py
+- the colours and names of scenarios: inside/feature_maps/scenario_names.py; other plots: plots.py of each folder
 - how the report looks: inside/report/
+- a new parameter, data set, network or figure, step by step: .github/CONTRIBUTING.md
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import platform
 import textwrap
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from importlib import metadata
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -28,7 +31,7 @@ from PIL import Image as PILImage
 
 from inside import preflight, render
 from inside.device import choose_device, choose_precision
-from inside.files import RunFolder, atomic_write, write_csv
+from inside.files import RunFolder, atomic_write, read_json, write_csv, write_json
 from inside.settings import check_parameters, check_unknown
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration
@@ -36,24 +39,33 @@ from inside.text import format_duration
 __all__ = ["Run", "environment", "format_duration", "open_run", "show_source", "write_csv"]
 
 
-def open_run(namespace: dict[str, object], number: str) -> Run:
-    """Check the parameters in the globals() of notebook `number`, such as "01", and open the run folder that RUN names.
+def open_run(namespace: dict[str, Any], number: str) -> Run:
+    """Check the parameters in the globals() of notebook `number`, such as "01", and open the run folder named by RUN.
 
-    Raises ValueError for values that are not legal or do not fit together, and for a name that is meant as a parameter but
-    is none (see `check_unknown`). What a cell that runs again needs, the names that stood in the notebook at the first call
-    and the numbers of its figures and tables, is kept in the notebook.
+    Raises ValueError for values that are not valid or do not fit together, and for a name that is meant as a parameter but
+    is not one (see `check_unknown`). The names in the notebook at the first call and the numbers of its figures and tables
+    are kept in the notebook, so that cells can be run again.
     """
     check_unknown(namespace, namespace.get("_names_at_first"))
     namespace.setdefault("_names_at_first", frozenset(namespace))
     settings = check_parameters(namespace)
     preflight.check(settings)
     run = Run(settings, number, namespace.setdefault("_shown", {}))
+    _note_run(run)
     print(f"run folder: {run.folder} · device: {run.device}")
     return run
 
 
+def _note_run(run: Run) -> None:
+    """Write run.json: command (None outside run.py), parameters, versions, and when the first notebook started."""
+    path, versions = run.path("run.json"), environment().set_index("what")["value"].to_dict()
+    old = read_json(path) if path.exists() and run.number != "01" else {}
+    write_json(path, {"command": os.environ.get("INSIDE_COMMAND"), "parameters": old.get("parameters", {}) | run.settings,
+                      "versions": versions, "start": old.get("start", f"{datetime.now():%Y-%m-%d %H:%M:%S}")})
+
+
 class Run(RunFolder):
-    """An open run: its folder, its checked `settings`, its `device`; shows and saves what notebook `number` finds.
+    """An open run: its folder, its checked `settings`, its `device`; shows and saves the findings of notebook `number`.
 
     `places` holds the names of the figures and of the tables in the order in which they were first shown: their numbers.
     """
@@ -114,13 +126,13 @@ class Run(RunFolder):
 
 
 def show_source(*functions: Callable) -> None:
-    """Display the source of helpers, highlighted, so that the page shows the method it uses."""
+    """Display the source of helpers, highlighted, so that the page shows the method used."""
     for function in functions:
         display(Markdown(f"```python\n{textwrap.dedent(inspect.getsource(function))}```"))
 
 
 def environment() -> pd.DataFrame:
-    """What this notebook runs on: versions, processor, threads, precision; one row an item."""
+    """What this notebook runs on: versions, processor, device, precision; one row per item."""
     device = choose_device()
     names = ("torch", "torchvision", "timm", "scikit-learn", "optuna", "pandas", "papermill")
     rows = {"python": platform.python_version(), **{name: metadata.version(name) for name in names},

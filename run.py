@@ -1,4 +1,4 @@
-"""The command that people type: `python run.py demo`; see inside/cli/."""
+"""The command line: `python run.py demo`; see inside/cli/."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The run folder, and writing that leaves a file old or whole."""
+"""The run folder, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ DATA = ROOT / "data"
 
 @contextmanager
 def atomic_write(path: Path):
-    """Give a temporary path beside `path`; rename it onto `path` when the block has ended without an error.
+    """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
 
-    A kill at any moment leaves the old file, or the new one whole (the data are on disk before the rename).
+    A process killed at any moment leaves the old file or the complete new one (the data are on disk before the rename).
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -43,16 +43,16 @@ def atomic_write(path: Path):
 
 @contextmanager
 def one_at_a_time(folder: Path):
-    """Let one process at a time make `folder`; another one says once that it waits, and then finds what was made.
+    """Let one process at a time make `folder`; another one says once that it is waiting, then finds the folder made.
 
-    The lock is the file .<name>.lock beside the folder; the system drops it when its process dies.
+    The lock is the file .<name>.lock beside the folder; the system releases it when its process dies.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        print(f"waiting for another process that makes {folder}", flush=True)
+        print(f"waiting for another process, which is making {folder}", flush=True)
         lock.acquire()
     try:
         yield
@@ -61,7 +61,7 @@ def one_at_a_time(folder: Path):
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as JSON, whole or not at all; numpy numbers become numbers, not-a-number becomes null."""
+    """Write `value` as JSON, atomically; NumPy numbers become numbers, NaN becomes null."""
     def plain(item):
         if isinstance(item, Mapping):
             return {str(key): plain(entry) for key, entry in item.items()}
@@ -79,17 +79,17 @@ def read_json(path: Path) -> dict:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` without its index, whole or not at all."""
+    """Write `table` without its index, atomically."""
     with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False)
 
 
 def fingerprint(*parts: object) -> str:
-    """A short hash of settings and tables: equal parts, equal hash."""
+    """A short hash of settings and tables: equal parts give equal hashes."""
     digest = hashlib.sha256()
     for part in parts:
-        table = hasattr(part, "to_csv")
-        digest.update((part.to_csv(index=False) if table else json.dumps(part, sort_keys=True, default=str)).encode())
+        text = part.to_csv(index=False) if hasattr(part, "to_csv") else json.dumps(part, sort_keys=True, default=str)
+        digest.update(text.encode())
     return digest.hexdigest()[:16]
 
 
@@ -100,26 +100,26 @@ def file_hash(path: Path) -> str:
 
 
 def require_reachable(url: str, what: str, size: str, remedy: str, *, timeout: float = 5) -> None:
-    """Raise ValueError, within about `timeout` seconds, when `url` does not answer: what, how large, what to do."""
+    """Raise ValueError within about `timeout` seconds if `url` does not answer: what is missing, its size, what to do."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
     except urllib.error.HTTPError:
-        pass  # the host answers; the download itself tells more
+        pass  # the host answers; the download itself reports the rest
     except OSError as error:
         raise ValueError(f"{what} is not on this machine, and {url} ({size}) did not answer within {timeout:g} s "
                          f"({getattr(error, 'reason', error)}). {remedy}") from None
 
 
 class RunFolder:
-    """One run folder, `runs/<name>/` (or the folder itself, where `name` holds a slash).
+    """One run folder, `runs/<name>/` (or the folder itself, if `name` contains a slash).
 
-    A file that took work carries a stamp, the fingerprint of all that it was made from; `is_current` tells whether
-    it is still what the same work would give, so that a second call can use it.
+    A file that is expensive to make has a stamp, the fingerprint of everything it was made from; `is_current` says whether
+    the same work would give the same file, so that a second call can use it.
     """
 
     def __init__(self, name: str):
         if not re.fullmatch(r"[\w.+-]+", name) and not re.search(r"[/\\]", name):
-            raise ValueError(f"RUN = {name!r} is not legal: it takes letters, digits, '-', '_' and '.', or a folder.")
+            raise ValueError(f"RUN = {name!r} is not valid: it takes letters, digits, '-', '_' and '.', or a path.")
         self.name = name
         self.folder = Path(name) if re.search(r"[/\\]", name) else RUNS / name
         for part in ("figures", "tables"):
@@ -130,13 +130,13 @@ class RunFolder:
         return self.folder.joinpath(*parts)
 
     def is_current(self, stamp: str, *names: str) -> bool:
-        """Whether all the files `names` are there, unchanged since `mark`, and were made from `stamp`."""
+        """Whether all files `names` exist, unchanged since `mark`, and were made from `stamp`."""
         stamps = self._stamps()
         return all(self.path(name).is_file() and stamps.get(name) == [stamp, file_hash(self.path(name))]
                    for name in names)
 
     def mark(self, stamp: str, *names: str) -> None:
-        """Note that the files `names` were made from `stamp`."""
+        """Record that the files `names` were made from `stamp`."""
         stamps = self._stamps() | {name: [stamp, file_hash(self.path(name))] for name in names}
         write_json(self.path("stamps.json"), stamps)
 

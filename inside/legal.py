@@ -1,4 +1,4 @@
-"""What a parameter may be: a number in a range, a flag, one of several words, a list; a few lines a kind."""
+"""The kinds of parameter values: a number in a range, a flag, one of several words, a list; a few lines each."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Word:
 
 
 class Literal:
-    """A text, list or dictionary; `says` tells a reader which ones, `check` raises ValueError for the others."""
+    """A text, list or dictionary; `says` describes the valid ones, `check` raises ValueError for the others."""
 
     def __init__(self, kind: type, says: str, check: Callable[[object], object] | None = None):
         self.kind, self.says, self.check = kind, says, check
@@ -74,11 +74,11 @@ class Literal:
 
 
 class ListOf(Literal):
-    """A list whose entries all are of a type."""
+    """A list whose entries are all of one type."""
 
     def __init__(self, entry: type, says: str):
         super().__init__(list, says)
         self.entry = entry
 
     def accepts(self, value: object) -> bool:
-        return super().accepts(value) and all(type(entry) is self.entry for entry in value)
+        return isinstance(value, (list, tuple)) and all(type(entry) is self.entry for entry in value)

@@ -1,4 +1,4 @@
-"""The words that parameters can be, and the checks of those that are more than a word. Standard library only."""
+"""The words that are valid parameters, and the checks of those that are more than a word. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from inside.text import did_you_mean
 
 SPLITS = ("train", "val", "test")
-DATASETS = ("demo", "digits", "photo_patches", "intel", "cifar10", "mnist", "imagenette")
+DATASETS = {"demo": 0, "digits": 1797, "photo_patches": 208, "intel": 17034, "cifar10": 60000, "mnist": 70000,
+            "imagenette": 13394}  # their images; 0: as many as are asked for
 AUGMENTATIONS = ("none", "light", "strong")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "one_cycle")
@@ -21,7 +22,7 @@ def check_split(sizes) -> None:
         isinstance(size, (int, float)) and not isinstance(size, bool) and size > 0 for size in sizes)
     counts = numbers and all(isinstance(size, int) for size in sizes)
     if not numbers or not counts and not sum(sizes) <= 1 + 1e-9:
-        raise ValueError(f"SPLIT = {sizes!r} is not legal: it takes three fractions for train, validation and test "
+        raise ValueError(f"SPLIT = {sizes!r} is not valid: it takes three fractions, for train, validation and test, "
                          "that sum to at most 1, such as [0.7, 0.15, 0.15], or three counts of images.")
 
 
@@ -29,7 +30,7 @@ def check_strategy(strategy: str) -> None:
     """Raise ValueError unless `strategy` is one of STRATEGIES or from_layer:<name>."""
     if strategy not in STRATEGIES and not str(strategy).startswith("from_layer:"):
         legal = [*STRATEGIES, "from_layer:<name>"]
-        raise ValueError(f"STRATEGY = {strategy!r} is not legal: {did_you_mean(strategy, legal)}")
+        raise ValueError(f"STRATEGY = {strategy!r} is not valid: {did_you_mean(strategy, legal)}")
 
 
 def read_head(head: str) -> tuple[int, float]:
@@ -38,7 +39,7 @@ def read_head(head: str) -> tuple[int, float]:
         return 0, 0.0
     found = re.fullmatch(r"mlp:(\d+)(?::(0(?:\.\d+)?))?", head) if isinstance(head, str) else None
     if not found or int(found[1]) < 1:
-        raise ValueError(f"HEAD = {head!r} is not legal: it takes \"linear\", or \"mlp:<width>:<dropout>\" such as "
+        raise ValueError(f"HEAD = {head!r} is not valid: it takes \"linear\", or \"mlp:<width>:<dropout>\" such as "
                          "\"mlp:2048:0.3\".")
     return int(found[1]), float(found[2] or 0)
 
@@ -47,4 +48,4 @@ def check_grid(grid) -> None:
     """Raise ValueError unless `grid` is two whole numbers from 1 to 20, the rows and columns of a grid of images."""
     numbers = isinstance(grid, (list, tuple)) and len(grid) == 2 and all(type(side) is int for side in grid)
     if not numbers or not all(1 <= side <= 20 for side in grid):
-        raise ValueError(f"SAMPLE_GRID = {grid!r} is not legal: it takes rows and columns from 1 to 20, such as [3, 10].")
+        raise ValueError(f"SAMPLE_GRID = {grid!r} is not valid: it takes rows and columns from 1 to 20, such as [3, 10].")

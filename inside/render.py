@@ -14,7 +14,12 @@ from inside.text import plain_text
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-markdown_html = mistune.create_markdown(escape=True, plugins=["table"])  # HTML in class and file names stays text
+_markdown = mistune.create_markdown(escape=True, plugins=["table"])
+
+
+def markdown_html(markdown: str) -> str:
+    """Markdown as HTML; HTML in it, as in names of classes and files, stays text."""
+    return str(_markdown(markdown))
 
 
 def figure_html(figure: Figure, number: str, picture: bytes, width: int) -> str:

@@ -1,4 +1,4 @@
-"""Words for readers: suggestions for misspelt names, natural order, durations, values."""
+"""Text for readers: suggestions for misspelt names, natural order, durations, values."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(word: str, legal: Iterable[str], *, cutoff: float = 0.5) -> str:
-    """Text for an error message: the legal names that come nearest to `word`, or all of them when none is near."""
+    """Text for an error message: the valid names nearest to `word`, or all of them if none is near."""
     named = {str(name).lower(): str(name) for name in legal}
     near = difflib.get_close_matches(str(word).lower(), named, n=3, cutoff=cutoff)
     if near:
         return f"did you mean {' or '.join(repr(named[name]) for name in near)}?"
-    return f"legal are {', '.join(list(named.values())[:40])}."
+    return f"choose from {', '.join(list(named.values())[:40])}."
 
 
 def natural_sort(names: Iterable[str]) -> list[str]:
-    """Sorted as a reader would: class 2 before class 10, regardless of case and machine."""
+    """Sorted as a reader would sort: class 2 before class 10, regardless of case and machine."""
     return sorted(names, key=lambda name: ([(part.isdecimal(), int(part) if part.isdecimal() else 0, part.casefold())
                                             for part in re.split(r"(\d+)", name) if part], name))
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as a reader says them: 48 s, 3 min 05 s, 2 h 10 min."""
+    """Seconds in readable form: 48 s, 3 min 05 s, 2 h 10 min."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -32,14 +32,19 @@ def format_duration(seconds: float) -> str:
 
 
 def plain_text(markdown: str) -> str:
-    """A sentence without Markdown's marks of emphasis and code (**x**, *x*, `x`), which an alternative text would show."""
+    """A sentence without Markdown's marks of emphasis and code (**x**, *x*, `x`), for alternative texts."""
     for marked in (r"\*\*(?=\S)(.+?)(?<=\S)\*\*", r"(?<![\w*])\*(?=[^\s*])(.+?)(?<=[^\s*])\*(?![\w*])", r"`([^`]+)`"):
         markdown = re.sub(marked, r"\1", markdown, flags=re.DOTALL)
     return markdown
 
 
+def without_passwords(text: str) -> str:
+    """Text in which the passwords of addresses such as postgresql://user:password@host are left out."""
+    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:…@", text)
+
+
 def percent(share: float) -> str:
-    """A share in percent with one decimal, and with as many more as tell it from 0 and from 100."""
+    """A share in percent with one decimal, and as many more as it takes to distinguish it from 0 and from 100."""
     for digits in range(1, 7):
         text = f"{share:.{digits}%}"
         if float(text[:-1]) not in (0, 100) or share in (0, 1):
@@ -48,7 +53,7 @@ def percent(share: float) -> str:
 
 
 def points(share: float) -> str:
-    """A difference of shares in percentage points with one decimal, with more where they tell it from 0; "0" for none."""
+    """A difference of shares in percentage points with one decimal, more if needed to tell it from 0; "0" for none."""
     for digits in range(1, 7):
         text = f"{100 * share:.{digits}f}"
         if float(text):
@@ -57,13 +62,13 @@ def points(share: float) -> str:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Names as a reader lists them: a, b and c; the first `most` of them and how many more."""
+    """Names as a list in a sentence: a, b and c; the first `most` of them and the number of the others."""
     names = list(names) if len(names) <= most else [*names[:most], f"{len(names) - most:,} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def format_value(value: object) -> str:
-    """A value of an option as a reader writes it: 0.00031 with two digits, lists without spaces behind their commas."""
+    """The value of an option in readable form: 0.00031 with two digits, lists without spaces after their commas."""
     if isinstance(value, float):
         return f"{value:.2g}"
     return str(value).replace(", ", ",")

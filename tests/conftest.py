@@ -1,6 +1,7 @@
 """Small sets of images that the tests share; drawn anew for each session, seconds of work."""
 
 import os
+import shutil
 
 import hypothesis
 import numpy as np
@@ -44,3 +45,24 @@ def split(scenes, tmp_path_factory):
     """The split of the drawn scenes, as experiments and searches take it."""
     images, _ = decode_images(open_dataset(str(scenes)), cache=tmp_path_factory.mktemp("cache"))
     return split_images(images, [0.6, 0.2, 0.2], seed=0)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium, headless, with a profile of its own and without a network but this machine."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        missing = f"{'Chromium' if not chromium else 'chromedriver'} is not installed"
+        (pytest.fail if os.environ.get("BROWSER_TESTS") == "required" else pytest.skip)(missing)
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-quic", "no-first-run",
+                 "disable-background-networking", "disable-component-update", "disable-sync", "window-size=1500,1100",
+                 "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost",
+                 f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(f"--{flag}")
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield found
+    found.quit()

@@ -48,6 +48,6 @@ def test_what_the_guide_names_is_there():
     makes = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(f"\n{target}: " in makes for target in re.findall(r"\bmake ([a-z]+)", guide))
     for file, name in (("names", "DATASETS"), ("data/sources", "_NAMED"), ("models/build", "PACKAGED"), ("models/scratch", "NETWORKS"),
-                       ("settings", "LEARNT"), ("training/recipe", "Recipe"), ("files", "require_reachable")):
+                       ("settings", "_learnt"), ("training/recipe", "Recipe"), ("files", "require_reachable")):
         assert f"`{name}`" in guide and re.search(rf"\b{name}\b", (ROOT / "inside" / f"{file}.py").read_text(encoding="utf-8"))
     assert "`EFFECTS`" in guide and "\nEFFECTS = " in (ROOT / "tests/test_run.py").read_text(encoding="utf-8")

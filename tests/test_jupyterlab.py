@@ -5,7 +5,6 @@ Skipped, with its reason, where Chromium or its driver is missing; BROWSER_TESTS
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,27 +22,6 @@ BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SMALL = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 64, "MAP_SIZE": 64, "EPOCHS": 1,
          "SEARCH_TRIALS": 0, "BATCH_SIZE": 16, "RANKED_CLASSES": ["sea"], "N_IMAGES": 12, "RESAMPLES": 10, "OCCLUDED_IMAGES": 4,
          "RANDOMISED_IMAGES": 2}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Chromium, headless, with a profile of its own and without a network but this machine."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        missing = f"{'Chromium' if not chromium else 'chromedriver'} is not installed"
-        (pytest.fail if os.environ.get("BROWSER_TESTS") == "required" else pytest.skip)(missing)
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-quic", "no-first-run",
-                 "disable-background-networking", "disable-component-update", "disable-sync", "window-size=1500,1100",
-                 "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost",
-                 f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(f"--{flag}")
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
 
 
 class Lab:

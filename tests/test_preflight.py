@@ -19,10 +19,10 @@ def settings(**changes):
 @pytest.mark.parametrize("changes, message", [
     ({"ARCHITECTURE": "convnet5", "STRATEGY": "head"}, "set STRATEGY = 'full'"), ({"ARCHITECTURE": "mlp", "HEAD": "mlp:8"}, "set HEAD = 'linear'"),
     ({"ARCHITECTURE_OPTIONS": {"filters": 8}}, "has no option 'filters'"), ({"TRACKERS": ["tensorbord"]}, "did you mean 'tensorboard'"),
-    ({"COMPARE": ["head"]}, "takes dictionaries"), ({"COMPARE": [{"STRATEGYS": "head"}]}, "did you mean 'STRATEGY'"),
-    ({"COMPARE": [{"SPLIT": [0.5, 0.2, 0.3]}]}, "which it cannot"), ({"COMPARE": [{"STRATEGY": "heads"}]}, "did you mean 'head'"),
+    ({"COMPARE": ["head"]}, "expected dictionaries"), ({"COMPARE": [{"STRATEGYS": "head"}]}, "did you mean 'STRATEGY'"),
+    ({"COMPARE": [{"SPLIT": [0.5, 0.2, 0.3]}]}, "cannot change 'SPLIT'"), ({"COMPARE": [{"STRATEGY": "heads"}]}, "did you mean 'head'"),
     ({"COMPARE": [{"ARCHITECTURE": "convnet5", "STRATEGY": "head"}]}, "set STRATEGY = 'full'"), ({"SAMPLE_GRID": [3]}, "rows and columns"),
-    ({"SAMPLE_GRID": [0, 4]}, "rows and columns"), ({"SEARCH_SPACE": []}, "it takes a dictionary"), ({"SEARCH_SAMPLER": "bayes"}, "legal are tpe, random, grid"),
+    ({"SAMPLE_GRID": [0, 4]}, "rows and columns"), ({"SEARCH_SPACE": []}, "it takes a dictionary"), ({"SEARCH_SAMPLER": "bayes"}, "choose from tpe, random, grid"),
 ])
 def test_settings_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message) as error:

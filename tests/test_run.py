@@ -62,7 +62,10 @@ def test_all_files_of_the_contract_are_there(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"split.csv", "bad_images.csv", "duplicates.csv", "trials.csv", "history.csv", "model.safetensors", "model.json",
             "predictions_val.csv", "predictions_test.csv", "metrics_val.csv", "metrics_test.csv", "figures", "tables",
-            "01_split_and_classify.ipynb", "01_results.json", "report.html", "run.log"} <= names
+            "01_split_and_classify.ipynb", "01_results.json", "report.html", "run.log", "run.json"} <= names
+    made = json.loads((finished / "run.json").read_text())
+    assert made["command"].startswith("python run.py demo --only 01 -p RUN ") and made["parameters"]["EPOCHS"] == 2
+    assert "torch" in made["versions"] and re.match(r"\d{4}-\d\d-\d\d", made["start"]) and made["command"][:30] in (finished / "report.html").read_text()
     assert "checkpoint.pt" not in names and not [name for name in names if name.startswith(".")]
     assert list(pd.read_csv(finished / "bad_images.csv")) == ["path", "reason"]
     assert list(pd.read_csv(finished / "duplicates.csv")) == ["group", "path", "label", "split", "conflicting"]
@@ -315,6 +318,11 @@ def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed,
     assert "1 of 123 images cannot be decoded, the first is sea/broken.jpg" in told
     assert (folder / "01_split_and_classify.ipynb").exists() and str(folder) in told
     assert not (folder / "01_results.json").exists() and not (folder / "report.html").exists()
+    page = (folder / "report.failed.html").read_text()
+    assert str(folder / "report.failed.html") in told and "1 of 123 images cannot be decoded" in page.split("</header>")[0]
+    assert outside_requests(page) == [] and "The split into" not in page.split('<details class="contents">')[1]  # up to there
+    assert main(arguments(folder, flawed)) == 0
+    assert (folder / "report.html").exists() and not (folder / "report.failed.html").exists()
 
 
 def test_demo_images(monkeypatch, tmp_path):
@@ -324,17 +332,17 @@ def test_demo_images(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("words, message", [
     (["-p", "EPOCH", "3"], "No notebook has a parameter 'EPOCH': did you mean 'EPOCHS'"),
-    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is of type str: it takes int"),
-    (["-p", "EPOCHS", "0"], "EPOCHS = 0 is not legal"),
-    (["-p", "TRAIN", "1"], "TRAIN = 1 is of type int: it takes bool"),
-    (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not legal"),
+    (["-p", "EPOCHS", "many"], "EPOCHS = 'many' is not valid: it takes a whole number from 1 to 10000"),
+    (["-p", "EPOCHS", "0"], "EPOCHS = 0 is not valid"),
+    (["-p", "TRAIN", "1"], "TRAIN = 1 is not valid: it takes True or False"),
+    (["-p", "SPLIT", "[1, 2]"], "SPLIT = \\[1, 2\\] is not valid"),
     (["-p", "ARCHITECTURE", "resnet500"], "did you mean 'resnet50'"),
     (["-p", "SEARCH_SPACE", "{'lr': [0.1, 0.01]}"], "range lr = \\[0.1, 0.01\\] is empty"),
     (["-p", "ARCHITECTURE_OPTIONS", "{'filters': 3}"], "has no option 'filters'"),
-    (["-p", "COMPARE", "[{'STRATEGY': 'all'}]"], "STRATEGY = 'all' is not legal"),
+    (["-p", "COMPARE", "[{'STRATEGY': 'all'}]"], "STRATEGY = 'all' is not valid"),
     (["-p", "STUDY_STORAGE", "sqlite:///a.db"], "SQLite breaks"),
     (["-p", "SEARCH_TRIALS", "0", "--search"], "nothing to search"),
-    (["--only", "07"], "no such notebook; legal are 01"),
+    (["--only", "07"], "no such notebook; choose from 01"),
 ])
 def test_wrong_parameters_stop_before_anything_runs(tmp_path, capsys, words, message):
     assert main(["demo", "-p", "RUN", str(tmp_path / "run"), *words]) == 2
@@ -356,7 +364,7 @@ def test_a_process_that_helps_with_the_search(flawed, tmp_path, capsys):
     """--search works on the very study that notebook 01 then finds finished."""
     folder = tmp_path / "run"
     assert main([*arguments(folder, flawed, SEARCH_TRIALS=3), "--search"]) == 0
-    assert "all 3 trials have ended" in capsys.readouterr().out and not (folder / "01_results.json").exists()
+    assert "all 3 trials have finished" in capsys.readouterr().out and not (folder / "01_results.json").exists()
     assert main(arguments(folder, flawed, SEARCH_TRIALS=3, FINAL_SEEDS=0)) == 0
     assert "\ntrial " not in capsys.readouterr().out and results(folder)["search"]["trials"] == 3  # none was run again
     assert len(pd.read_csv(folder / "trials.csv")) == 3
@@ -399,13 +407,14 @@ def test_the_report_loads_nothing_and_shows_all_pictures(finished):
     page = (finished / "report.html").read_text()
     assert outside_requests(page) == [] and "<script" not in page
     pictures = re.findall(r"<img\b[^>]*>", page)
-    assert len(pictures) == len(list((finished / "figures").glob("*.png"))) > 8
+    thumbnails = re.findall(r'<a href="#(figure-[^"]*)"><img', page)
+    assert thumbnails == ["figure-confusion"] and len(pictures) - 1 == len(list((finished / "figures").glob("*.png"))) > 8
     for picture in pictures:
         alt = re.search(r'alt="([^"]*)"', picture)
         assert alt and len(alt[1]) > 25, picture[:80]
     assert page.count("<details") > 20 and "<math" in page and "$$" not in page
-    assert len(set(re.findall(r'<h[123] id="([^"]*)"', page))) == len(re.findall(r"<h[123] id=", page))
-    for target in re.findall(r'<nav>.*?</nav>', page, flags=re.S)[0].split('href="#')[1:]:
+    assert len(set(re.findall(r'<h[1-5] id="([^"]*)"', page))) == len(re.findall(r"<h[1-5] id=", page)) > 15
+    for target in page.split('href="#')[1:]:
         assert f'id="{target.split(chr(34))[0]}"' in page
 
 
@@ -461,14 +470,14 @@ def test_structure_of_the_notebooks(path):
 
 
 TASKS = {"01": ["The images", "split into train, validation and test", "proof that the three are disjoint", "network and its loaders", "Fine-tuning",
-                "Accuracy and average precision of each class", "Validation", "Test, once", "ten highest and the ten lowest ranked", "Takeaways",
+                "Accuracy and average precision of each class", "Validation", "Test, once", "Confusion matrix", "ten highest and the ten lowest ranked", "Takeaways",
                 "Browse", "Appendix A", "Appendix B", "Appendix C", "Appendix D", "Exercises"],
          "02": ["Part A · The share of non-positive values in five feature maps", "Scenarios", "walk through the network", "Hooks, and their audit",
                 "share of non-positive values, counted", "By channel", "By class", "Takeaways of part A", "Part B · What the network looks at",
                 "first layer", "Neurons, by guided backpropagation", "Class activation maps, of right and of wrong", "Do the explanations hold?",
                 "Random weights", "Hiding", "Takeaways of part B", "Browse", "Exercises"],
          "03": ["networks and data sets", "Spatial means, and their covariance over channels, in minibatches",
-                "top-k eigenvalues, plotted and compared between networks and data sets", "How sure", "between networks", "between data sets",
+                "top-k eigenvalues, plotted and compared between networks and data sets", "How uncertain are these estimates?", "between networks", "between data sets",
                 "Takeaways", "Browse", "Exercises"]}
 
 

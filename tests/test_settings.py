@@ -117,7 +117,7 @@ def test_names_that_are_a_readers_own(namespace, before):
 
 @pytest.mark.parametrize("words, status, told", [
     (["demo", "-p", "EPOCS", "3"], 2, "did you mean 'EPOCHS'"), (["demo", "-p", "EPOCHS", "0"], 2, "a whole number from 1"), (["dmo"], 2, "'demo'"),
-    (["demo", "--only", "4"], 2, "legal are 01, 02, 03"), (["--help"], 0, "--parameters"), (["--parameters"], 0, "BATCH_SIZE")])
+    (["demo", "--only", "4"], 2, "choose from 01, 02, 03"), (["--help"], 0, "--parameters"), (["--parameters"], 0, "BATCH_SIZE")])
 def test_a_wrong_word_is_answered_before_anything_heavy_is_loaded(words, status, told):
     code = (f"import sys\nfrom inside.cli.main import main\ntry:\n    status = main({words})\nexcept SystemExit as end:\n    status = end.code\n"
             "heavy = {'torch', 'optuna', 'numpy', 'pandas', 'IPython', 'papermill', 'matplotlib'} & set(sys.modules)\n"

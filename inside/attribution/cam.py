@@ -15,8 +15,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from inside.attribution.inputs import Inspection, _as_map, _batch, _channels_last, _check_called, _choose_targets, _logits
-from inside.feature_maps.hooks import all_modules, check_layer, eval_mode, gives_channels_last
+from inside.feature_maps.hooks import all_modules, as_grid, check_layer, eval_mode, gives_channels_last
 from inside.models.surgery import classifier_name
+
+
+class NoActivationMap(ValueError):
+    """A network none of whose maps has positions."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class ActivationMaps:
 
     def enlarged(self, size: int | tuple[int, int]) -> np.ndarray:
         """The maps (N,H,W) at the size of the image, bilinear, signed."""
-        size = (size, size) if isinstance(size, int) else tuple(size)
-        return F.interpolate(torch.from_numpy(self.maps)[:, None], size=size, mode="bilinear")[:, 0].numpy()
+        return F.interpolate(torch.from_numpy(self.maps)[:, None], mode="bilinear",
+                             size=(size, size) if isinstance(size, int) else tuple(size))[:, 0].numpy()
 
     def heat(self, size: int | tuple[int, int]) -> np.ndarray:
         """What is shown: `enlarged`, evidence against the class cut off, (N,H,W) >= 0."""
@@ -66,7 +70,8 @@ def class_activation_maps(model: nn.Module, images: Tensor, targets: int | Seque
     `layer` is named, Grad-CAM, Σ_c α_c A_c with α_c the mean gradient of the logit over the positions of channel c
     (Selvaraju et al. 2017), before its ReLU; by default of what global average pooling reads, or of the last map with
     positions that the logits depend on. The map is taken as it left its module, also where something overwrites it later.
-    ValueError: unknown layer, one without positions, a target out of range.
+    NoActivationMap: the network has no map with positions. ValueError: unknown layer, one without positions, a target out
+    of range.
     """
     if layer is not None:
         return grad_cam(model, images, targets, layer)
@@ -137,7 +142,7 @@ class _PoolingTracer(TorchFunctionMode):
                 self.source, self.order = x, order
         return result
 
-    def averaged(self, x: Tensor, pooled: Tensor) -> tuple[int, ...] | None:
+    def averaged(self, x: Tensor, pooled: Tensor) -> tuple[int, int, int, int] | None:
         """The layout in which (N,C) `pooled` holds the means of x over its positions, None if it does not."""
         return next((order for order in self.LAYOUTS if pooled.shape == x.permute(order).shape[:2]
                      and _close(pooled, x.permute(order).mean((2, 3)))), None)
@@ -180,7 +185,7 @@ def grad_cam(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Te
 
     def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
         if not isinstance(output, Tensor):
-            raise ValueError(f"Module {layer!r} gives a {type(output).__name__}; legal is a tensor: choose a module inside "
+            raise ValueError(f"Module {layer!r} gives a {type(output).__name__}; expected a tensor: choose a module inside "
                              "or around it.")
         kept.append(output)
         return output.clone()  # what follows may overwrite the clone
@@ -204,7 +209,7 @@ def grad_cam(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Te
         gradient = torch.zeros_like(source) if gradient is None else gradient
         last = layer is not None and source.ndim == 4 and _channels_last(model, x.detach(), layer)
         source, gradient = (tensor.permute(ending.order) if layer is None else
-                            _as_map(layer, last, tensor, needed=True) for tensor in (source, gradient))
+                            _as_map(layer, last, tensor) for tensor in (source, gradient))
         maps = (gradient.mean((2, 3), keepdim=True) * source).sum(1)
     return _activation_maps(maps, layer or ending.name, "Grad-CAM", chosen, logits)
 
@@ -214,8 +219,8 @@ def _last_map(model: nn.Module, images: Tensor) -> str:
     found: list[tuple[str, Tensor]] = []
     names = {id(module): name for name, module in model.named_modules()}
 
-    def keep(module: nn.Module, inputs: tuple, output: object) -> Tensor:
-        grid = _as_map(names[id(module)], gives_channels_last(module), output)
+    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        grid = as_grid(output, gives_channels_last(module))
         if grid is not None and grid[0, 0].numel() > 1:
             found.append((names[id(module)], output))
             return output.clone()
@@ -235,7 +240,7 @@ def _last_map(model: nn.Module, images: Tensor) -> str:
         last = gives_channels_last(model.get_submodule(name))
         if gradient is not None and _as_map(name, last, gradient).abs().max() > 0:
             return name
-    raise ValueError(f"{type(model).__name__} gives no map with positions: it has no class activation map.")
+    raise NoActivationMap(f"{type(model).__name__} gives no map with positions: it has no class activation map.")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from inside.attribution.cam import ActivationMaps
 from inside.attribution.occlusion import OCCLUSIONS
 from inside.attribution.randomisation import UNRELATED, Randomisation, interval_over_draws
 from inside.evaluation.intervals import mean_interval
-from inside.text import plain_text
+from inside.text import listed, plain_text
 
 FEWEST = 10  # images that a verdict takes
 ENOUGH = 60  # images of which an interval of drops covers 93 % and more: see benchmarks/coverage.py
@@ -52,7 +53,7 @@ def randomisation_baselines(found: Randomisation) -> pd.DataFrame:
 
 
 def describe_randomisation(found: Randomisation) -> list[str]:
-    """A sentence or two a method: whether, and from which step on, its maps change as weights are drawn anew."""
+    """A sentence or two a method: whether, and from which step on, its maps change as weights are re-initialised."""
     return [_describe_method(found, method, rows) for method, rows in
             summarise_randomisation(found).query("step > 0").groupby("method", sort=False)]
 
@@ -64,11 +65,11 @@ def _describe_method(found: Randomisation, method: str, steps: pd.DataFrame) -> 
         return f"**{method}**: no verdict, since {reason}."
     head = steps.iloc[0]
     numbers = f"{_format_rho(head)}, {_AGAINST[head['verdict']]} the bar of {head['bar']:.2f}; chance {head['chance']:.2f}"
-    told = {"changed": f"**{method}** changes as soon as the classifier is drawn anew ({numbers}): it depends on the "
+    told = {"changed": f"**{method}** changes as soon as the classifier is re-initialised ({numbers}): it depends on the "
                        "weights of the classifier, as what explains a class must.",
-            "not changed": f"**{method} does not change** when the classifier is drawn anew ({numbers}): it does not say "
-                           "why the network chose this class.",
-            "undecided": f"Whether **{method}** changes when the classifier is drawn anew cannot be told ({numbers})."}
+            "not changed": f"**{method} does not change** when the classifier is re-initialised ({numbers}): it does not "
+                           "say why the network chose this class.",
+            "undecided": f"Whether **{method}** changes when the classifier is re-initialised is undecided ({numbers})."}
     note = [] if steps["draws"].min() > 1 else ["The weights were drawn once: the intervals leave out how draws differ."]
     return " ".join([told[head["verdict"]], *_describe_further(found, method, steps), *note])
 
@@ -95,18 +96,27 @@ def _describe_further(found: Randomisation, method: str, steps: pd.DataFrame) ->
         return []
     numbers = f"{_format_rho(whole)}, {_AGAINST[whole['verdict']]} the bar"
     if whole["verdict"] == "undecided":
-        return [f"With all weights drawn anew it cannot be told{', either' * (verdicts[0] == 'undecided')} ({numbers})."]
+        return [f"With all weights re-initialised it is undecided{', either' * (verdicts[0] == 'undecided')} ({numbers})."]
     if whole["verdict"] == "not changed":
         another = round(control_mean(found, method, "another image"), 3)
         shows = "maps of different images are as alike: it shows where things usually are" if another >= whole["low"] else \
             "more than maps of different images are alike: it shows the image, not what the network has learnt"
-        return [f"With all weights drawn anew it does not change{' either' * (verdicts[0] == 'not changed')} ({numbers}; "
-                f"the map of another image: {another:.3f}), {shows}."]
+        return [f"With all weights re-initialised it does not change{' either' * (verdicts[0] == 'not changed')} ({numbers}"
+                f"; the map of another image: {another:.3f}), {shows}."]
     first = max((index for index, verdict in enumerate(verdicts) if verdict != "changed"), default=-1) + 1
     if first == 0:
         return [f"So it does at every further step (all weights: {numbers})."]
-    return [f"From the step on where the weights down to {steps['down_to'].iloc[first]} are drawn anew it changes at every "
-            f"step (all weights: {numbers})."]
+    return [f"From the step on where the weights down to {steps['down_to'].iloc[first]} are re-initialised it changes at "
+            f"every step (all weights: {numbers})."]
+
+
+def describe_verdicts(found: Randomisation) -> str:
+    """One sentence: which methods change when the classifier is re-initialised, which do not, and which are undecided."""
+    steps = summarise_randomisation(found).query("step == 1")
+    ends = {"changed": "changed", "not changed": "did not change", "undecided": "undecided", "no verdict": "no verdict"}
+    told = [f"{words}: {listed(list(rows['method']))}" for verdict, words in ends.items()
+            if len(rows := steps[steps["verdict"] == verdict])]
+    return f"With a re-initialised classifier, {'; '.join(told)}."
 
 
 def describe_randomisation_figure(found: Randomisation) -> str:
@@ -114,7 +124,7 @@ def describe_randomisation_figure(found: Randomisation) -> str:
     told = "; ".join(f"{method} {', '.join(f'{value:.2f}' for value in rows['|ρ|'])} (chance {rows['chance'].iloc[0]:.2f}, "
                      f"bar {rows['bar'].iloc[0]:.2f})"
                      for method, rows in summarise_randomisation(found).groupby("method", sort=False))
-    return f"Mean |ρ| with the trained network's map by how far down weights are drawn anew, from nothing to all: {told}."
+    return f"Mean |ρ| with the trained network's map by how far down weights are re-initialised, none to all: {told}."
 
 
 def describe_occlusion(table: pd.DataFrame) -> list[str]:
@@ -160,7 +170,7 @@ def describe_occlusion_figure(table: pd.DataFrame) -> str:
 
 def attribution_results(cam: ActivationMaps | None, checked: Randomisation | None, occluded: pd.DataFrame | None) -> dict:
     """What JSON can hold of the explanations; None where something was left out."""
-    found: dict[str, object] = {"class_activation_map": cam and {"method": cam.method, "layer": cam.layer},
+    found: dict[str, Any] = {"class_activation_map": cam and {"method": cam.method, "layer": cam.layer},
                                 "randomisation": None, "occlusion": None}
     if checked is not None:
         baselines = randomisation_baselines(checked).set_index("method").T.to_dict()

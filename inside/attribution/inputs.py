@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from inside.data.table import load_image
 from inside.evaluation.predictions import saved_predictions
 from inside.feature_maps.hooks import (
     all_modules,
+    as_grid,
     capture,
     check_layer,
     eval_mode,
@@ -98,7 +98,7 @@ def describe_sizes(inspection: Inspection, map_size: int) -> str:
             f"{map_size}×{map_size}.")
 
 
-SHOWN_FILTERS = 64  # at most, of the first layer
+SHOWN_FILTERS = 8  # at most, of the first layer
 
 
 def first_convolution(model: nn.Module) -> str | None:
@@ -112,10 +112,12 @@ def first_filters(model: nn.Module) -> np.ndarray:
     ValueError: no convolution, or one that reads neither 1 nor 3 channels.
     """
     name = first_convolution(model)
-    weight = None if name is None else model.get_submodule(name).weight
-    if weight is None or weight.shape[1] not in (1, 3):
-        read = "there is none" if weight is None else f"it reads {weight.shape[1]} channels"
-        raise ValueError(f"The first convolution of {type(model).__name__} cannot be shown: {read}; legal are 1 and 3.")
+    if name is None:
+        raise ValueError(f"{type(model).__name__} has no convolution, and so no filters that could be shown.")
+    weight = model.get_submodule(name).weight
+    if weight.shape[1] not in (1, 3):
+        raise ValueError(f"The filters of the first convolution of {type(model).__name__} cannot be shown as pictures: they "
+                         f"read {weight.shape[1]} channels; expected 1 or 3.")
     kernels = weight.detach().float().cpu().permute(0, 2, 3, 1).numpy()
     low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
     return (kernels - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
@@ -130,7 +132,7 @@ def feature_maps_of(model: nn.Module, image: Tensor, layer: str) -> np.ndarray:
     last = _channels_last(model, images, layer)
 
     def keep(name: str, output: object) -> None:
-        kept.append(_as_map(name, last, output, needed=True).detach().clone())
+        kept.append(_as_map(name, last, output).detach().clone())
 
     with eval_mode(model), torch.no_grad(), capture(model, [layer], keep):
         model(images)
@@ -148,23 +150,18 @@ def _channels_last(model: nn.Module, images: Tensor, layer: str) -> bool:
     return gives_channels_last(module) if axis is None else axis == -1
 
 
-def _as_map(name: str, last: bool, output: object, *, needed: bool = False) -> Tensor | None:
-    """An output as (N,C,h,w): also (N,h,w,C) if `last`, tokens (N,T,C) on a square grid after at most 8 others, or None."""
+def _as_map(name: str, last: bool, output: object) -> Tensor:
+    """The `as_grid` of an output; ValueError where it has none."""
     x = only_tensor(name, output)
-    if x.ndim == 4:
-        return x.permute(0, 3, 1, 2) if last else x
-    side = math.isqrt(x.shape[1]) if x.ndim == 3 else 0
-    if side > 1 and x.shape[1] - side**2 <= 8:
-        return x[:, x.shape[1] - side**2:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    if needed:
-        raise ValueError(f"Module {name!r} gives shape {tuple(x.shape)}; legal is one with positions: (N,C,H,W), or tokens "
+    if (grid := as_grid(x, last)) is None:
+        raise ValueError(f"Module {name!r} gives shape {tuple(x.shape)}; expected one with positions: (N,C,H,W), or tokens "
                          "(N,T,C) on a square grid.")
-    return None
+    return grid
 
 
 def _check_called(layer: str, outputs: Sequence) -> None:
     if not outputs:
-        raise ValueError(f"Module {layer!r} was never called; legal are modules with calls > 0 in the module table.")
+        raise ValueError(f"Module {layer!r} was never called; expected modules with calls > 0 in the module table.")
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
@@ -175,7 +172,7 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
 def _batch(model: nn.Module, images: Tensor) -> Tensor:
     """A copy of images (N,C,H,W), or of one (C,H,W), on the network's device and of its type."""
     if images.ndim not in (3, 4):
-        raise ValueError(f"The images have shape {tuple(images.shape)}; legal are (N,C,H,W), and (C,H,W) for one.")
+        raise ValueError(f"The images have shape {tuple(images.shape)}; expected (N,C,H,W), and (C,H,W) for one.")
     like = first_parameter(model)
     images = images.detach() if images.ndim == 4 else images.detach()[None]
     return images.to(like.device, like.dtype, copy=True, memory_format=torch.channels_last)  # much faster on processors
@@ -188,7 +185,7 @@ def _choose_targets(logits: Tensor, targets: int | Sequence[int] | Tensor | None
     chosen = _for_each("targets", targets, logits)
     wrong = next((int(target) for target in chosen if not 0 <= target < logits.shape[1]), None)
     if wrong is not None:
-        raise ValueError(f"target is {wrong}; legal is 0 to {logits.shape[1] - 1}.")
+        raise ValueError(f"target is {wrong}; expected 0 to {logits.shape[1] - 1}.")
     return chosen
 
 
@@ -196,7 +193,7 @@ def _for_each(name: str, values: int | Sequence[int] | Tensor, images: Tensor) -
     """One integer for each image (N,): those given, or the one given for all."""
     chosen = torch.as_tensor(values, device=images.device).long().flatten()
     if len(chosen) not in (1, len(images)):
-        raise ValueError(f"{name} holds {len(chosen)} numbers for {len(images)} images; legal is one for all, or one each.")
+        raise ValueError(f"{name} holds {len(chosen)} numbers for {len(images)} images; expected one for all, or one each.")
     return chosen.expand(len(images))
 
 

@@ -1,4 +1,4 @@
-"""Does an attribution change when the weights are drawn anew?"""
+"""Does an attribution change when the weights are re-initialised?"""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def weighted_parts(model: nn.Module) -> list[str]:
 
 
 def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps: int):
-    """Cascade: yields (lowest unit drawn anew, network), first ("nothing", the network as it is), at last all weights.
+    """Cascade: yields (lowest unit re-initialised, network), first ("nothing", the network as it is), at last all weights.
 
     Each step takes weights and buffers of further `units`, from the head down, from `fresh`, a network of the same
     architecture as it is initialised before any training: at first the head alone, then groups, `n_steps` in all.
@@ -79,7 +79,7 @@ def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps:
     network = copy.deepcopy(model)
     yield "nothing", network
     below = min(n_steps, len(units)) - 1
-    groups = np.array_split(np.array(units[1:], dtype=object), below) if below > 0 else []
+    groups = [group.tolist() for group in np.array_split(units[1:], below)] if below > 0 else []
     for number, group in enumerate([units[:1], *groups], start=1):
         for name in group:
             network.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
@@ -102,7 +102,7 @@ class Randomisation:
 
 def parameter_randomisation_test(model: nn.Module, fresh: Sequence[nn.Module | Callable[[], nn.Module]], images: Tensor, *,
                                  n_steps: int = 6, batch_size: int = 16, seed: int = 0) -> Randomisation:
-    """Does an explanation change when the weights are drawn anew, layer by layer from the top down?
+    """Does an explanation change when the weights are re-initialised, layer by layer from the top down?
 
     `fresh`: networks of the same architecture with random weights, each a draw, from seeds that the training did not use;
     or functions that build one, which are called one after the other, so that one of these networks is alive at a time.
@@ -115,7 +115,7 @@ def parameter_randomisation_test(model: nn.Module, fresh: Sequence[nn.Module | C
     ValueError: no draw, or two that are used and the same. Source: Adebayo et al., Sanity checks for saliency maps (2018).
     """
     if not len(fresh):
-        raise ValueError("fresh holds 0 networks; legal is 1 or more, each a draw of random weights.")
+        raise ValueError("fresh holds 0 networks; expected 1 or more, each a draw of random weights.")
     methods, units = attribution_methods(model, images), weighted_parts(model)
     with eval_mode(model), torch.no_grad():
         targets = torch.cat([_logits(model, _batch(model, part)).argmax(1) for part in images.split(batch_size)])
@@ -142,7 +142,7 @@ def _another_draw(draw: int, network: nn.Module | Callable[[], nn.Module], known
     weights = network if isinstance(network, nn.Module) else network()
     earlier = known.setdefault(network_stamp(weights), draw)
     if earlier != draw:
-        raise ValueError(f"The draws {earlier} and {draw} of fresh hold the same weights; legal are different ones, each "
+        raise ValueError(f"The draws {earlier} and {draw} of fresh hold the same weights; expected different ones, each "
                          "from a seed of its own.")
     return weights
 
@@ -213,7 +213,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def edge_strength(images: Tensor) -> np.ndarray:
-    """How steeply the brightness of images (N,C,H,W) changes at each pixel, (N,H,W): no network is asked."""
+    """How steeply the brightness of images (N,C,H,W) changes at each pixel, (N,H,W); computed without a network."""
     gray = images.float().mean(1).cpu().numpy()
     return np.hypot(*np.gradient(gray, axis=(1, 2)))
 

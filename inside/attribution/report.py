@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from inside.attribution.describe import (
     describe_occlusion_figure,
     describe_randomisation,
     describe_randomisation_figure,
+    describe_verdicts,
     randomisation_baselines,
     summarise_randomisation,
 )
@@ -40,7 +41,7 @@ from inside.attribution.plots import (
 from inside.attribution.randomisation import Randomisation, parameter_randomisation_test
 from inside.feature_maps.scenarios import Scenario
 from inside.files import RunFolder, write_csv
-from inside.shown import Figure, Shown, Table, Text
+from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration
 
 SHOWN_CLASSES = 12  # at most, of which predictions are shown with their maps
@@ -57,15 +58,17 @@ def report_first_layer(inspection: Inspection, path: str) -> list[Shown]:
     except ValueError as error:
         return [_left_out(error)]
     convolution = first_convolution(inspection.model)
+    assert convolution is not None, "first_filters has found one"
     image = inspection.load([path])
     maps = feature_maps_of(inspection.model, image[0], convolution)[:SHOWN_FILTERS]
     drawing = plot_first_layer(inspection.pictures(image)[0], filters[:len(maps)], maps)
     kernels = inspection.model.get_submodule(convolution).weight.shape
     told = f"{len(filters)} of the {kernels[0]} kernels of the first convolution, {kernels[2]}×{kernels[3]} pixels each."
-    return [Figure(plot_filters(filters), "first_layer_filters", told),
-            Figure(drawing, "first_layer_maps",
-                   f"One image, {len(maps)} filters of the first layer and, in the same places, the maps that they make of "
-                   f"it, {maps.shape[1]}×{maps.shape[2]} values each, before any activation.")]
+    beside = (f"One image, {len(maps)} filters of the first layer and, in the same places, the maps that they make of it, "
+              f"{maps.shape[1]}×{maps.shape[2]} values each, before any activation.")
+    stretched = f"{told} Each is stretched to its own range of values."
+    return [Figure(plot_filters(filters), "first_layer_filters", told, stretched),
+            Figure(drawing, "first_layer_maps", beside, f"{beside} Red: the filter fits; blue: its opposite does.")]
 
 
 def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *,
@@ -80,9 +83,14 @@ def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | Non
     pictures = inspection.pictures(inspection.load(neurons["path"]))
     others = np.stack([inspection.pictures(inspection.load(paths)) for paths in neurons["next"]])
     told = [f"channel {row.channel}\n{row.value:.1f}\n{row.stands_out:.1f} σ" for row in neurons.itertuples()]
-    return [Figure(plot_neurons(pictures, gradients, told, others), "guided_backprop",
-                   f"{len(neurons)} channels of {layer}, a row each: the image that excites it most, the guided gradient of "
-                   "that neuron, and the next three images.")]
+    alt = (f"{len(neurons)} channels of {layer}, a row each: the image that excites it most, the guided gradient of that "
+           "neuron, and the next three images.")
+    most = neurons.loc[neurons["stands_out"].idxmax()]
+    claim = (f"Channel {most['channel']} of `{layer}` stands out most: its strongest value lies {most['stands_out']:.1f} σ "
+             "above its mean over the images. A row per channel: the image that excites it most, its guided gradient, the "
+             "images of rank 2 to 4. This shows what excites a neuron, not why the network chose a class: see [the "
+             "test](#figure-randomisation).")
+    return [Figure(plot_neurons(pictures, gradients, told, others), "guided_backprop", alt, claim)]
 
 
 @dataclass(frozen=True)
@@ -107,18 +115,25 @@ class ExampleMaps:
         return [*told, self._report_right(), self._report_wrong()]
 
     def _report_right(self) -> Shown:
-        if not self.right_views:
+        if self.right is None or self.maps is None or not self.right_views:
             return Text("There is no right prediction to show.")
-        alt = (f"{self.maps.method} of {len(self.right_views)} images that the network gets right: image, map, overlay. "
-               f"Classes: {', '.join(self.right['label'].unique())}.")
-        return Figure(plot_class_activation_maps(self.right_views), "class_activation_maps", alt)
+        alt = (f"{self.maps.method} of {len(self.right_views)} images that the network classifies correctly: image, map, "
+               f"overlay. Classes: {', '.join(self.right['label'].unique())}.")
+        claim = (f"{self.maps.method} of {len(self.right_views)} correctly classified images, with a mean confidence of "
+                 f"{self.right['confidence'].mean():.2f}. Image, map at its own resolution, overlay; each map is scaled to "
+                 "its own maximum, and black is no evidence, or evidence against.")
+        return Figure(plot_class_activation_maps(self.right_views), "class_activation_maps", alt, claim)
 
     def _report_wrong(self) -> Shown:
-        if not self.wrong_views:
+        if self.wrong is None or self.maps is None or not self.wrong_views:
             return Text("There is no wrong prediction to show.")
         told = "; ".join(f"{row.label} taken for {row.predicted}" for row in self.wrong.itertuples())
-        return Figure(plot_class_activation_maps(self.wrong_views), "class_activation_maps_wrong", f"{self.maps.method} of "
-                      f"{len(self.wrong)} wrong predictions, for the predicted and the true class: {told}.")
+        alt = f"{self.maps.method} of {len(self.wrong)} wrong predictions, for the predicted and the true class: {told}."
+        worst = self.wrong.loc[self.wrong["confidence"].idxmax()]
+        claim = (f"The most confident error takes {worst['label']} for {worst['predicted']}, with "
+                 f"{worst['confidence']:.2f}. The most confident error of each class: left, the evidence for the predicted "
+                 "class; right, for the true one, on the same scale.")
+        return Figure(plot_class_activation_maps(self.wrong_views), "class_activation_maps_wrong", alt, claim)
 
 
 def map_examples(inspection: Inspection, *, seed: int = 0) -> ExampleMaps:
@@ -126,7 +141,7 @@ def map_examples(inspection: Inspection, *, seed: int = 0) -> ExampleMaps:
 
     AssertionError where the confidences are not those of this network, or where a CAM does not add up to the logit.
     """
-    if inspection.missing:
+    if inspection.missing or inspection.predictions is None:
         return ExampleMaps(left_out=f"it takes {inspection.missing}")
     shown = inspection.predictions[inspection.predictions["label"].isin(inspection.classes[:SHOWN_CLASSES])]
     right = pick_examples(shown, inspection.classes, right=True, seed=seed)
@@ -159,16 +174,19 @@ class RandomisationCheck:
 
     def report(self) -> list[Shown]:
         """The maps of one image step by step, the mean |ρ| of all images as figure and table, the baselines, verdicts."""
-        if self.found is None:
+        if self.found is None or self.picture is None:
             return [_left_out(self.left_out)]
         told = ("One image and its explanations, a row a method: by the trained network, and as more and more weights are "
-                f"drawn anew, down to {', '.join(list(self.found.pictures)[1:])}.")
-        return [Text(self.about),
-                Figure(plot_randomised(self.picture, self.found.pictures), "randomised_maps", told),
-                Figure(plot_randomisation(self.found), "randomisation", describe_randomisation_figure(self.found)),
-                Table(summarise_randomisation(self.found), "randomisation_means"),
-                Table(randomisation_baselines(self.found), "randomisation_baselines"),
-                Text.bullets(describe_randomisation(self.found))]
+                f"re-initialised, down to {', '.join(list(self.found.pictures)[1:])}.")
+        claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95 % intervals over the "
+                 "draws, by how far down the weights are re-initialised. Below its bar a method changes.")
+        tables = (Table(summarise_randomisation(self.found), "randomisation_means", "Mean |ρ| by method and step."),
+                  Table(randomisation_baselines(self.found), "randomisation_baselines",
+                        "Mean |ρ| of the trained network's maps with each baseline."))
+        return [Text(self.about), Figure(plot_randomised(self.picture, self.found.pictures), "randomised_maps", told, told),
+                Figure(plot_randomisation(self.found), "randomisation", describe_randomisation_figure(self.found), claim),
+                Text.bullets(describe_randomisation(self.found)),
+                Fold("The numbers of the test, and its baselines", tables)]
 
     def describe(self) -> list[str]:
         """The verdict on each method, a sentence or two each."""
@@ -179,7 +197,7 @@ class RandomisationCheck:
 
 def check_randomisation(run: RunFolder, inspection: Inspection, table: pd.DataFrame, draws: Sequence[Scenario], *,
                         n_images: int, seed: int = 0) -> RandomisationCheck:
-    """Do explanations change when weights are drawn anew? On at most `n_images` images of `table`, drawn by `seed`.
+    """Do explanations change when weights are re-initialised? On at most `n_images` images of `table`, drawn by `seed`.
 
     `draws`: the scenarios of random weights, see `random_draws`; their networks are built one after the other. Writes
     tables/randomisation.csv.
@@ -204,14 +222,14 @@ def _some(table: pd.DataFrame, n_images: int, seed: int) -> pd.Series:
 class OcclusionCheck:
     """`occlusion_check` on some images: its `table`, `about` how many; or why not.
 
-    `middle`: of the image in the middle by its drop its row, its `picture` (H,W,3) and the `hidden` masks (H,W); None where
-    no image has all drops.
+    `middle`: of the image in the middle by its drop its row, its `picture` (H,W,3), both None where no image has all
+    drops, and the `hidden` masks (H,W).
     """
 
     table: pd.DataFrame | None = None
     middle: int | None = None
     picture: np.ndarray | None = None
-    hidden: Mapping[str, np.ndarray] | None = None
+    hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
     about: str = ""
     left_out: str = ""
 
@@ -219,13 +237,15 @@ class OcclusionCheck:
         """The image in the middle with its parts hidden beside the drops of all images, and what they show."""
         if self.table is None:
             return [_left_out(self.left_out)]
-        figures = [] if self.middle is None else [
-            Figure(plot_occlusion(self.picture, self.hidden, self._titles(), self.table), "occlusion",
-                   describe_occlusion_figure(self.table))]
-        return [Text(self.about), *figures, Text.bullets(describe_occlusion(self.table))]
+        figures = [] if self.picture is None else [
+            Figure(plot_occlusion(self.picture, self.hidden, self._titles(self.table), self.table), "occlusion",
+                   describe_occlusion_figure(self.table), f"{describe_occlusion(self.table)[0]} Left, one image whole and "
+                   "with a tenth hidden in three ways; right, the drops in confidence with mean and 95 % interval.")]
+        told = describe_occlusion(self.table)
+        return [Text(self.about), *figures, Text.bullets(told[1:] if figures and len(told) > 1 else told)]
 
-    def _titles(self) -> list[str]:
-        row = self.table.iloc[self.middle]
+    def _titles(self, table: pd.DataFrame) -> list[str]:
+        row = table.iloc[self.middle]
         return [f"whole: {row['confidence']:.2f}", *(f"{name}: {row['confidence'] - row[name]:.2f}" for name in self.hidden)]
 
     def describe(self) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,27 +16,24 @@ from inside.evaluation.predictions import predict
 from inside.files import ROOT
 from inside.models.build import build_network
 from inside.models.surgery import freeze, set_train_mode
+from inside.names import DATASETS
 from inside.text import format_duration
 from inside.training.compatible import frozen_backbone, is_random, with_overrides
 from inside.training.loop import Trainer
 from inside.training.recipe import Recipe
 
 
-def count_images(settings: Mapping[str, object]) -> int | None:
-    """How many images the data set has, without opening any; None where that is not known before it is fetched."""
-    known = {"digits": 1797, "photo_patches": 208, "intel": 17034, "cifar10": 60000, "mnist": 70000,
-             "imagenette": 13394}
-    if settings["DATASET"] == "demo":
-        return settings["DEMO_IMAGES"]
+def count_images(settings: Mapping[str, Any]) -> int | None:
+    """The number of images in the data set, without opening any; None if it is not known before the download."""
+    if settings["DATASET"] in DATASETS:
+        return DATASETS[settings["DATASET"]] or settings["DEMO_IMAGES"]
     places = (Path(settings["DATASET"]).expanduser(), ROOT / settings["DATASET"])
     folder = next((place for place in places if place.is_dir()), None)
-    if settings["DATASET"] in known or folder is None:
-        return known.get(settings["DATASET"])
-    return sum(len(files) for _, _, files in os.walk(folder))
+    return sum(len(files) for _, _, files in os.walk(folder)) if folder else None
 
 
-def training_seconds(settings: Mapping[str, object], train: int, val: int) -> tuple[float, float, float]:
-    """Seconds of one training on so many images, from a few steps now; images a second in training and in prediction."""
+def training_seconds(settings: Mapping[str, Any], train: int, val: int) -> tuple[float, float, float]:
+    """Seconds of one training on this many images, from a few timed steps; images per second in training and prediction."""
     options = with_overrides(settings, {})
     train_speed, speed = measure_speed(
         options["ARCHITECTURE"], options["IMAGE_SIZE"], options["STRATEGY"], options["DEVICE"], options["PRECISION"],
@@ -47,11 +45,11 @@ def training_seconds(settings: Mapping[str, object], train: int, val: int) -> tu
     return kept + options["EPOCHS"] * (train / train_speed + val / speed), train_speed, speed
 
 
-def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
-    """One sentence: how long the notebooks `numbers` will take, from the speed of a few steps on this machine."""
+def estimate(settings: Mapping[str, Any], numbers: Sequence[str]) -> str:
+    """One sentence: how long the notebooks `numbers` will take, from a few steps timed on this machine."""
     images = count_images(settings)
     if images is None:
-        return "time: unknown until the data set is read"
+        return "time: unknown until the data set has been read"
     train, val, test = (size if isinstance(size, int) else round(images * size) for size in settings["SPLIT"])
     whole, train_speed, speed = training_seconds(settings, train, val)
     seconds = 12 * len(numbers)  # starting a kernel, drawing figures
@@ -63,20 +61,20 @@ def estimate(settings: Mapping[str, object], numbers: Sequence[str]) -> str:
             min(train, settings["SEARCH_IMAGES"] or train) / train_speed + val / speed)
         for row in settings["COMPARE"]:
             seconds += training_seconds(with_overrides(settings, row), train, val)[0] + (val + test) / speed
-    if set(numbers) - {"01"}:  # six scenarios and the draws of random weights, measured once for 02 and 03
+    if set(numbers) - {"01"}:  # six scenarios and the random initialisations, measured once for 02 and 03
         passes = 6 + settings["RANDOM_DRAWS"]
         seconds += passes * settings["N_IMAGES"] / speed * (settings["MAP_SIZE"] / settings["IMAGE_SIZE"]) ** 2
     if "02" in numbers:  # explanations: seven networks with a map and two gradients each; four views of what is hidden
         seconds += (49 * settings["RANDOMISED_IMAGES"] + 5 * settings["OCCLUDED_IMAGES"] + settings["N_IMAGES"]) / speed
     return (f"time: about {format_duration(seconds)} for notebooks {', '.join(numbers)} ({images:,} images, "
-            f"{settings['EPOCHS']} epochs at {train_speed:.0f} images a second, measured just now); "
-            "less where trials are pruned or a finished part is used again")
+            f"{settings['EPOCHS']} epochs at {train_speed:.0f} images per second, measured just now); "
+            "less if trials are pruned or finished parts are reused")
 
 
 def measure_speed(architecture: str, image_size: int, strategy: str = "full", device: str = "auto",
-                  precision: str = "auto", *, options: Mapping[str, object] | None = None,
+                  precision: str = "auto", *, options: Mapping[str, Any] | None = None,
                   batch: int = 16) -> tuple[float, float]:
-    """Images a second in training (at `precision`) and in prediction (float32), from two steps on random images."""
+    """Images per second in training (at `precision`) and in prediction (float32), from two steps on random images."""
     model, preprocessing = build_network(architecture, 10, weights="random", image_size=image_size, options=options)
     freeze(model, strategy)
     place = choose_device(device)
@@ -86,7 +84,7 @@ def measure_speed(architecture: str, image_size: int, strategy: str = "full", de
     trainer = Trainer(model.to(place), loader, Recipe(epochs=3), 10, dtype)
     images, targets = to_device(dataset.tensors[0], place), dataset.tensors[1].to(place)
     set_train_mode(model)
-    seconds = {"train": [], "predict": []}
+    seconds: dict[str, list[float]] = {"train": [], "predict": []}
     for _ in range(2):
         for name, work in (("train", lambda: trainer.step(images, targets)), ("predict", lambda: predict(model, loader))):
             start = time.perf_counter()

@@ -4,36 +4,39 @@
     python run.py profiles/course.yaml -p EPOCHS 5 --name mine
     python run.py course --only 03
     python run.py course --search          # in a second terminal: shares the work on the trials
-    python run.py --parameters             # what can be set, and to what
+    python run.py --parameters             # all parameters and their values
 
-Parameters are checked before anything runs. What a run has finished is used again when neither its parameters nor its
+Parameters are checked before anything runs. Finished parts of a run are reused if neither their parameters nor their
 images have changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
 from inside.cli.profiles import given_parameters
 from inside.settings import describe_parameters
+from inside.text import without_passwords
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status. Loads what is heavy only when all names and values are legal."""
+    """The command line; returns the exit status. Imports heavy packages only once all names and values are valid."""
     parser = command_parser()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
     if options.parameters:
         print(describe_parameters())
         return 0
     if options.profile is None:
-        parser.error("which profile? A name in profiles/ such as demo, or the path of a YAML file of parameters")
+        parser.error("a profile is needed: a name in profiles/, such as demo, or the path of a YAML file of parameters")
     try:
         given = given_parameters(options)
         from inside.cli.run import NotebookFailed, run
         try:
-            return run(options, given)
+            return run(options, given, without_passwords(shlex.join(["python", "run.py", *arguments])))
         except NotebookFailed as error:
             print(f"\nerror: {error}", file=sys.stderr)
             return 1
@@ -43,15 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def command_parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(prog="run.py", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile", nargs="?", help="a name in profiles/, or the path of a YAML file of parameters")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set one parameter")
-    parser.add_argument("--parameters", action="store_true", help="print every parameter, its legal values and its meaning")
+    parser.add_argument("--parameters", action="store_true", help="print every parameter, its valid values and meaning")
     parser.add_argument("--name", help="the name of the run folder, runs/NAME (default: that of the profile)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="run these notebooks only, such as 01")
     parser.add_argument("--search", action="store_true",
-                        help="work on the search of notebook 01 only: as one of several processes that share a study")
-    parser.add_argument("--publish", metavar="FOLDER", help="copy the figures that README shows there afterwards")
+                        help="only work on the search of notebook 01, as one of several processes that share a study")
+    parser.add_argument("--publish", metavar="FOLDER", help="afterwards, copy the figures that README shows to FOLDER")
     return parser

@@ -1,4 +1,4 @@
-"""Profiles and the parameters of the notebooks, as the command line gives them. Loads nothing heavy."""
+"""Profiles and the parameters of the notebooks, as the command line gives them. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import ast
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
@@ -18,23 +19,24 @@ PROFILES = ROOT / "profiles"
 
 
 def notebooks() -> list[Path]:
-    """The three notebooks in their order."""
+    """The three notebooks in order."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
-def notebook_parameters(path: Path) -> dict[str, object]:
-    """{name: default} of the cell tagged `parameters` of a notebook: literals only (papermill's own look-up misses some)."""
+def notebook_parameters(path: Path) -> dict[str, Any]:
+    """{name: default} of the cell tagged `parameters` of a notebook: literals only (papermill's own lookup misses some)."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(source).body}
+    lines = cast(list[ast.Assign], ast.parse(source).body)
+    return {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
 
 
-def default_parameters() -> dict[str, object]:
-    """The defaults of all notebooks; where several have a parameter, those of the first."""
+def default_parameters() -> dict[str, Any]:
+    """The defaults of all notebooks; for a parameter of several, that of the first."""
     return {name: value for book in reversed(notebooks()) for name, value in notebook_parameters(book).items()}
 
 
-def read_profile(name: str) -> dict[str, object]:
+def read_profile(name: str) -> dict[str, Any]:
     """The parameters of a profile: the name of a file in profiles/, or a path. Raises ValueError."""
     path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if path.is_file()), None)
     if path is None:
@@ -42,11 +44,11 @@ def read_profile(name: str) -> dict[str, object]:
         raise ValueError(f"There is no profile {name!r}: {did_you_mean(name, legal)}")
     profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if not isinstance(profile, dict):
-        raise ValueError(f"The profile {path} holds no parameters: it takes lines like 'EPOCHS: 4'.")
+        raise ValueError(f"The profile {path} contains no parameters: expected lines such as 'EPOCHS: 4'.")
     return {"RUN": path.stem} | profile
 
 
-def given_parameters(options: argparse.Namespace) -> dict[str, object]:
+def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The parameters of a command: those of its profile, of -p and of --name, each checked. Raises ValueError."""
     given = read_profile(options.profile)
     check_names([*given, *(name for name, _ in options.p)])
@@ -55,5 +57,5 @@ def given_parameters(options: argparse.Namespace) -> dict[str, object]:
     numbers = [book.name[:2] for book in notebooks()]
     for number in options.only or []:
         if number not in numbers:
-            raise ValueError(f"--only {number}: there is no such notebook; legal are {', '.join(numbers)}.")
+            raise ValueError(f"--only {number}: there is no such notebook; choose from {', '.join(numbers)}.")
     return check_parameters(given)

@@ -1,13 +1,15 @@
-"""Runs the notebooks in order under a profile, through papermill."""
+"""Runs the notebooks in order under a profile, with papermill."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import papermill
 from PIL import Image
@@ -27,19 +29,19 @@ logging.getLogger("papermill").setLevel(logging.ERROR)
 
 
 class NotebookFailed(Exception):
-    """A cell of a notebook failed; the text says which error, and where the executed notebook is."""
+    """A cell of a notebook failed; the text gives the error and the path of the executed notebook."""
 
 
-def help_search(settings: Mapping[str, object]) -> None:
-    """Work on the trials of the search of notebook 01 until all have ended; leaves the study and kept features behind.
+def help_search(settings: Mapping[str, Any]) -> None:
+    """Work on the trials of the search of notebook 01 until all have finished; leaves the study and cached features behind.
 
-    The images, the split and with them the study are those that notebook 01 makes of the same settings.
+    The images, the split and hence the study are those that notebook 01 makes from the same settings.
     """
     images = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
     images, _ = decode_images(images, bad_images=settings["BAD_IMAGES"])
     split = split_images(images, settings["SPLIT"], seed=settings["SEED"])
     found = run_search(settings, split, folder=RunFolder(settings["RUN"]).folder)
-    print(f"all {found.n_trials} trials have ended; best: {found.ranked[0].value:.3f}")
+    print(f"all {found.n_trials} trials have finished; best: {found.ranked[0].value:.3f}")
 
 
 class Tee:
@@ -58,8 +60,8 @@ class Tee:
         self.file.flush()
 
 
-def execute(notebook: Path, folder: Path, parameters: Mapping[str, object], log: Tee) -> None:
-    """Run one notebook through papermill; the executed copy is in `folder`, whatever happens. Raises NotebookFailed."""
+def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Tee) -> None:
+    """Run one notebook with papermill; the executed copy is in `folder` even if it fails. Raises NotebookFailed."""
     declared = notebook_parameters(notebook)
     own = {name: value for name, value in parameters.items() if name in declared}
     log.write(f"\n== {notebook.stem}\n")
@@ -70,18 +72,22 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, object], log:
                                    extra_arguments=["--log-level=50"])
     except papermill.PapermillExecutionError as error:
         raise NotebookFailed(f"a cell of the notebook failed: {error.ename}: {error.evalue}\n"
-                             f"executed up to there: {folder / notebook.name}") from None
+                             f"the notebook as executed so far: {folder / notebook.name}") from None
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
 
 
-def run(options: argparse.Namespace, given: Mapping[str, object]) -> int:
-    """Check that the given parameters fit together, estimate, run the notebooks, export the report."""
+def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> int:
+    """Check that the given parameters fit together, estimate, run the notebooks, export the report.
+
+    `command` is what was typed; the notebooks note it in run.json.
+    """
+    os.environ["INSIDE_COMMAND"] = command
     settings = default_parameters() | dict(given)
     check_settings(settings)
     check_search(settings)
     if options.search:
         if not settings["SEARCH_TRIALS"]:
-            raise ValueError("--search: there is nothing to search, since SEARCH_TRIALS = 0.")
+            raise ValueError("--search: there is nothing to search, because SEARCH_TRIALS = 0.")
         help_search(settings)
         return 0
     folder = RunFolder(settings["RUN"]).folder
@@ -91,12 +97,22 @@ def run(options: argparse.Namespace, given: Mapping[str, object]) -> int:
     chosen = [book for book in books if not options.only or book.name[:2] in options.only]
     log.write(estimate(settings, [book.name[:2] for book in chosen]) + "\n")
     for book in chosen:
-        execute(book, folder, given, log)
-    report = export_report([folder / book.name for book in books if (folder / book.name).exists()], folder / "report.html")
+        try:
+            execute(book, folder, given, log)
+        except NotebookFailed as error:
+            failed = export_report(_executed(folder, books[:books.index(book) + 1]), folder / "report.failed.html")
+            raise NotebookFailed(f"{error}\nreport up to there: {failed}") from None
+    report = export_report(_executed(folder, books), folder / "report.html")
+    (folder / "report.failed.html").unlink(missing_ok=True)
     if options.publish:
         publish(folder, Path(options.publish))
     print(f"report: {report}")
     return 0
+
+
+def _executed(folder: Path, books: Sequence[Path]) -> list[Path]:
+    """The executed copies of notebooks that a run folder has."""
+    return [folder / book.name for book in books if (folder / book.name).exists()]
 
 
 def publish(folder: Path, target: Path) -> None:

@@ -127,7 +127,7 @@ def _deal_nearest(pictures: Mapping[str, Counter], quota: pd.DataFrame, excess: 
         raise ValueError(f"The class {least!r} shares so many pictures with {', '.join(quota.index.drop(least))} that no "
                          f"split was found with one of each in {', '.join(quota)}: correct the labels of the pictures that "
                          "stand under several, or add images.")
-    chosen = {}
+    chosen: dict[str, str] = {}
     for contents, number in zip(kinds.values(), numbers, strict=True):
         parts = [*np.repeat(list(quota), number).tolist(), *[""] * (len(contents) - number.sum())]
         chosen |= {contents[place]: part for place, part in zip(rng.permutation(len(contents)), parts, strict=True)}

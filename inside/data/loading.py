@@ -40,7 +40,7 @@ def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = 
     many pixels a side, for the resolution control of notebook 03. With channels 1 in `preprocessing` images become gray.
     """
     if augmentation not in AUGMENTATIONS:
-        raise ValueError(f"AUGMENTATION = {augmentation!r} is not legal: {did_you_mean(augmentation, AUGMENTATIONS)}")
+        raise ValueError(f"AUGMENTATION = {augmentation!r} is not valid: {did_you_mean(augmentation, AUGMENTATIONS)}")
     interpolation = v2.InterpolationMode(preprocessing["interpolation"])
     size = (image_size, image_size)
     crop = {"light": (0.7, 1.0), "strong": (0.4, 1.0)}

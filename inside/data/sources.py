@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from inside.text import did_you_mean, natural_sort
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .tif .tiff .webp .ppm .pgm".split())
 SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
                  "test": "test"}
-INTEL_IMAGES = 17034
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
         about, prepare = _NAMED[dataset]
         folder = data / dataset
         _make_once(folder, partial(prepare, downloads=data / "downloads"))
-        return _read_folder(folder, dataset, about=about)
+        return _read_folder(folder, dataset, about=f"{DATASETS[dataset]:,} {about}")
     places = [Path(dataset).expanduser(), ROOT / dataset]
     root = next((place.resolve() for place in places if place.is_dir()), None)
     if root is None:
@@ -77,7 +76,7 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
         if (root / inside).is_dir() or root.name == inside:
             folder = data / f"{name}-{fingerprint(str(root))}"
             _make_once(folder, partial(_NAMED[name][1], downloads=root if (root / inside).is_dir() else root.parent))
-            return _read_folder(folder, name, about=f"{_NAMED[name][0]}, from an own copy")
+            return _read_folder(folder, name, about=f"{DATASETS[name]:,} {_NAMED[name][0]}, from an own copy")
     return _read_folder(root, root.name, about=f"the images of the folder {root.name}/", labels=labels)
 
 
@@ -202,9 +201,9 @@ def _write_intel(folder: Path, downloads: Path) -> None:
     fetched = Path(kagglehub.dataset_download(handle))
     for part in ("seg_train", "seg_test"):
         shutil.copytree(fetched / part, folder / part)
-    count = len(_images_below(folder))
-    if count != INTEL_IMAGES:
-        raise ValueError(f"The Intel scenes came with {count:,} images instead of {INTEL_IMAGES:,}: the download is "
+    count, whole = len(_images_below(folder)), DATASETS["intel"]
+    if count != whole:
+        raise ValueError(f"The Intel scenes came with {count:,} images instead of {whole:,}: the download is "
                          f"not whole; delete {fetched} and start again.")
 
 
@@ -213,13 +212,14 @@ def _save_png(pixels: np.ndarray, path: Path) -> None:
     PILImage.fromarray(np.asarray(pixels).round().astype(np.uint8)).save(path)
 
 
-_NAMED = {
-    "digits": ("1,797 handwritten digits of 8×8 pixels, from scikit-learn", _write_digits),
-    "photo_patches": ("208 patches of 48×48 pixels from scikit-learn's two sample photographs", _write_photo_patches),
-    "intel": ("17,034 photographs of six kinds of natural scene (the Intel scenes, merged)", _write_intel),
-    "cifar10": ("60,000 photographs of 32×32 pixels in ten classes (CIFAR-10)", partial(
+# What the images of a name are, and what writes them into an empty folder.
+_NAMED: Mapping[str, tuple[str, Callable[..., None]]] = {
+    "digits": ("handwritten digits of 8×8 pixels, from scikit-learn", _write_digits),
+    "photo_patches": ("patches of 48×48 pixels from scikit-learn's two sample photographs", _write_photo_patches),
+    "intel": ("photographs of six kinds of natural scene (the Intel scenes, merged)", _write_intel),
+    "cifar10": ("photographs of 32×32 pixels in ten classes (CIFAR-10)", partial(
         _write_torchvision, kind="CIFAR10", size="170 MB", url=torchvision.datasets.CIFAR10.url)),
-    "mnist": ("70,000 handwritten digits of 28×28 pixels (MNIST)", partial(
+    "mnist": ("handwritten digits of 28×28 pixels (MNIST)", partial(
         _write_torchvision, kind="MNIST", size="12 MB", url=torchvision.datasets.MNIST.mirrors[0])),
-    "imagenette": ("13,394 photographs of ten ImageNet classes, 160 pixels high or wide (Imagenette)", _write_imagenette),
+    "imagenette": ("photographs of ten ImageNet classes, 160 pixels high or wide (Imagenette)", _write_imagenette),
 }

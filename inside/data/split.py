@@ -25,7 +25,7 @@ def split_counts(n_images: int, sizes: Sequence[float]) -> list[int]:
         if sum(sizes) > n_images:
             raise ValueError(f"SPLIT = {list(sizes)} asks for {sum(sizes):,} images, but there are {n_images:,}: "
                              "lower the counts or give fractions.")
-        return list(sizes)
+        return [int(size) for size in sizes]
     total = round(n_images * min(sum(sizes), 1))
     val, test = (round(n_images * size) for size in sizes[1:])
     if min(total - val - test, val, test) < 1:

@@ -18,7 +18,7 @@ from inside.files import DATA, fingerprint, write_csv
 from inside.text import natural_sort
 
 
-def load_image(path: Path) -> PILImage.Image:
+def load_image(path: str | Path) -> PILImage.Image:
     """Decode an image file of any mode to RGB, upright by its EXIF orientation; transparency becomes white.
 
     16-bit gray levels are scaled to 8 bits (Pillow alone would clip them). Raises OSError, ValueError or

@@ -44,8 +44,8 @@ def mean_share_interval(shares: Sequence[float], sizes: Sequence[float], level: 
     It holds every mean that a score test does not reject, the shares of the classes being the likeliest ones with this mean
     (Martín Andrés, Herranz Tejedor and Álvarez Hernández 2012); for one class it is Wilson's interval.
     """
-    shares, sizes = np.asarray(shares, dtype=float), np.asarray(sizes, dtype=float)
-    return _lowest_mean_share(shares, sizes, level), 1 - _lowest_mean_share(1 - shares, sizes, level)
+    share, size = np.asarray(shares, dtype=float), np.asarray(sizes, dtype=float)
+    return _lowest_mean_share(share, size, level), 1 - _lowest_mean_share(1 - share, size, level)
 
 
 def _lowest_mean_share(shares: np.ndarray, sizes: np.ndarray, level: float) -> float:
@@ -112,7 +112,7 @@ def logit_interval(value: float, error: float, size: float, level: float = 0.95)
     if not (0 < value < 1 and error > 1e-9 and size > 1):
         return wilson_interval(value, size, level)
     middle, half = math.log(value / (1 - value)), norm.ppf((1 + level) / 2) * error / (value * (1 - value))
-    return tuple(float(expit(end)) for end in (middle - half, middle + half))
+    return float(expit(middle - half)), float(expit(middle + half))
 
 
 def difference_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:

@@ -42,7 +42,7 @@ def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, groups: 
         rows.append({"class": name, "support": int(own.sum()), "size": effective_size(units[own])})
         if own.any():
             score = predictions[f"prob_{name}"].to_numpy()
-            value = average_precision_score(own, score)
+            value = average_precision_score(own, score)  # leave_one_out_average_precision has the same definition
             effects.append(np.nan_to_num(value - leave_one_out_average_precision(own, score)))
             rows[-1] |= {"accuracy": hit[own].mean(), "average_precision": value,
                          "error": jackknife_error(effects[-1], label, units)}
@@ -87,8 +87,8 @@ def majority_baseline(train: Sequence[str], labels: Sequence[str]) -> dict:
     throughout and the others never, 1/K on average; a score that is the same for all images has the share of the class
     as its average precision, and the shares average 1/K, too.
     """
-    frequent, labels = pd.Series(train).mode()[0], pd.Series(labels)
-    shares = labels.value_counts(normalize=True)
-    return {"class": frequent, "accuracy": float((labels == frequent).mean()),
+    frequent, true = pd.Series(train).mode()[0], pd.Series(labels)
+    shares = true.value_counts(normalize=True)
+    return {"class": frequent, "accuracy": float((true == frequent).mean()),
             "mean_class_accuracy": float((shares.index == frequent).mean()),
             "mean_average_precision": float(shares.mean())}

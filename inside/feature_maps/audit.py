@@ -42,7 +42,7 @@ class _Record:
         self.model, self.names = model, {id(module): name for name, module in model.named_modules()}
         self.running: list[nn.Module] = []
         self.calls: Counter = Counter()
-        self.activations: dict[tuple, Counter] = {}
+        self.activations: dict[tuple[str, str, bool], Counter] = {}
         self.outputs: dict[str, list[tuple[Tensor, int, bool]]] = defaultdict(list)
 
     @contextmanager

@@ -55,11 +55,12 @@ def bootstrap_spectrum(features: np.ndarray, *, n_resamples: int = 200, n_leadin
     bootstrap (1993), chapters 6 and 10.
     """
     if n_resamples < 2 or n_leading < 1:
-        raise ValueError(f"n_resamples is {n_resamples}, n_leading {n_leading}; legal are at least 2 and at least 1.")
+        raise ValueError(f"n_resamples is {n_resamples}, n_leading {n_leading}; expected at least 2 and at least 1.")
     estimate, x = spectrum(features), _centred(features)
     n, c = x.shape
     if n < c:
-        x = np.linalg.qr(x.T, mode="r").T  # the same inner products in n instead of c coordinates
+        # the same inner products in n instead of c coordinates
+        x = np.linalg.qr(x.T, mode="r").T  # type: ignore[attr-defined]  # numpy's stub: mode "r" gives an array
     k = min(n_leading, estimate.rank_bound)
     rng, leading, ranks = np.random.default_rng(seed), np.zeros((n_resamples, k)), np.zeros(n_resamples)
     for i in range(n_resamples):

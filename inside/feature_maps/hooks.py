@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-# The course's five feature maps of a torchvision ResNet: the first convolution of each block up to layer3.0.
+# The course's five feature maps of a torchvision ResNet, for LAYERS (not the default): the first convolutions of the
+# blocks up to layer3.0.
 RESNET_LAYERS = ("layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1", "layer2.1.conv1", "layer3.0.conv1")
 
 
@@ -105,7 +107,7 @@ def check_layer(name: str, names: Mapping[str, nn.Module]) -> None:
     """ValueError, with the nearest names, unless `name` is one of `names`."""
     if name not in names:
         near = difflib.get_close_matches(str(name), list(names), n=5, cutoff=0.4) or list(names)[:5]
-        raise ValueError(f"The network has no module named {name!r}; legal are the names of named_modules(), "
+        raise ValueError(f"The network has no module named {name!r}; expected the names of named_modules(), "
                          f"the nearest ones {', '.join(near)}.")
 
 
@@ -139,7 +141,7 @@ def capture(model: nn.Module, layers: Sequence[str],
     Yields a Counter name -> calls so far. All hooks are removed on leaving, also after an exception, and nothing else
     is put on the network. ValueError: unknown name. Source: torch.nn.Module.register_forward_hook.
     """
-    names, calls, handles = all_modules(model), Counter(), []
+    names, calls, handles = all_modules(model), Counter[str](), []
 
     def hook(name: str, module: nn.Module, inputs: object, output: object) -> None:
         calls[name] += 1
@@ -170,7 +172,7 @@ def only_tensor(name: str, output: object) -> Tensor:
     tensors = _tensors(output)
     if len(tensors) != 1 or not tensors[0].is_floating_point():
         kinds = ", ".join(str(t.dtype) for t in tensors) or "no tensor"
-        raise ValueError(f"Module {name!r} returns {type(output).__name__} with {kinds}; legal is one floating-point "
+        raise ValueError(f"Module {name!r} returns {type(output).__name__} with {kinds}; expected one floating-point "
                          f"tensor: choose a module inside it.")
     return tensors[0]
 
@@ -186,6 +188,16 @@ def gives_channels_last(module: nn.Module) -> bool:
     return swin or (isinstance(module, nn.Linear | nn.LayerNorm) and "2d" not in type(module).__name__.lower())
 
 
+def as_grid(x: Tensor, last: bool) -> Tensor | None:
+    """A tensor as (N,C,h,w): also (N,h,w,C) if `last`, tokens (N,T,C) on a square grid after at most 8 others, or None."""
+    if x.ndim == 4:
+        return x.permute(0, 3, 1, 2) if last else x
+    side = math.isqrt(x.shape[1]) if x.ndim == 3 else 0
+    if side > 1 and x.shape[1] - side**2 <= 8:
+        return x[:, x.shape[1] - side**2:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    return None
+
+
 def _positions(name: str, module: nn.Module, x: Tensor, channels: int | None = None) -> tuple[Tensor, int]:
     """A feature map as (N,P,C) with 1 or (N,C,P) with 2: a view where memory allows, and the axis of positions P.
 
@@ -193,7 +205,7 @@ def _positions(name: str, module: nn.Module, x: Tensor, channels: int | None = N
     then the last one of three, and of four that which the type of the module tells.
     """
     if x.ndim not in (2, 3, 4):
-        raise ValueError(f"Module {name!r} returns shape {tuple(x.shape)}; legal are (N,C,H,W), (N,T,C) and (N,C).")
+        raise ValueError(f"Module {name!r} returns shape {tuple(x.shape)}; expected (N,C,H,W), (N,T,C) and (N,C).")
     x, last = x.detach(), x.ndim - 1
     if not channels:
         channels = last if x.ndim < 4 or gives_channels_last(module) else 1

@@ -1,95 +1,108 @@
-"""What notebooks 02 and 03 show of feature maps: shares, spectra, their certainty and similarity."""
+"""What notebook 03 shows of feature maps: spectra, their certainty and similarity."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from inside.feature_maps.certainty import BootstrapSpectrum, bootstrap_spectrum, split_half
 from inside.feature_maps.plots import (
     plot_by_layer,
-    plot_channel_shares,
-    plot_class_heatmap,
     plot_cumulative_variance,
     plot_effective_ranks,
-    plot_non_positive_shares,
+    plot_reduced,
     plot_similarity,
 )
-from inside.feature_maps.scenario_names import first_draws, main_scenarios, mark_frozen, scenario_style
-from inside.feature_maps.scenarios import Scenario, random_draws
-from inside.feature_maps.share_sentences import (
-    describe_channel_figure,
-    describe_class_figure,
-    describe_dead,
-    describe_share_figure,
-)
-from inside.feature_maps.shares import channel_share_table, dead_overview, share_overview
+from inside.feature_maps.scenario_names import main_scenarios, mark_frozen, scenario_title
+from inside.feature_maps.shares import over_draws, share_overview
 from inside.feature_maps.spectra import Spectrum
-from inside.feature_maps.spectra_sentences import describe_by_layer, describe_comparison
+from inside.feature_maps.spectra_sentences import (
+    describe_blur,
+    describe_by_layer,
+    describe_comparison,
+    describe_halves,
+    describe_held_out,
+    describe_k,
+    describe_leading,
+    describe_rank_claims,
+    describe_scatter,
+    describe_similarity_claims,
+    ranks_by_layer,
+)
 from inside.feature_maps.spectra_tables import certainty_table, spectra_table
 from inside.feature_maps.statistics import LayerStatistics
-from inside.shown import Figure, Shown, Table, Text
+from inside.shown import Figure, Fold, Shown, Table, Text
+from inside.text import plain_text
 
 
-def report_scenarios(scenarios: Mapping[str, Scenario], missing: Mapping[str, str], name: str) -> list[Shown]:
-    """The scenarios as table `name`, those that are missing with their reasons, and how often random weights are drawn."""
-    rows = [(scenario, scenario_style(scenario)["label"], len(found.images.table), found.images.about)
-            for scenario, found in first_draws(scenarios).items()]
-    told = [f"**{scenario}** is missing: {reason}" for scenario, reason in missing.items()]
-    return [Table(pd.DataFrame(rows, columns=["scenario", "meaning", "images", "which"]), name),
-            Text.bullets([*told, f"Draws of random weights: {len(random_draws(scenarios))}."])]
+def report_spectra(spectra: Mapping[str, Mapping[str, Spectrum]], certainty: Certainty) -> list[Shown]:
+    """Effective ranks with their spreads, then the top-k eigenvalues with theirs; folded: all numbers, and linear axes."""
+    table, frozen = spectra_table(spectra, frozen=certainty.frozen), certainty.frozen
+    drawn = table[~table["scenario"].str.endswith("_32px")]
+    claims = describe_rank_claims(drawn, certainty.table, frozen)
+    bars = "bars: the 95 % spread at this N (bootstrap of the images), or the range of several draws of random weights."
+    numbers = Table(table, "spectra", "Trace, effective rank, participation ratio; k95 and k99: how many directions "
+                    "hold 95 and 99 % of the variance.", digits=2, rows=1000)
+    return [Figure(plot_effective_ranks(certainty.table, draws=table, frozen=frozen).figure, "effective_ranks",
+                   f"Effective rank by layer; {bars} {describe_by_layer(drawn, 'effective rank', frozen=frozen)}",
+                   f"{claims[0]} Effective rank by layer; {bars}{_shaded(frozen)}"),
+            *[Text(line) for line in claims[1:2]],
+            Table(mark_frozen(share_overview(table, "effective rank"), frozen), "effective_ranks",
+                  f"{claims[-1]} Effective rank, a row per layer and a column per scenario.", digits=1, rows=100),
+            Fold("All numbers of the spectra, by scenario, draw and layer", (numbers,)),
+            *_report_eigenvalues(main_scenarios(spectra), certainty)]
 
 
-def report_audit(audit: Mapping) -> list[Shown]:
-    """What `hook_audit` met: the layers that were asked for, and all activations."""
-    return [Table(pd.DataFrame(audit["layers"]).T.rename_axis("layer").reset_index(), "hook_audit"),
-            Table(pd.DataFrame(audit["activations"]), "activations")]
+def _shaded(frozen: Sequence[str]) -> str:
+    return " Frozen layers are shaded." if frozen else ""
 
 
-def report_shares(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> list[Shown]:
-    """The shares of a `share_table` by layer and scenario, as table and figure."""
-    ax = plot_non_positive_shares(mark_frozen(shares, frozen))
-    return [Table(mark_frozen(share_overview(shares), frozen), "non_positive_shares"),
-            Figure(ax.figure, "non_positive_shares", describe_share_figure(shares, frozen))]
+def _first(main: Mapping[str, object]) -> str:
+    return " Of random weights, the first draw." if "random_own" in main else ""
 
 
-def report_channels(statistics: Mapping[str, Mapping[str, LayerStatistics]], shares: pd.DataFrame,
-                    frozen: Sequence[str] = ()) -> list[Shown]:
-    """How shares differ from channel to channel, and which channels are dead, from statistics and their `share_table`."""
-    table = channel_share_table(statistics)
-    ax = plot_channel_shares(mark_frozen(table, frozen))
-    return [Figure(ax.figure, "channel_shares", describe_channel_figure(table)),
-            Table(mark_frozen(dead_overview(shares), frozen), "dead_channels", digits=1), Text(describe_dead(shares))]
-
-
-def report_classes(heat: pd.DataFrame, scenario: str) -> list[Shown]:
-    """The shares of a scenario by layer and class, see `class_share_table`, as a figure that holds the numbers."""
-    return [Figure(plot_class_heatmap(heat).figure, "class_heatmap", describe_class_figure(heat, scenario))]
-
-
-def report_spectra(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequence[str] = ()) -> list[Shown]:
-    """The numbers of all spectra as a table, and the eigenvalues of the main scenarios on linear and logarithmic axes."""
-    table, main = spectra_table(spectra, frozen=frozen), main_scenarios(spectra)
-    told = describe_by_layer(table[table["scenario"].isin(main)], "effective rank", frozen=frozen)
-    return [Table(table, "spectra", digits=2, rows=100),
-            *(Figure(plot_by_layer(main, log=log, relative=True, frozen=frozen), f"eigenvalues_{kind}",
-                     f"Eigenvalues as shares of the variance by rank, {kind}, a panel a layer, all scenarios. {told}")
-              for log, kind in ((False, "linear"), (True, "log-log")))]
+def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: Certainty) -> list[Shown]:
+    """The top-k eigenvalues of the main scenarios with their spreads, on logarithmic axes; folded: the first 20, linear."""
+    told, *more = describe_leading(main)
+    (first, *_), head = describe_leading(main, 1), "Eigenvalues as shares of the variance by rank"
+    few = {name: {layer: replace(s, top_k=min(20, s.top_k)) for layer, s in found.items()} for name, found in main.items()}
+    return [Figure(plot_by_layer(main, log=True, relative=True, errors=certainty.errors, frozen=certainty.frozen),
+                   "top_k_eigenvalues", f"{head}, log-log, a panel a layer; bars: 95 % spread at this N of at most "
+                   f"{certainty.n_leading} leading ones, over {certainty.n_resamples} resamples of the images. "
+                   + plain_text(told),
+                   f"{told} {head}, both axes logarithmic, down to 3·10⁻⁹; bars: 95 % spread at this N of the leading "
+                   f"ones ({certainty.n_resamples} resamples); dotted: pure noise of the same variance.{_first(main)}"),
+            *[Text(line) for line in more],
+            Fold("The first 20 eigenvalues on linear axes", (Figure(
+                plot_by_layer(few, relative=True, frozen=certainty.frozen), "eigenvalues_linear",
+                f"{head}, linear, the first 20, a panel a layer. {plain_text(first)}",
+                f"{first} {head}, the first 20; dotted black: pure noise with the same total variance."),))]
 
 
 def report_cumulative_variance(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequence[str] = ()) -> list[Shown]:
-    """The cumulative variance of the main scenarios by layer."""
+    """The cumulative variance of the main scenarios by layer; beside it what reducing the images does to effective ranks."""
     table, main = spectra_table(spectra, frozen=frozen), main_scenarios(spectra)
-    told = describe_by_layer(table[table["scenario"].isin(main)], "k95", digits=0, frozen=frozen)
-    return [Figure(plot_by_layer(main, plot_cumulative_variance, frozen=frozen), "cumulative_variance",
-                   f"Cumulative share of the variance, a panel a layer. {told}")]
+    rows, ranks, blur = table[table["scenario"].isin(main)], ranks_by_layer(table), describe_blur(table)
+    beside = (lambda ax: plot_reduced(ranks, frozen=frozen, ax=ax)) if _reduced(spectra) else None
+    claim, *more = describe_k(rows)
+    told = describe_by_layer(rows, "k95", digits=0, frozen=frozen)
+    return [Figure(plot_by_layer(main, plot_cumulative_variance, frozen=frozen, beside=beside), "cumulative_variance",
+                   plain_text(" ".join(["Cumulative share of the variance, a panel a layer.", told, *blur])),
+                   f"{claim} Share of the variance in the first k directions; dotted: 95 and 99 %.{_first(main)}" + (
+                       " Last panel: effective rank of images as they are and reduced to 32×32 pixels." if beside else "")),
+            *([Text(more[0])] if more else [])]
+
+
+def _reduced(spectra: Mapping[str, object]) -> list[str]:
+    """The scenarios that were also measured on images reduced to 32×32 pixels."""
+    return [name for name in spectra if f"{name}_32px" in spectra]
 
 
 @dataclass(frozen=True)
 class Certainty:
-    """How sure spectra are at their number of images: `table` (see certainty_table), `errors` {scenario: {layer: …}}.
+    """How uncertain spectra are at their number of images: `table` (see certainty_table), `errors` {scenario: {layer: …}}.
 
     `n_resamples` sets of images were drawn, and `n_leading` directions compared; `frozen`: layers to mark.
     """
@@ -100,18 +113,14 @@ class Certainty:
     n_leading: int
     frozen: Sequence[str] = ()
 
-    def report(self, spectra: Mapping[str, Mapping[str, Spectrum]]) -> list[Shown]:
-        """The table, the effective ranks with their spreads, and the leading eigenvalues with theirs."""
-        drawn, main = spectra_table(spectra, frozen=self.frozen), main_scenarios(spectra)
-        told = describe_by_layer(drawn[drawn["scenario"].isin(main)], "effective rank", frozen=self.frozen)
-        ax = plot_effective_ranks(self.table, draws=drawn, frozen=self.frozen)
-        leading = plot_by_layer(main, log=True, relative=True, noise=False, errors=self.errors, frozen=self.frozen)
-        return [Table(self.table, "certainty", digits=2, rows=50),
-                Figure(ax.figure, "effective_ranks", "Effective rank by layer; bars: 95 % spread at this N "
-                       f"(bootstrap), or the range of several draws of weights. {told}"),
-                Figure(leading, "leading_eigenvalues", "Eigenvalues as shares of the variance, log-log, a panel a layer; "
-                       f"bars: 95 % spread at this N of at most {self.n_leading} leading ones, over {self.n_resamples} "
-                       "resamples of the images.")]
+    def report(self) -> list[Shown]:
+        """How many directions the other half of the images shows again, by layer and scenario; folded: all numbers."""
+        wide = over_draws(self.table, "found again").rename(columns=scenario_title).reset_index()
+        found = "Found again: directions of the first half that have cos² > ½ with one of the second."
+        numbers = Table(self.table, "certainty", f"{describe_scatter(self.table)} {found}", digits=2, rows=1000)
+        return [Table(mark_frozen(wide, self.frozen), "found_again",
+                      f"{describe_halves(self.table)} A row per layer, a column per scenario.", digits=0, rows=100),
+                Text(describe_held_out(self.table)), Fold("Spreads and halves, by scenario and layer", (numbers,))]
 
 
 def check_certainty(statistics: Mapping[str, Mapping[str, LayerStatistics]], *, n_resamples: int = 200, n_leading: int = 10,
@@ -127,21 +136,28 @@ def check_certainty(statistics: Mapping[str, Mapping[str, LayerStatistics]], *, 
 
 
 def report_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> list[Shown]:
-    """What is common to the directions of two networks, see `comparison_table`, as table and figure."""
+    """What is common to the directions of two networks, see `comparison_table`, as figure and folded table."""
     if not len(compared):
-        return [Text("There is no pair of networks to compare: it takes the ImageNet-initialised network, and beside it the "
+        return [Text("There is no pair of networks to compare: this needs the ImageNet-initialised network and either the "
                      "fine-tuned one of notebook 01 or one with random weights.")]
-    return [Table(compared, "directions"),
-            Figure(plot_similarity(compared, frozen=frozen), "directions", "Overlap of the leading directions and debiased "
-                   f"linear CKA by layer. {describe_comparison(compared, frozen=frozen)}")]
+    claim, *more = describe_similarity_claims(compared, frozen)
+    shuffled = compared["CKA of shuffled images"].abs().max()
+    check = "not defined" if pd.isna(shuffled) else f"at most {shuffled:.2f} in absolute value"
+    numbers = Table(compared, "directions", f"CKA of shuffled images is {check}. Overlap by chance is m/C.", rows=1000)
+    return [Figure(plot_similarity(compared, frozen=frozen), "directions", "Overlap of the leading directions and debiased "
+                   f"linear CKA by layer. {describe_comparison(compared, frozen=frozen)}",
+                   f"{claim} Left: overlap of the leading directions; right: debiased linear CKA; both are 1 for the same "
+                   f"directions. Dotted: by chance.{_shaded(frozen)}"), *[Text(line) for line in more],
+            Fold("Overlap and CKA, by pair of networks and layer", (numbers,))]
 
 
 def report_resolution_control(spectra: Mapping[str, Mapping[str, Spectrum]]) -> list[Shown]:
-    """The initial network on images as they are and reduced to 32×32 pixels: cumulative variance by layer."""
-    if not any(name.endswith("_32px") for name in spectra):
-        return [Text("Not measured: it takes RESOLUTION_CONTROL = True and the ImageNet-initialised network.")]
-    chosen = {name: by_layer for name, by_layer in spectra.items() if name.startswith("imagenet_")}
-    table = spectra_table(chosen)
-    told = describe_by_layer(table[table["layer"] == table["layer"].iloc[-1]], "effective rank")
-    return [Figure(plot_by_layer(chosen, plot_cumulative_variance), "resolution_control", "Cumulative variance of the "
-                   "ImageNet-initialised network; dashed: the same images reduced to 32×32 pixels. " + told)]
+    """The effective rank of the initial network on images as they are and reduced to 32×32 pixels, by layer."""
+    if not _reduced(spectra):
+        return [Text("Not measured: this needs RESOLUTION_CONTROL = True and the ImageNet-initialised network.")]
+    chosen = {end: spectra[end] for name in _reduced(spectra) for end in (name, f"{name}_32px")}
+    told = describe_blur(spectra_table(chosen))
+    wide = over_draws(spectra_table(chosen), "effective rank").rename(columns=scenario_title).reset_index()
+    return [Table(wide, "resolution_control", f"{' '.join(told[:1])} Effective rank, a row per layer; the last panel of "
+                  "[the cumulative variance](#figure-cumulative_variance) shows it.", digits=1, rows=100),
+            *[Text(line) for line in told[1:]]]

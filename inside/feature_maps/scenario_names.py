@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-# Scenario -> colour (Okabe and Ito's palette, told apart by colour-blind readers) and words for legends. A scenario
-# named "<one of these>_32px" (images first reduced to 32 x 32 pixels) has the same colour, dashed.
+# Scenario -> colour (Okabe and Ito's palette), line style and marker: each of the last two alone tells them apart, too, in
+# grey and for colour-blind readers. A stand-in looks like what it stands in for. A scenario named "<one of these>_32px"
+# (images first reduced to 32 x 32 pixels) looks the same, with hollow markers.
 SCENARIO_COLORS = {
     "finetuned_own": "#D55E00",
     "imagenet_own": "#0072B2",
@@ -17,6 +19,16 @@ SCENARIO_COLORS = {
     "imagenet_digits": "#CC79A7",
     "imagenet_demo": "#E69F00",
     "random_own": "#7F7F7F",
+}
+SCENARIO_LINES = {
+    "finetuned_own": ("-", "o"),
+    "imagenet_own": ("--", "s"),
+    "imagenet_imagenet": ("-.", "^"),
+    "imagenet_cifar10": ((0, (6, 1.5, 1, 1.5, 1, 1.5)), "D"),
+    "imagenet_photo_patches": ("-.", "^"),
+    "imagenet_digits": ((0, (6, 1.5, 1, 1.5, 1, 1.5)), "D"),
+    "imagenet_demo": ((0, (1, 1)), "P"),
+    "random_own": (":", "X"),
 }
 SCENARIO_LABELS = {
     "finetuned_own": "fine-tuned, own images",
@@ -31,12 +43,12 @@ SCENARIO_LABELS = {
 STAND_INS = ("photo_patches", "digits", "demo")  # embedded data sets that take the place of ImageNet and CIFAR-10
 
 
-def first_draws(by_scenario: Mapping[str, object]) -> dict[str, object]:
+def first_draws(by_scenario: Mapping[str, Any]) -> dict[str, Any]:
     """A dictionary by scenario without the further draws of random weights."""
     return {name: value for name, value in by_scenario.items() if scenario_draw(name)[1] == 1}
 
 
-def main_scenarios(by_scenario: Mapping[str, object]) -> dict[str, object]:
+def main_scenarios(by_scenario: Mapping[str, Any]) -> dict[str, Any]:
     """A dictionary by scenario without the further draws of random weights and without the resolution control."""
     return {name: value for name, value in first_draws(by_scenario).items() if not name.endswith("_32px")}
 
@@ -68,8 +80,9 @@ def mark_frozen(table: pd.DataFrame, frozen: Sequence[str]) -> pd.DataFrame:
 
 
 def scenario_style(scenario: str) -> dict:
-    """label, color and linestyle of a scenario; names ending in _32px are dashed, unknown ones black."""
+    """label, color, linestyle, marker and its filling; hollow for names ending in _32px, black for unknown scenarios."""
     base = scenario_draw(scenario)[0].removesuffix("_32px")
-    reduced = scenario.endswith("_32px")
-    return {"label": SCENARIO_LABELS.get(base, base) + (", reduced to 32×32 px" if reduced else ""),
-            "color": SCENARIO_COLORS.get(base, "black"), "linestyle": "--" if reduced else "-"}
+    reduced, color = scenario.endswith("_32px"), SCENARIO_COLORS.get(base, "black")
+    linestyle, marker = SCENARIO_LINES.get(base, ("-", "."))
+    return {"label": SCENARIO_LABELS.get(base, base) + (", reduced to 32×32 px" if reduced else ""), "color": color,
+            "linestyle": linestyle, "marker": marker, "markerfacecolor": "white" if reduced else color}

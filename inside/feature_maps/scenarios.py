@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,7 @@ def open_networks(run: RunFolder, architecture: str, n_classes: int, *, device: 
     return networks, missing
 
 
-def _building(run: RunFolder, architecture: str, n_classes: int, image_size: int) -> dict[str, object]:
+def _building(run: RunFolder, architecture: str, n_classes: int, image_size: int) -> dict[str, Any]:
     """How the networks of a run are built: as its fine-tuned one, where it holds one, else as asked for."""
     saved = SavedModel.read(run) if run.path("model.safetensors").exists() else None
     return saved.kind if saved else {"architecture": architecture, "n_classes": n_classes, "image_size": image_size}
@@ -180,12 +181,12 @@ def random_seeds(seed: int, n: int) -> list[int]:
     A run uses SEED for its own start, and SEED + 1, SEED + 2, … for new trainings (FINAL_SEEDS).
     """
     seeds: list[int] = []
-    for number in itertools.count():
-        if len(seeds) == n:
-            return seeds
-        drawn = int(fingerprint("random weights", seed, number), 16) % 2**31
+    numbers = itertools.count()
+    while len(seeds) < n:
+        drawn = int(fingerprint("random weights", seed, next(numbers)), 16) % 2**31
         if drawn not in seeds and not seed <= drawn <= seed + PARAMETERS["FINAL_SEEDS"].kinds[0].high:
             seeds.append(drawn)
+    return seeds
 
 
 def open_random_network(run: RunFolder, architecture: str, draw: int, *, n_classes: int, device: torch.device,
@@ -207,9 +208,10 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
         images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
         found = collect_statistics(model, make_loader(images, batch_size=batch_size), layers)
         run.path("statistics").mkdir(exist_ok=True)
+        arrays: dict[str, Any] = {f"{layer}/{key}": value for layer, state in found.items()
+                                  for key, value in state.arrays().items()}
         with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **{f"{layer}/{key}": value for layer, state in found.items()
-                              for key, value in state.arrays().items()})
+            np.savez(file, **arrays)
         run.mark(stamp, name)
     with np.load(run.path(name)) as stored:
         return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)

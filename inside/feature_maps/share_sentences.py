@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from inside.feature_maps.scenario_names import frozen_label, scenario_title
+from inside.feature_maps.scenario_names import frozen_label, is_stand_in, scenario_title
 from inside.feature_maps.shares import over_draws
 from inside.files import RunFolder
 from inside.models.saved import SavedModel
@@ -37,13 +37,13 @@ def _describe_tuning(means: pd.DataFrame, frozen: Sequence[str], pretrained: boo
     if not {"finetuned_own", "imagenet_own"} <= set(means):
         return []
     still = [layer for layer in means.index if layer in frozen]
-    lines = [f"{_in_a_row(f'**{layer}**' for layer in still)} {'is' if len(still) == 1 else 'are'} frozen: before and after "
-             "fine-tuning the same by construction."] if still else []
+    lines = [f"{_in_a_row(f'**{layer}**' for layer in still)} {'is' if len(still) == 1 else 'are'} frozen: identical before "
+             "and after fine-tuning by construction."] if still else []
     change = 100 * (means["finetuned_own"] - means["imagenet_own"]).drop(still).dropna()
     if not len(change):
-        return lines or ["Before and after fine-tuning no layer has shares that can be compared."]
+        return lines or ["No layer has shares that can be compared before and after fine-tuning."]
     what = "Fine-tuning moved the share of non-positive values" if pretrained else \
-        "The network that was trained from random weights differs from the ImageNet-initialised one in this share"
+        "The share differs between the network trained from random weights and the ImageNet-initialised one"
     which = "that learn" if still else "measured"
     return [*lines, f"{what} {_most(change, which)}."]
 
@@ -56,7 +56,7 @@ def _describe_learnt(shares: pd.DataFrame, means: pd.DataFrame) -> list[str]:
         return []
     number = int(shares.loc[shares["scenario"] == "random_own", "draw"].max())
     drawn = f"the mean of {number} draws" if number > 1 else "one draw"
-    line = (f"Against random initialisation ({drawn}) the share of the ImageNet-initialised network differs "
+    line = (f"Compared with random initialisation ({drawn}), the share of the ImageNet-initialised network differs "
             f"{_most(gap, 'measured')}.")
     if number > 1:
         low, high = (over_draws(shares, "non_positive_share", how)["random_own"] for how in ("min", "max"))
@@ -66,12 +66,12 @@ def _describe_learnt(shares: pd.DataFrame, means: pd.DataFrame) -> list[str]:
 
 
 def describe_dead(shares: pd.DataFrame) -> str:
-    """The number of dead channels of each scenario, over the layers that come from an activation or go into one."""
+    """The number of dead channels of each scenario, over the layers that an activation produces or follows."""
     missing = shares.groupby("layer", sort=False)["dead_channels"].apply(lambda numbers: numbers.isna().any())
     counted = missing.index[~missing]
     if not len(counted):
         where = f"**{missing.index[0]}**" if len(missing) == 1 else f"any of the {_layers(len(missing))}"
-        return f"No activation gives or follows {where}: no channel there can be called dead."
+        return f"No activation produces or follows {where}: no channel there can be called dead."
     rows = shares[shares["layer"].isin(counted)]
     totals = rows.groupby(["scenario", "draw"], sort=False)["dead_channels"].sum()
     told = []
@@ -82,7 +82,7 @@ def describe_dead(shares: pd.DataFrame) -> str:
     of = f"all {_layers(len(missing))}" if len(counted) == len(missing) else \
         f"the {len(counted)} of {_layers(len(missing))} that have one"
     where = of if len(missing) > 1 else f"**{counted[0]}**"
-    return (f"Dead channels, those that are never above 0 after the activation, in {where} ({channels:,} channels): "
+    return (f"Dead channels (never above 0 after the activation) in {where} ({channels:,} channels): "
             f"{'; '.join(told)}.")
 
 
@@ -138,12 +138,55 @@ def describe_channel_figure(channels: pd.DataFrame) -> str:
 
 def describe_class_figure(heat: pd.DataFrame, scenario: str) -> str:
     """Where the classes of `class_share_table` differ most, for those who do not see the figure."""
-    line = f"Share of values ≤ 0 by layer and class, {scenario_title(scenario)}."
+    return f"Share of values ≤ 0 by layer and class, {scenario_title(scenario)}. {describe_classes(heat)[0]}"
+
+
+def describe_classes(heat: pd.DataFrame) -> list[str]:
+    """Where the classes of `class_share_table` differ most; then, if they do, which is highest and which lowest there."""
     width = (heat.max(axis=1) - heat.min(axis=1))[heat.notna().sum(axis=1) > 1]
     if heat.shape[1] < 2 or not len(width):
-        return line + (" There is one class only." if heat.shape[1] < 2 else " No layer has shares to compare.")
+        return ["There is only one class." if heat.shape[1] < 2 else "No layer has shares to compare."]
     if round(width.max(), 3) == 0:
-        return f"{line} The classes differ by less than 0.1 % in every layer."
+        return ["The classes differ by less than 0.1 percentage points in every layer."]
     shown = width.round(3)
     most = [str(layer) for layer in shown.index[shown == shown.max()]]
-    return f"{line} Classes differ most in {_in_a_row(most)}, by {width.max():.1%}."
+    row = heat.loc[most[0]].dropna()
+    return [f"Classes differ most in {_in_a_row(most)}, by {100 * width.max():.1f} percentage points.",
+            f"In {most[0]} the share is highest for {row.idxmax()} ({row.max():.1%}) and lowest for {row.idxmin()} "
+            f"({row.min():.1%})."]
+
+
+def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretrained: bool = True) -> list[str]:
+    """Claims on a `share_table`, the most telling first: fine-tuning, random weights, at last the range of all shares."""
+    means = over_draws(shares, "non_positive_share")
+    real = means[[name for name in means if not is_stand_in(str(name))]]  # stand-ins are never ranked
+    values = (real if real.notna().any(axis=None) else means).stack().dropna()
+    low, high = (f"{value:.1%} (**{place[0]}** of {scenario_title(str(place[1]))})" for place, value in
+                 ((values.idxmin(), values.min()), (values.idxmax(), values.max()))) if len(values) else ("", "")
+    spread = f"The shares range from {low} to {high}." if len(values) else "No layer has a share."
+    still = {"finetuned_own", "imagenet_own"} <= set(means) and set(frozen) >= set(means.index)
+    return [*([] if still else _describe_tuning(means, frozen, pretrained)[-1:]), *_describe_learnt(shares, means), spread]
+
+
+def describe_channels(channels: pd.DataFrame) -> list[str]:
+    """How far the channels of the first scenario of a `channel_share_table` differ, and how many have extreme shares."""
+    name = channels["scenario"].iloc[0] if len(channels) else ""
+    own = channels[channels["scenario"] == name].dropna(subset="share")
+    if not len(own):
+        return ["No channel has a share."]
+    ends = own.groupby("layer", sort=False)["share"].quantile([0.25, 0.75]).unstack()
+    widest = (ends[0.75] - ends[0.25]).idxmax()
+    above, below = int((own["share"] > 0.95).sum()), int((own["share"] < 0.05).sum())
+    return [f"Channels of {scenario_title(name)} differ most in **{widest}**: the middle half of them lie between "
+            f"{ends.loc[widest, 0.25]:.0%} and {ends.loc[widest, 0.75]:.0%}.",
+            f"Averages hide extremes: of {len(own):,} channels of {scenario_title(name)}, {above:,} lie above 95 % and "
+            f"{below:,} below 5 %." if above or below else
+            f"No channel of {scenario_title(name)} has a share above 95 % or below 5 %."]
+
+
+def describe_counts(counted: pd.DataFrame) -> str:
+    """Whether the two counts of `count_twice` agree, and how many values they hold."""
+    same = int((counted["by_hook"] == counted["by_hand"]).sum())
+    told = "all" if same == len(counted) else f"only {same} of"
+    return (f"Hook and NumPy agree in {told} {_layers(len(counted))}: {counted['by_hook'].sum():,} of "
+            f"{counted['values'].sum():,} values of the batch are ≤ 0.")

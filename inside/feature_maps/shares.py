@@ -93,7 +93,7 @@ def class_share_table(statistics: Mapping[str, LayerStatistics], classes: Sequen
     """
     for layer, state in statistics.items():
         if sorted(state.counts.table) != list(range(len(classes))):
-            raise ValueError(f"The images of {layer!r} have the labels {sorted(state.counts.table)}; legal are those of "
+            raise ValueError(f"The images of {layer!r} have the labels {sorted(state.counts.table)}; expected those of "
                              f"{len(classes)} classes, {', '.join(classes)}, each with images.")
     shares = {layer: state.counts.share_by_class for layer, state in statistics.items()}
     return pd.DataFrame([[by_class[label] for label in range(len(classes))] for by_class in shares.values()],

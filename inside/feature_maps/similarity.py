@@ -27,10 +27,10 @@ def subspace_overlap(features_a: np.ndarray, features_b: np.ndarray, m: int) -> 
     """
     a, b = _centred(features_a), _centred(features_b)
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"The features have {a.shape[1]} and {b.shape[1]} channels; legal is the same number.")
+        raise ValueError(f"The features have {a.shape[1]} and {b.shape[1]} channels; expected the same number.")
     rank = min(int(np.linalg.matrix_rank(x)) for x in (a, b))
     if not 1 <= m <= rank:
-        raise ValueError(f"m is {m}; legal is 1 to the rank of the features, {rank}.")
+        raise ValueError(f"m is {m}; expected 1 to the rank of the features, {rank}.")
     angles = scipy.linalg.subspace_angles(_directions(a, m), _directions(b, m))[::-1]
     return SubspaceOverlap(angles, float((np.cos(angles)**2).mean()), m / a.shape[1])
 
@@ -63,7 +63,7 @@ def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
     """
     x, y = _centred(a), _centred(b)
     if len(x) != len(y):
-        raise ValueError(f"The features hold {len(x)} and {len(y)} images; legal is the same images in the same order.")
+        raise ValueError(f"The features hold {len(x)} and {len(y)} images; expected the same images in the same order.")
     if len(x) < 4:
         raise ValueError(f"There are {len(x)} images; debiased CKA needs at least 4.")
     x, y = (z / (np.abs(z).max() or 1.0) for z in (x, y))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class Spectrum:
     def k_for(self, share: float) -> int:
         """Fewest directions that hold `share` (0 to 1) of the variance; 0 without variance."""
         if not 0 < share <= 1:
-            raise ValueError(f"share is {share}; legal is above 0 and at most 1.")
+            raise ValueError(f"share is {share}; expected above 0 and at most 1.")
         reached = np.flatnonzero(self.cumulative_share >= share * (1 - 1e-12))
         return int(reached[0]) + 1 if len(reached) else 0
 
@@ -82,7 +83,7 @@ class Spectrum:
 def save_spectra(path: Path, spectra: Mapping[str, Mapping[str, Spectrum]],
                  statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> None:
     """Write <scenario>/<layer>/eigenvalues, /covariance and /mean, float64, to `path` (spectra.npz)."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, by_layer in spectra.items():
         for layer, found in by_layer.items():
             state = statistics[name][layer].covariance
@@ -162,7 +163,7 @@ def marchenko_pastur(n: int, c: int, total_variance: float) -> np.ndarray:
     c-n+1 eigenvalues left out. Source: Marchenko and Pastur (1967); n-1 as the mean is estimated.
     """
     if n < 1 or c < 1 or not total_variance >= 0:
-        raise ValueError(f"n, c, total_variance are {n}, {c}, {total_variance}; legal are n >= 1, c >= 1, and >= 0.")
+        raise ValueError(f"n, c, total_variance are {n}, {c}, {total_variance}; expected n >= 1, c >= 1, and >= 0.")
     rank = min(c, n - 1)
     if rank < 1:
         return np.zeros(0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from inside.feature_maps.scenario_names import is_stand_in, scenario_title
+from inside.feature_maps.spectra import Spectrum
 
 
 def describe_by_layer(table: pd.DataFrame, column: str, *, digits: int = 1, frozen: Sequence[str] = ()) -> str:
@@ -30,7 +31,7 @@ def describe_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -
 
 def _frozen_note(layers: Sequence[str], frozen: Sequence[str], scenarios: Iterable[str]) -> str:
     fixed = [layer for layer in layers if layer in frozen]
-    return f" Frozen, so that fine-tuned and initial are the same there by construction: {', '.join(fixed)}." \
+    return f" Frozen, so that fine-tuned and initial network are identical there by construction: {', '.join(fixed)}." \
         if fixed and "finetuned_own" in set(scenarios) else ""
 
 
@@ -60,7 +61,7 @@ def describe_spectra(table: pd.DataFrame, certainty: pd.DataFrame, compared: pd.
             sentences += _describe_change(ranks, frozen)
         sentences += _describe_sets(ranks) + _describe_random(table, ranks.index[-1]) + _describe_blur(ranks)
     if len(certainty):
-        sentences += [_describe_scatter(certainty), _describe_halves(certainty)]
+        sentences += [describe_scatter(certainty), describe_halves(certainty)]
     return sentences + [f"**{name}** could not be measured." for name in missing]
 
 
@@ -73,7 +74,7 @@ def ranks_by_layer(table: pd.DataFrame) -> pd.DataFrame:
 
 def _describe_frozen(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
     fixed = [layer for layer in ranks.index if layer in frozen]
-    return [f"Frozen in fine-tuning, and therefore the same as initially by construction: {_bold(fixed)}."] if fixed else []
+    return [f"Frozen during fine-tuning, and therefore unchanged by construction: {_bold(fixed)}."] if fixed else []
 
 
 def _describe_directions(compared: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
@@ -83,7 +84,7 @@ def _describe_directions(compared: pd.DataFrame, frozen: Sequence[str]) -> list[
     if not len(free):
         return []
     rows, without = free[free["overlap"].notna()], free[free["overlap"].isna()]
-    told = [f"No directions to compare, for want of variance in one of the networks: {_bold(without['layer'])}."] \
+    told = [f"No directions to compare, because one of the networks has no variance there: {_bold(without['layer'])}."] \
         if len(without) else []
     if not len(rows):
         return told
@@ -91,9 +92,9 @@ def _describe_directions(compared: pd.DataFrame, frozen: Sequence[str]) -> list[
     least, lowest = rows[shown == shown.min()], shown.min()
     about = f"overlap of the leading directions {lowest:.2f}, by chance {_from_to(least['overlap by chance'], 2)}"
     if lowest >= 1:
-        return [f"By fine-tuning, the leading directions did not change in {_bold(rows['layer'])} ({about}).", *told]
+        return [f"Fine-tuning did not change the leading directions in {_bold(rows['layer'])} ({about}).", *told]
     how = "" if len(rows) == 1 else "most " if len(least) < len(rows) else "equally "
-    return [f"By fine-tuning, the leading directions changed {how}in {_bold(least['layer'])} ({about}).", *told]
+    return [f"Fine-tuning changed the leading directions {how}in {_bold(least['layer'])} ({about}).", *told]
 
 
 def _describe_change(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
@@ -104,12 +105,12 @@ def _describe_change(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
         return []
     change = (100 * (both["finetuned_own"] / both["imagenet_own"] - 1)).round().astype(int)
     if not change.any():
-        return [f"By fine-tuning, the effective rank changed by less than 1 % in {_bold(change.index)}."]
+        return [f"Fine-tuning changed the effective rank by less than 1 % in {_bold(change.index)}."]
     most = change[change.abs() == change.abs().max()]
     told = [f"**{layer}** (from {both.loc[layer, 'imagenet_own']:.1f} to {both.loc[layer, 'finetuned_own']:.1f}, "
             f"{value:+d} %)" for layer, value in most.items()]
     how = "" if len(change) == 1 else "most " if len(most) < len(change) else "equally strongly "
-    return [f"By fine-tuning, the effective rank changed {how}in {_join(told)}."]
+    return [f"Fine-tuning changed the effective rank {how}in {_join(told)}."]
 
 
 def _describe_sets(ranks: pd.DataFrame) -> list[str]:
@@ -139,39 +140,39 @@ def _describe_blur(ranks: pd.DataFrame) -> list[str]:
         before, after = (round(float(ranks.loc[deepest, x]), 1) for x in (name.removesuffix("_32px"), name))
         what = f"the effective rank of {scenario_title(name.removesuffix('_32px'))} in **{deepest}**"
         if after < before:
-            told.append(f"Reducing the images to 32×32 pixels lowers {what} from {before:.1f} to {after:.1f}: so much of a "
-                        "difference to 32-pixel images can be blur alone.")
+            told.append(f"Reducing the images to 32×32 pixels lowers {what} from {before:.1f} to {after:.1f}: blur alone "
+                        "could explain a difference of this size to 32-pixel images.")
         elif after > before:
-            told.append(f"Reducing the images to 32×32 pixels raises {what} from {before:.1f} to {after:.1f}: blur lowers "
-                        "nothing there.")
+            told.append(f"Reducing the images to 32×32 pixels raises {what} from {before:.1f} to {after:.1f}: blur does "
+                        "not explain a lower rank there.")
         elif after == before:
             told.append(f"Reducing the images to 32×32 pixels leaves {what} at {before:.1f}.")
     return told
 
 
-def _describe_scatter(certainty: pd.DataFrame) -> str:
+def describe_scatter(certainty: pd.DataFrame) -> str:
     """How far the effective rank scatters at this N, and that this is not its distance to the population's."""
     images, rank = _from_to(certainty["images"], 0), certainty["effective rank"].where(certainty["effective rank"] > 0)
     width = (certainty["spread high"] - certainty["spread low"]) / 2 / rank
     if not width.notna().any():
-        return f"With {images} images no layer has a variance, so that its effective rank has no spread."
+        return f"With {images} images no layer has any variance, so the effective rank has no spread."
     worst = certainty.loc[width.idxmax()]
     loss = round(100 * float((1 - certainty[["first half", "second half"]].mean(axis=1) / rank).median()))
-    told = f": half of the images give {loss} % less in the median" if loss > 0 else ""
-    return (f"At {images} images the spread of the effective rank is ±{100 * width.max():.0f} % at most "
-            f"(**{worst['layer']}** of {scenario_title(worst['scenario'])}): so far it moves with other images of the same "
-            "number. It is no distance to the rank of all such images, since the effective rank depends on the number of "
-            f"images{told}.")
+    told = f": with half of the images it is {loss} % lower in the median" if loss > 0 else ""
+    where = f"**{worst['layer']}** of {scenario_title(worst['scenario'])}"
+    return (f"With {images} images the spread of the effective rank is at most ±{100 * width.max():.0f} % ({where}): that "
+            "is how far it moves with another sample of the same size. It is not the distance to the effective rank of all "
+            f"such images, which depends on the number of images{told}.")
 
 
-def _describe_halves(certainty: pd.DataFrame) -> str:
+def describe_halves(certainty: pd.DataFrame) -> str:
     """How many directions of one half of the images the other half has, too."""
     found = certainty["found again"].astype(int)
     few, many = (f"{found[at]} (**{certainty.loc[at, 'layer']}** of {scenario_title(certainty.loc[at, 'scenario'])})"
                  for at in (found.idxmin(), found.idxmax()))
     told = f"from {few} to {many}" if found.min() < found.max() else f"{found.min()} in every layer measured"
-    return (f"Directions of one half of the images that the other half shows, too: {told}; by chance at most "
-            f"{certainty['by chance'].max():.1f}. Eigenvalues beyond the rank bound are zero whatever the network does.")
+    return (f"Number of directions of one half of the images that are found again in the other half: {told}; by chance at "
+            f"most {certainty['by chance'].max():.1f}.")
 
 
 def _bold(names: Iterable[str]) -> str:
@@ -189,3 +190,86 @@ def _listed(values: pd.Series) -> str:
 def _from_to(values: pd.Series, digits: int) -> str:
     low, high = _number(values.min(), digits), _number(values.max(), digits)
     return low if low == high else f"{low} to {high}"
+
+
+def describe_rank_claims(table: pd.DataFrame, certainty: pd.DataFrame, frozen: Sequence[str] = ()) -> list[str]:
+    """Claims on effective ranks, the most telling first: what fine-tuning changed, whether spreads overlap, how it grows."""
+    ranks = ranks_by_layer(table)
+    tuned = {"finetuned_own", "imagenet_own"} <= set(ranks)
+    name, values = str(ranks.columns[0]), ranks.iloc[:, 0].dropna()
+    grows = f"The effective rank of {scenario_title(name)} is {values.iloc[0]:.1f} in **{values.index[0]}**" + \
+        (f" and {values.iloc[-1]:.1f} in **{values.index[-1]}**." if len(values) > 1 else ".")
+    return [*(_describe_change(ranks, frozen) + _describe_overlap(certainty, frozen) if tuned else []), grows,
+            *_describe_random(table, ranks.index[-1])]
+
+
+def _describe_overlap(certainty: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
+    """In how many of the layers that could learn the spreads of the fine-tuned and the initial network overlap."""
+    low, high = (certainty.pivot(index="layer", columns="scenario", values=end) for end in ("spread low", "spread high"))
+    free = [layer for layer in dict.fromkeys(certainty["layer"]) if layer not in frozen]
+    if not free or not {"finetuned_own", "imagenet_own"} <= set(low):
+        return []
+    apart = [layer for layer in free if low.loc[layer].drop(set(low) - {"finetuned_own", "imagenet_own"}).max()
+             > high.loc[layer].drop(set(low) - {"finetuned_own", "imagenet_own"}).min()]
+    which = " that could learn" if frozen else ""
+    if not apart:
+        of = f"all {len(free)} layers{which}" if len(free) > 1 else f"**{free[0]}**"
+        return [f"In {of} the spreads of the fine-tuned and the initial network overlap: the differences are inconclusive."]
+    return [f"The spreads of the fine-tuned and the initial network do not overlap in {_bold(apart)}" +
+            (f"; in the other layers{which} the differences are inconclusive." if len(apart) < len(free) else ".")]
+
+
+def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10) -> list[str]:
+    """What share of the variance the k leading directions of the deepest layer hold, and how many exceed the noise there."""
+    layer = list(next(iter(spectra.values())))[-1]
+    shown = {name: by_layer[layer] for name, by_layer in spectra.items() if by_layer[layer].trace > 0}
+    if not shown:
+        return [f"No scenario has any variance in **{layer}**."]
+    k = min(k, *(s.rank_bound for s in shown.values()))
+    held = ", ".join(f"{s.all_eigenvalues[:k].sum() / s.trace:.0%} in {scenario_title(name)}" for name, s in shown.items())
+    name, first = next(iter(shown.items()))
+    above = int((first.all_eigenvalues > first.noise()).sum())
+    lead = f"The {k} leading directions of **{layer}** hold" if k > 1 else f"The leading direction of **{layer}** holds"
+    return [f"{lead} {held} of the variance.",
+            f"In **{layer}**, {above:,} of {first.rank_bound:,} eigenvalues of {scenario_title(name)} exceed those of pure "
+            "noise with the same total variance."]
+
+
+def describe_k(table: pd.DataFrame, column: str = "k95") -> list[str]:
+    """How many directions hold 95 or 99 % of the variance in the deepest layer, by scenario; then its growth with depth."""
+    wide = table.drop_duplicates(["scenario", "layer"]).pivot(index="layer", columns="scenario", values=column)
+    wide = wide.loc[list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["scenario"]))]
+    share, deepest, first = column.removeprefix("k"), wide.index[-1], str(wide.columns[0])
+    held = ", ".join(f"{int(value):,} in {scenario_title(str(name))}" for name, value in wide.iloc[-1].dropna().items())
+    lines = [f"Directions that hold {share} % of the variance of **{deepest}**: {held}."]
+    if len(wide) > 1:
+        lines.append(f"From **{wide.index[0]}** to **{deepest}** the number of directions that hold {share} % goes from "
+                     f"{int(wide[first].iloc[0]):,} to {int(wide[first].iloc[-1]):,} in {scenario_title(first)}.")
+    return lines
+
+
+def describe_held_out(certainty: pd.DataFrame) -> str:
+    """What the leading directions of one half hold there and in the other, in the deepest layer of the first scenario."""
+    row = certainty[certainty["scenario"] == certainty["scenario"].iloc[0]].iloc[-1]
+    if not np.isfinite([row["share of leading k"], row["in second half"]]).all():
+        return f"**{row['layer']}** of {scenario_title(row['scenario'])} has no variance to compare between the halves."
+    own, other = row["share of leading k"], row["in second half"]
+    return (f"In **{row['layer']}** of {scenario_title(row['scenario'])}, the {row['k']} leading directions of one half "
+            f"of the images hold {own:.0%} of its variance and {other:.0%} of the other half's.")
+
+
+def describe_similarity_claims(compared: pd.DataFrame, frozen: Sequence[str] = ()) -> list[str]:
+    """Claims on a comparison_table: where directions turned most, then the lowest CKA of each pair of networks."""
+    told = []
+    for networks, rows in compared[~compared["layer"].isin(frozen)].groupby("networks", sort=False):
+        found = rows.dropna(subset="CKA")
+        if len(found):
+            least = found.loc[found["CKA"].idxmin()]
+            told.append(f"CKA of {networks} is lowest in **{least['layer']}** ({_number(least['CKA'], 2)}).")
+    turned = _describe_directions(compared, frozen)
+    return [*turned[:1], *([" ".join(told)] if told else [])] or ["There is no layer with directions to compare."]
+
+
+def describe_blur(table: pd.DataFrame) -> list[str]:
+    """What reducing the images to 32×32 pixels does to the effective rank in the deepest layer, a sentence a data set."""
+    return _describe_blur(ranks_by_layer(table))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -42,14 +43,14 @@ class NonPositiveCounts:
     def _add(self, label: int, table: np.ndarray, images: int) -> None:
         width = next(iter(self.table.values()), table).shape[1]
         if table.shape[1] != width:
-            raise ValueError(f"The counts have {table.shape[1]} channels; legal is {width}, as in those already added.")
+            raise ValueError(f"The counts have {table.shape[1]} channels; expected {width}, as in those already added.")
         self.table[label] = self.table.get(label, 0) + table
         self.images[label] += images
 
     @property
     def total(self) -> np.ndarray:
         """(3, C): non-positive, NaN and all values by channel, over all images."""
-        return sum(self.table.values(), np.zeros((3, 0), np.int64) if not self.table else 0)
+        return np.sum(list(self.table.values()), axis=0) if self.table else np.zeros((3, 0), np.int64)
 
     @property
     def nan(self) -> int:
@@ -96,9 +97,9 @@ class StreamingCovariance:
     """
 
     count: int = 0
-    shift: np.ndarray | None = None
-    mean: np.ndarray | None = None
-    scatter: np.ndarray | None = None
+    shift: np.ndarray = field(default_factory=partial(np.zeros, 0))
+    mean: np.ndarray = field(default_factory=partial(np.zeros, 0))
+    scatter: np.ndarray = field(default_factory=partial(np.zeros, (0, 0)))
 
     def update(self, batch: np.ndarray) -> None:
         """Add vectors (N,C). ValueError: not two axes, another C, or a value that is not finite."""
@@ -128,11 +129,11 @@ class StreamingCovariance:
         self.count = count
 
     def _start(self, first: np.ndarray) -> None:
-        if self.shift is None:
+        if not len(self.shift):
             self.shift, self.mean = first.copy(), np.zeros(len(first))
             self.scatter = np.zeros((len(first), len(first)))
         if len(first) != len(self.shift):
-            raise ValueError(f"The vectors have {len(first)} channels; legal is {len(self.shift)}, as in those before.")
+            raise ValueError(f"The vectors have {len(first)} channels; expected {len(self.shift)}, as in those before.")
 
     def location(self) -> np.ndarray:
         """The mean vector (C,). ValueError: no vectors yet."""
@@ -152,7 +153,7 @@ class StreamingCovariance:
 def _features(features: np.ndarray) -> np.ndarray:
     x = np.asarray(features, dtype=np.float64)
     if x.ndim != 2 or not x.shape[1]:
-        raise ValueError(f"The features have shape {x.shape}; legal is (images, channels).")
+        raise ValueError(f"The features have shape {x.shape}; expected (images, channels).")
     if not np.isfinite(x).all():
-        raise ValueError(f"{int((~np.isfinite(x)).sum())} feature values are NaN or infinite; legal are finite ones.")
+        raise ValueError(f"{int((~np.isfinite(x)).sum())} feature values are NaN or infinite; expected finite ones.")
     return x

@@ -75,7 +75,7 @@ class LayerStatistics:
         """Add the images of another part, after these."""
         if (self.layer, self.calls) != (other.layer, other.calls):
             raise ValueError(f"Statistics of {other.layer!r} with {other.calls} calls cannot be added to those of "
-                             f"{self.layer!r} with {self.calls}: legal is the same layer and number of calls.")
+                             f"{self.layer!r} with {self.calls}: expected the same layer and number of calls.")
         self.counts.merge(other.counts)
         self.covariance.merge(other.covariance)
         self.skipped += other.skipped
@@ -137,8 +137,8 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
     keep_features the pooled features (4 bytes a channel and image) stay; without, memory does not grow with the images.
     ValueError: unknown layer, a layer never called, called differently from batch to batch, no images.
     """
-    names, like, result = choose_layers(model, layers), first_parameter(model), {}
-    running = _Pass(all_modules(model))
+    names, like, running = choose_layers(model, layers), first_parameter(model), _Pass(all_modules(model))
+    result: dict[str, LayerStatistics] = {}
     autocast = torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32)
     with eval_mode(model), torch.inference_mode(), autocast, capture(model, names, running.reduce):
         for batch in loader:
@@ -200,9 +200,9 @@ class _Pass:
 
 def _check_calls(name: str, maps: list[tuple], images: int, before: LayerStatistics | None) -> None:
     if not maps:
-        raise ValueError(f"Module {name!r} was never called; legal are modules with calls > 0 in the module table.")
+        raise ValueError(f"Module {name!r} was never called; expected modules with calls > 0 in the module table.")
     if before is not None and before.calls != len(maps):
-        raise ValueError(f"Module {name!r} ran {len(maps)} times in a batch, legal is {before.calls}, as before.")
+        raise ValueError(f"Module {name!r} ran {len(maps)} times in a batch, expected {before.calls}, as before.")
     rows = next((len(mean) for _, mean, *_ in maps if len(mean) != images), images)
     if rows != images:
-        raise ValueError(f"Module {name!r} gives {rows} rows for {images} images; legal is one row an image.")
+        raise ValueError(f"Module {name!r} gives {rows} rows for {images} images; expected one row an image.")

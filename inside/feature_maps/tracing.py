@@ -110,7 +110,7 @@ class Tracer(TorchFunctionMode):
             words = f"its output goes into {others[0]}" if others else "nothing that is seen takes up its output"
             alone, also = (" alone", ", too") if len(others) < len(found) else ("", "")
             return Following(reason=f"no activation follows{alone}: {words}{also}")
-        return Following(found[0].activation, np.any([taken.fires for taken in found], axis=0))
+        return Following(found[0].activation, np.any([taken.fires for taken in found if taken.fires is not None], axis=0))
 
     @contextmanager
     def paused(self) -> Iterator[None]:

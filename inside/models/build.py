@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import timm
@@ -35,10 +36,10 @@ def check_architecture(architecture: str) -> None:
         return
     legal = [*PACKAGED, *NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
     if architecture not in legal:
-        near = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
+        nearest = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
         raise ValueError(f"ARCHITECTURE = {architecture!r} is no network's name: " + (
-            f"did you mean {' or '.join(map(repr, near))}?" if near else
-            f"legal are torchvision's classifiers such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
+            f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else
+            f"expected torchvision's classifiers such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
             f"{', '.join(map(repr, NETWORKS))}."))
 
 
@@ -48,10 +49,10 @@ def _check_heads(architecture: str, name: str) -> None:
     Distilled transformers average the logits of two heads, and encoders have none: what is done to the last layer there
     (a new head, training it alone, class activation maps) would be done to another function than the network's.
     """
-    def heads(known: str) -> object:
+    def heads(known: str) -> str | Sequence[str] | None:
         return getattr(timm.get_pretrained_cfg(known), "classifier", "")
-    if not isinstance(heads(name), str):
-        several = f"several heads ({', '.join(heads(name))}), whose logits it combines" if heads(name) else "no classifier"
+    if not isinstance(found := heads(name), str):
+        several = f"several heads ({', '.join(found)}), whose logits it combines" if found else "no classifier"
         near = did_you_mean(name, [known for known in timm.list_models() if isinstance(heads(known), str)])
         raise ValueError(f"ARCHITECTURE = {architecture!r} has {several}, but one layer must give the logits here; {near}")
 
@@ -61,33 +62,33 @@ def from_scratch(architecture: str) -> bool:
     return architecture in NETWORKS
 
 
-def legal_options(architecture: str) -> dict[str, object]:
+def legal_options(architecture: str) -> dict[str, Any]:
     """{option: default} that ARCHITECTURE_OPTIONS can hold; pretrained networks have "dropout", before the last layer."""
     return scratch.legal_options(architecture) if from_scratch(architecture) else {"dropout": 0.0}
 
 
-def check_options(architecture: str, options: Mapping[str, object], image_size: int = 224) -> None:
+def check_options(architecture: str, options: Mapping[str, Any], image_size: int = 224) -> None:
     """Raise ValueError unless `options` are options of `architecture` with legal values."""
     legal = legal_options(architecture)
     for name, value in options.items():
         if name not in legal:
             raise ValueError(f"ARCHITECTURE_OPTIONS: {architecture} has no option {name!r}; {did_you_mean(name, legal)}")
         if name == "dropout" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1):
-            raise ValueError(f"dropout = {value!r} is not legal: it takes a share from 0 to below 1.")
+            raise ValueError(f"dropout = {value!r} is not valid: it takes a share from 0 to below 1.")
     if from_scratch(architecture):
         with torch.device("meta"):  # checks the values, draws nothing
             build_from_scratch(architecture, 2, image_size, options)
 
 
 def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet", seed: int = 0, image_size: int = 224,
-                  options: Mapping[str, object] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
+                  options: Mapping[str, Any] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
     """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
 
     `architecture`: a name of torchvision's, one of PACKAGED ("efficientnet_lite0" to "efficientnet_lite2"),
     "timm/<name>", or one of NETWORKS, from scratch. weights "random" draws all of them from `seed`; with "imagenet" only the
     head. `options` are the architecture's (ConvNet5, ...), for pretrained ones {"dropout": before the last layer};
     `image_size` matters where the input has one size. `head`: see `read_head`. Returns the network in channels_last and
-    {mean, std, interpolation, channels}. Raises ValueError when the weights cannot be had or an option is not legal.
+    {mean, std, interpolation, channels}. Raises ValueError when the weights cannot be had or an option is not valid.
     """
     check_architecture(architecture)
     check_options(architecture, options or {}, image_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +29,7 @@ def convnet5_costs(n_classes: int, image_size: int, *, in_channels: int = 3, fil
             + s[5] ** 2 * m[5] * n + n * n_classes}
 
 
-def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, object] | None = None) -> pd.DataFrame:
+def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Parameters P and multiply-accumulates M of some ConvNet5, by formula and counted; a row a network.
 
     m filters in each block, kernels of k×k, n dense neurons; `options` are those of one more network, the last row. The last
@@ -37,7 +38,7 @@ def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, object
     kinds = [{"filters": m, "organisation": "const", "kernel_size": k, "dense": n, "batch_norm": False}
              for m, k, n in ((16, 3, 64), (32, 3, 128), (32, 5, 128), (64, 3, 128))]
     rows = []
-    for kind in [*kinds, legal_options("convnet5") | options] if options is not None else kinds:
+    for kind in [*kinds, {**legal_options("convnet5"), **options}] if options is not None else kinds:
         network = build_from_scratch("convnet5", n_classes, image_size, kind)
         formula = convnet5_costs(n_classes, image_size, **kind)
         counted = count_costs(network, image_size, network.in_channels)

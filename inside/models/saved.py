@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -69,7 +70,7 @@ class SavedModel:
         write_json(run.path("model.json"), dataclasses.asdict(self))
 
     @property
-    def kind(self) -> dict[str, object]:
+    def kind(self) -> dict[str, Any]:
         """The arguments of `build_network` that give a network of this kind."""
         return {"architecture": self.architecture, "n_classes": len(self.classes), "image_size": self.image_size,
                 "options": self.options, "head": self.head}

@@ -10,6 +10,7 @@ import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,7 +77,7 @@ class ConvNetGAP(nn.Module):
         paddings = [kernel // 2 for kernel in kernels] if padding is None else _for_each("padding", padding, len(widths), 0)
         pools = [pool] * (len(widths) - 1) + [False] if isinstance(pool, bool) else list(pool)
         if len(pools) != len(widths) or not all(isinstance(entry, bool) for entry in pools):
-            raise ValueError(f"pool = {pool!r} is not legal: it takes true, false, or a list of {len(widths)} of them.")
+            raise ValueError(f"pool = {pool!r} is not valid: it takes true, false, or a list of {len(widths)} of them.")
         blocks, channels = [], in_channels
         for width, kernel, step, border, pooled in zip(widths, kernels, strides, paddings, pools, strict=True):
             parts = {"conv": nn.Conv2d(channels, width, kernel, step, border, bias=not batch_norm)}
@@ -157,17 +158,17 @@ class SkipMLP(nn.Module):
 NETWORKS = {"convnet5": ConvNet5, "convnet_gap": ConvNetGAP, "mlp": MLP, "skip_mlp": SkipMLP}
 
 
-def legal_options(name: str) -> dict[str, object]:
+def legal_options(name: str) -> dict[str, Any]:
     """{option: default} that the network `name` takes; the size of the images is a parameter of the notebooks."""
     parameters = inspect.signature(NETWORKS[name]).parameters.values()
     return {entry.name: entry.default for entry in parameters
             if entry.kind is entry.KEYWORD_ONLY and entry.name != "image_size"}
 
 
-def build_from_scratch(name: str, n_classes: int, image_size: int, options: Mapping[str, object]) -> nn.Module:
-    """The network `name`, drawn from torch's generator. Raises ValueError for a value that is not legal."""
+def build_from_scratch(name: str, n_classes: int, image_size: int, options: Mapping[str, Any]) -> nn.Module:
+    """The network `name`, drawn from torch's generator. Raises ValueError for a value that is not valid."""
     if options.get("in_channels", 3) not in (1, 3):
-        raise ValueError(f"in_channels = {options['in_channels']!r} is not legal: it takes 1 (gray) or 3 (colour).")
+        raise ValueError(f"in_channels = {options['in_channels']!r} is not valid: it takes 1 (gray) or 3 (colour).")
     sized = "image_size" in inspect.signature(NETWORKS[name]).parameters
     return NETWORKS[name](n_classes, **({"image_size": image_size} if sized else {}), **options)
 
@@ -178,7 +179,7 @@ def five_widths(filters: int | Sequence[int], organisation: str = "double") -> l
     if isinstance(filters, Sequence):
         widths = _widths("filters", filters)
         if len(widths) != 5:
-            raise ValueError(f"filters = {list(filters)} is not legal: it takes one width or five.")
+            raise ValueError(f"filters = {list(filters)} is not valid: it takes one width or five.")
         return widths
     factor = ORGANISATIONS[organisation]
     widths = [int(_count("filters", filters) * factor ** block) for block in range(5)]
@@ -195,20 +196,20 @@ def pooled_sides(image_size: int) -> list[int]:
 
 def _count(name: str, value: object, low: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} = {value!r} is not legal: it takes whole numbers from {low}.")
+        raise ValueError(f"{name} = {value!r} is not valid: it takes whole numbers from {low}.")
     return value
 
 
 def _rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(f"dropout = {value!r} is not legal: it takes a share from 0 to below 1.")
+        raise ValueError(f"dropout = {value!r} is not valid: it takes a share from 0 to below 1.")
     return float(value)
 
 
 def _one_of(name: str, value: object, legal: Sequence[str]) -> str:
     if value not in legal:
-        raise ValueError(f"{name} = {value!r} is not legal: it takes {', '.join(map(repr, legal))}.")
-    return value
+        raise ValueError(f"{name} = {value!r} is not valid: it takes {', '.join(map(repr, legal))}.")
+    return str(value)
 
 
 def _activation(name: object) -> type[nn.Module]:
@@ -218,7 +219,7 @@ def _activation(name: object) -> type[nn.Module]:
 
 def _widths(name: str, value: object) -> list[int]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ValueError(f"{name} = {value!r} is not legal: it takes a list of widths, such as [64, 32].")
+        raise ValueError(f"{name} = {value!r} is not valid: it takes a list of widths, such as [64, 32].")
     return [_count(name, width) for width in value]
 
 
@@ -226,6 +227,6 @@ def _for_each(name: str, value: object, n: int, low: int = 1) -> list[int]:
     """One number for each of n blocks, or a list of n."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) != n:
-            raise ValueError(f"{name} = {list(value)} is not legal: it takes one number, or a list of {n}.")
+            raise ValueError(f"{name} = {list(value)} is not valid: it takes one number, or a list of {n}.")
         return [_count(name, entry, low) for entry in value]
     return [_count(name, value, low)] * n

@@ -88,7 +88,7 @@ def freeze(model: nn.Module, strategy: str) -> str:
     all that are defined after it. Raises ValueError when the module does not exist.
     """
     check_strategy(strategy)
-    first = {"full": "", "head": classifier_name(model)}.get(strategy)
+    first = {"full": "", "head": classifier_name(model)}.get(strategy, "")
     if strategy == "last_stage":
         first = last_stage(model)
     elif strategy.startswith("from_layer:"):

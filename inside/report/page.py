@@ -2,60 +2,50 @@
 
 from __future__ import annotations
 
-import html
+import fnmatch
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
 import nbformat
-from jinja2 import Environment, FileSystemLoader
-from latex2mathml.converter import convert as to_mathml
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from jinja2 import Environment
+from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
 from inside.files import atomic_write, read_json
+from inside.report import markup, summary
+from inside.report.article import TEMPLATES, make_article
+from inside.report.deliverables import deliverables, ordered
+from inside.report.found import Found
+from inside.report.parameters import parameter_rows
 
-TEMPLATES = FileSystemLoader(Path(__file__).parent)
-
-
-class _MathRenderer(IPythonRenderer):
-    """Markdown with formulas as MathML, which browsers draw without a script."""
-
-    def block_math(self, body: str) -> str:
-        return to_mathml(body, display="block")
-
-    def inline_math(self, body: str) -> str:
-        return to_mathml(body)
-
-
-def _markdown(source: str) -> str:
-    return MarkdownWithMath(renderer=_MathRenderer(escape=False)).render(source)
-
-
-@dataclass(frozen=True)
-class Article:
-    """A notebook, and the anchors and titles of it and of its sections, all of them HTML as nbconvert made it."""
-
-    body: str
-    anchor: str
-    title: str
-    sections: Sequence[tuple[str, str]]
+THUMBNAILS = {"confusion": "Confusion matrix of the test images",
+              "class_activation_maps_wrong": "Where the network looked when it was wrong: class activation maps of errors",
+              "effective_ranks": "Effective rank by layer and scenario"}
 
 
 def export_report(notebooks: Sequence[Path], target: Path) -> Path:
-    """Write the executed notebooks as one self-contained HTML page; raises ValueError if it would load anything."""
-    exporter = HTMLExporter(template_file="notebook.html.j2", extra_loaders=[TEMPLATES],
-                            filters={"markdown2html": _markdown}, preprocessors=[CoalesceStreamsPreprocessor(enabled=True)])
-    results = target.parent / "01_results.json"
-    pages = Environment(loader=TEMPLATES, autoescape=True, keep_trailing_newline=True)
-    page = pages.get_template("page.html.j2").render(
-        title="Inside an image classifier", run=target.parent.name, day=f"{date.today():%d %B %Y}",
-        results=read_json(results) if results.exists() else {}, articles=[_article(path, exporter) for path in notebooks],
-        highlighting=HtmlFormatter().get_style_defs(".highlight"))
+    """Write the executed notebooks as one self-contained HTML page; raises ValueError if it would load anything.
+
+    Where the last of them failed, the page goes up to there and begins with the error.
+    """
+    books = {path.stem: nbformat.read(path, as_version=4) for path in notebooks}
+    articles = [make_article(name, book) for name, book in books.items()]
+    failed = next((article.error for article in articles if article.error), "")
+    found = Found(target.parent, {}) if failed else Found.read(target.parent)  # what lies there may be of an earlier run
+    made = read_json(target.parent / "run.json") if (target.parent / "run.json").exists() else {}
+    differ, others = parameter_rows(books.values())
+    places = markup.places("".join(article.body for article in articles))
+    page = _environment(places).get_template("page.html.j2").render(
+        title="Inside an image classifier", run=target.parent.name, day=f"{date.today():%-d %B %Y}", made=made,
+        drawn=found.results["01"].get("drawn"), articles=articles, failed=failed,
+        setting=summary.describe_setting(found), tiles=summary.tiles(found), follows=summary.what_follows(found),
+        not_follows=summary.what_does_not_follow(found), tasks=ordered(deliverables(found)), thumbnails=_thumbnails(found),
+        differ=differ, others=others, versions=_versions(books.values()),
+        highlighting=HtmlFormatter(style="xcode").get_style_defs(".highlight"),
+        dark_highlighting=HtmlFormatter(style="monokai").get_style_defs(".highlight"))
+    page = markup.smaller_pictures(markup.without_dead_links(markup.unique_ids(page)))
     outside = outside_requests(page)
     if outside:
         raise ValueError(f"The report would load {outside[0]} from elsewhere: show pictures with Run.show instead.")
@@ -64,14 +54,29 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     return target
 
 
-def _article(path: Path, exporter: HTMLExporter) -> Article:
-    """A notebook as HTML; the anchors of its headings begin with its number, since those of the three must differ."""
-    body, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4))
-    number = path.name[:2]
-    body = re.sub(r'(<h[123] id="|href="#(?!figure-|table-))', rf"\g<1>{number}-", body)
-    headings = re.findall(r'<h([12]) id="([^"]*)">(.*?)<a class="anchor-link"', body)
-    top = next(((anchor, text) for level, anchor, text in headings if level == "1"), (f"{number}-", html.escape(path.stem)))
-    return Article(body, *top, [(anchor, text) for level, anchor, text in headings if level == "2"])
+def _environment(places: Mapping[str, str]) -> Environment:
+    """Jinja with `find_places(patterns, most)`: (anchor, what a link says) of the places that the page has."""
+    def find_places(patterns: Iterable[str], most: int = 1) -> list[tuple[str, str]]:
+        found = [(place, label) for pattern in patterns for place, label in places.items()
+                 if fnmatch.fnmatchcase(place, pattern)]
+        return list(dict.fromkeys(found))[:most]
+    pages = Environment(loader=TEMPLATES, autoescape=True, keep_trailing_newline=True)
+    pages.globals["find_places"] = find_places
+    return pages
+
+
+def _thumbnails(found: Found) -> list[tuple[str, str, str]]:
+    """(name, words, picture) of the figures that are shown small on the second screen, those that the run has."""
+    paths = {name: found.folder / "figures" / f"{name}.png" for name in THUMBNAILS}
+    return [(name, THUMBNAILS[name], markup.thumbnail(path.read_bytes())) for name, path in paths.items() if path.exists()]
+
+
+def _versions(notebooks: Iterable[NotebookNode]) -> str:
+    """The table of versions and machine that the first notebook shows, as HTML; "" where there is none."""
+    shown = [output["data"]["text/html"] for notebook in notebooks for cell in notebook.cells
+             if "helpers.environment()" in cell.source
+             for output in cell.get("outputs", []) if "text/html" in output.get("data", {})]
+    return markup.accessible(shown[0]) if shown else ""
 
 
 def outside_requests(page: str) -> list[str]:

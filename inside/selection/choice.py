@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from inside.training.experiment import load_trained
 class Choice:
     """The settings of the full training, and the search that led to them (None: there was none), with its new seeds."""
 
-    settings: dict[str, object]
+    settings: dict[str, Any]
     search: Search | None = None
     noise: pd.DataFrame | None = None
 
@@ -39,28 +40,29 @@ class Choice:
         """Trials and new seeds in one figure, whether the search helped, and, folded, all trials and what mattered."""
         if self.search is None:
             return [Text("No settings were searched in this run: `SEARCH_TRIALS` is 0, or `TRAIN` is False.")]
-        return [*self._report_search(), _fold_tables(self.search, self.noise), _fold_options(self.search)]
+        return [*_report_search(self.search, self.noise, self.takeaways()),
+                _fold_tables(self.search, self.noise), _fold_options(self.search)]
 
-    def _report_search(self) -> list[Shown]:
-        found, noise = self.search, self.noise
-        told = describe.describe_trials(found)
-        if noise is not None:
-            told += f" {describe.describe_band(noise)}"
-        seeds = [] if noise is None else [Text(describe.describe_noise(noise))]
-        caption = f"{told} Left: the score of each trial; pruned ones at the score at which they were stopped." + (
-            "" if noise is None else " Right: the same settings, trained again with new seeds.")
-        return [Figure(plots.plot_search(found.trials, base=found.base.value, band=noise), "search",
-                       f"Score of each trial by number, the best so far, and the settings as they stand. {told} "
-                       + " ".join(part.markdown for part in seeds), caption),
-                *seeds, Text(" ".join(self.takeaways()))]
-
-    def results(self) -> dict[str, object]:
+    def results(self) -> dict[str, Any]:
         """{search, noise_band} for 01_results.json; None where there was none."""
         found, noise = self.search, None if self.noise is None else self.noise.to_dict("records")
         return {"noise_band": noise, "search": found and {
             "trials": len(found.trials), "space": found.settings["SEARCH_SPACE"],
             "sampler": found.settings["SEARCH_SAMPLER"], "best": found.ranked[0].params, "score": found.ranked[0].value,
             "first_score": found.trials["score"].iloc[0], "score_as_they_stand": found.base.value}}
+
+
+def _report_search(found: Search, noise: pd.DataFrame | None, takeaways: list[str]) -> list[Shown]:
+    told = describe.describe_trials(found)
+    if noise is not None:
+        told += f" {describe.describe_band(noise)}"
+    seeds = [] if noise is None else [Text(describe.describe_noise(noise))]
+    caption = f"{told} Left: the score of each trial; pruned ones at the score at which they were stopped." + (
+        "" if noise is None else " Right: the same settings, trained again with new seeds.")
+    return [Figure(plots.plot_search(found.trials, base=found.base.value, band=noise), "search",
+                   f"Score of each trial by number, the best so far, and the settings as they stand. {told} "
+                   + " ".join(part.markdown for part in seeds), caption),
+            *seeds, Text(" ".join(takeaways))]
 
 
 def _fold_tables(found: Search, noise: pd.DataFrame | None) -> Fold:
@@ -96,7 +98,7 @@ def _fold_options(found: Search) -> Fold:
     return Fold("Which options mattered", (bars, Text(told), lines, Text(describe.describe_best(found)), values))
 
 
-def choose_settings(run: RunFolder, settings: Mapping[str, object], split: Split) -> Choice:
+def choose_settings(run: RunFolder, settings: Mapping[str, Any], split: Split) -> Choice:
     """The settings to train with: those of the best trial of a search, else the given ones.
 
     Searches SEARCH_TRIALS settings on the split, writes trials.csv, and trains the best again with FINAL_SEEDS. With

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -50,7 +51,7 @@ class Comparison:
         return self.table.to_dict("records") if len(self.table) else None
 
 
-def compare(run: RunFolder, settings: Mapping[str, object], split: Split) -> Comparison:
+def compare(run: RunFolder, settings: Mapping[str, Any], split: Split) -> Comparison:
     """Train the rows of COMPARE on the same split, then score each once on test.
 
     Each row is in comparison/<number>/ of the run folder, and used again where nothing has changed; a row with the settings
@@ -71,7 +72,7 @@ def compare(run: RunFolder, settings: Mapping[str, object], split: Split) -> Com
     return Comparison(pd.DataFrame(rows), histories)
 
 
-def _score_row(folder: RunFolder, own: Mapping[str, object], split: Split) -> tuple[dict[str, object], pd.DataFrame]:
+def _score_row(folder: RunFolder, own: Mapping[str, Any], split: Split) -> tuple[dict[str, Any], pd.DataFrame]:
     """A row of the table of a Comparison, without its name, and the history of its training."""
     model, saved, history = load_trained(folder, split=split)
     model.to(choose_device(own["DEVICE"]))
@@ -84,7 +85,7 @@ def _score_row(folder: RunFolder, own: Mapping[str, object], split: Split) -> tu
             "test_high": test["accuracy_high"], "test_accuracy": overall}, history
 
 
-def row_name(settings: Mapping[str, object], change: Mapping[str, object]) -> str:
+def row_name(settings: Mapping[str, Any], change: Mapping[str, Any]) -> str:
     """What a reader calls a row of the comparison; with all its changes where two rows would have the same name."""
     def short(row):
         own = with_overrides(settings, row)

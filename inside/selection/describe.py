@@ -37,13 +37,13 @@ class Difference:
         """
         pairs = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
         both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
-        one, other = (scores[both] for scores in pairs)
-        if not len(one):
+        first, second = (scores[both] for scores in pairs)
+        if not len(first):
             return cls(0, math.nan, math.nan, math.nan)
         low = high = math.nan
-        if len(one) > 1 and np.ptp(one - other) > 1e-9:
-            low, high = np.clip(scipy.stats.ttest_rel(one, other).confidence_interval(0.95), -1, 1)
-        return cls(len(one), *(round(float(value), 3) + 0.0 for value in ((one - other).mean(), low, high)))
+        if len(first) > 1 and np.ptp(first - second) > 1e-9:
+            low, high = np.clip(scipy.stats.ttest_rel(first, second).confidence_interval(0.95), -1, 1)
+        return cls(len(first), *(round(float(value), 3) + 0.0 for value in ((first - second).mean(), low, high)))
 
     @property
     def told(self) -> bool:

@@ -103,9 +103,9 @@ def plot_parallel_coordinates(found: Search) -> plt.Figure:
     spread = np.linspace(-0.03, 0.03, len(trials)) if len(trials) > 1 else [0.0]  # apart where many chose the same word
     words = [isinstance(found.space[name], CategoricalDistribution) for name in names] + [False]
     for row in range(len(trials)):
-        height = [column[0][row] + spread[row] * word for column, word in zip(columns, words, strict=True)]
+        heights = [column[0][row] + spread[row] * word for column, word in zip(columns, words, strict=True)]
         last = row == len(trials) - 1
-        ax.plot(range(n), height, "o-", color=colors(columns[-1][0][row]), markersize=4, linewidth=3 if last else 1.2,
+        ax.plot(range(n), heights, "o-", color=colors(columns[-1][0][row]), markersize=4, linewidth=3 if last else 1.2,
                 alpha=1 if last else 0.75)
     for place, (_, at, labels) in enumerate(columns):
         ax.axvline(place, color="#444444", linewidth=0.8, zorder=0)

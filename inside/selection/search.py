@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -40,7 +41,7 @@ class Search:
 
     study: optuna.Study
     space: dict[str, BaseDistribution]
-    settings: dict[str, object]
+    settings: dict[str, Any]
     n_trials: int
     apart: FrozenTrial | None = None
 
@@ -62,8 +63,12 @@ class Search:
         return list(best.values())
 
     @property
-    def base(self) -> FrozenTrial | None:
+    def base(self) -> FrozenTrial:
         """How the settings as they stand did: the trial that has them and was not pruned, else `apart`."""
+        assert (found := self._found_base()) is not None, "no trial has the settings as they stand"
+        return found
+
+    def _found_base(self) -> FrozenTrial | None:
         own = with_trial_params(self.settings, {})
         ended = self._ended(TrialState.COMPLETE) + self._ended(TrialState.FAIL)
         return next((trial for trial in ended if same_settings(self.settings_of(trial), own)), self.apart)
@@ -78,7 +83,7 @@ class Search:
     def candidates(self) -> dict[str, FrozenTrial]:
         """{"best", "runner-up", "as they stand": trial}; the last where it is neither of the others."""
         named = dict(zip(("best", "runner-up"), self.ranked, strict=False))
-        return named if self.base is None or self.base_name else named | {"as they stand": self.base}
+        return named if self.base_name else named | {"as they stand": self.base}
 
     @property
     def base_name(self) -> str:
@@ -87,12 +92,12 @@ class Search:
         return next((name for name, trial in zip(("best", "runner-up"), self.ranked, strict=False)
                      if same_settings(self.settings_of(trial), own)), "")
 
-    def settings_of(self, trial: FrozenTrial) -> dict[str, object]:
+    def settings_of(self, trial: FrozenTrial) -> dict[str, Any]:
         """The settings with the options of a trial, for the full training."""
         return with_trial_params(self.settings, trial.params)
 
 
-def same_settings(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+def same_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two settings are those of the same training; an option that is not given has its default."""
     def flat(settings):
         plain = {name: settings[name] for name in parameters_where(comparable=True) if name != "ARCHITECTURE_OPTIONS"}
@@ -126,7 +131,7 @@ def class_shares(sizes: pd.Series, n_images: int) -> pd.Series:
     return counts
 
 
-def run_search(settings: Mapping[str, object], split: Split, *, folder: Path) -> Search:
+def run_search(settings: Mapping[str, Any], split: Split, *, folder: Path) -> Search:
     """Try SEARCH_TRIALS settings of SEARCH_SPACE, scored by the best mean class accuracy on validation.
 
     A trial trains for SEARCH_EPOCHS on SEARCH_IMAGES images (0: as in the full training) and is pruned when it is below
@@ -160,7 +165,7 @@ def run_search(settings: Mapping[str, object], split: Split, *, folder: Path) ->
 
     run_trials(study, n_trials, objective)
     found = Search(study, space, dict(settings), n_trials)
-    return found if found.base else dataclasses.replace(found, apart=as_they_stand(settings, split, folder))
+    return found if found._found_base() else dataclasses.replace(found, apart=as_they_stand(settings, split, folder))
 
 
 def trial_name(number: int, n_trials: int) -> str:
@@ -171,13 +176,13 @@ def trial_name(number: int, n_trials: int) -> str:
     return f"trial {number}, {place}" + (f" of {n_trials}" if n_trials > 1 else "")
 
 
-def search_parts(settings: Mapping[str, object], split: Split) -> Split:
+def search_parts(settings: Mapping[str, Any], split: Split) -> Split:
     """The images of a trial: SEARCH_IMAGES training images, all validation images."""
     train = stratified_subset(split.parts["train"], settings["SEARCH_IMAGES"], seed=settings["SEED"])
     return dataclasses.replace(split, table=pd.concat([train, split.parts["val"]], ignore_index=True))
 
 
-def as_they_stand(settings: Mapping[str, object], split: Split, folder: Path) -> FrozenTrial:
+def as_they_stand(settings: Mapping[str, Any], split: Split, folder: Path) -> FrozenTrial:
     """The settings as they stand, trained with the budget of a trial: the only trial of a study of its own.
 
     It is not one of the trials, since its values can lie where the distributions of their study have no place for them.
@@ -190,13 +195,14 @@ def as_they_stand(settings: Mapping[str, object], split: Split, folder: Path) ->
     return study.get_trials(deepcopy=False)[0]
 
 
-def score(settings: Mapping[str, object], split: Split, folder: Path, trial: optuna.Trial, name: str) -> float:
+def score(settings: Mapping[str, Any], split: Split, folder: Path, trial: optuna.Trial, name: str) -> float:
     """Train with the budget of the search; the best mean class accuracy on validation, reported epoch by epoch."""
     settings = {**settings, **({"EPOCHS": settings["SEARCH_EPOCHS"]} if settings["SEARCH_EPOCHS"] else {})}
     start, best = time.perf_counter(), -math.inf
 
-    def report(row: Mapping) -> None:
+    def report(row: dict) -> None:
         nonlocal best
+        track(row)
         if not math.isfinite(row["val_mean_class_accuracy"]):
             raise ValueError(f"The score on validation is {row['val_mean_class_accuracy']} in epoch {row['epoch']}.")
         best = max(best, row["val_mean_class_accuracy"])
@@ -206,7 +212,7 @@ def score(settings: Mapping[str, object], split: Split, folder: Path, trial: opt
             raise optuna.TrialPruned
     try:
         with tracking(settings, folder, re.sub(r"[^\w-]+", "-", name)) as track:
-            train(Experiment(settings, split), folder / "features", after_epoch=lambda row: (track(row), report(row)))
+            train(Experiment(settings, split), folder / "features", after_epoch=report)
     except optuna.exceptions.OptunaError:
         raise
     except Exception as error:

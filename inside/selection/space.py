@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -20,7 +21,7 @@ SEARCHABLE = parameters_where(searchable=True)
 GRID_VALUES = 3  # of a range, where SEARCH_SAMPLER is "grid"
 
 
-def search_space(settings: Mapping[str, object]) -> dict[str, BaseDistribution]:
+def search_space(settings: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """SEARCH_SPACE as Optuna distributions, by name in lower case; ValueError for what is no option or an empty range.
 
     A range is two numbers, with "log" as a third entry for a logarithmic one: [1e-5, 1e-2, "log"]. Any other list, and
@@ -82,7 +83,7 @@ def _distribution(name: str, values: object) -> BaseDistribution:
 
 
 def _check_option(option: str, name: str, values: Sequence, architectures: Sequence[str],
-                  settings: Mapping[str, object]) -> None:
+                  settings: Mapping[str, Any]) -> None:
     """Raise ValueError unless an architecture in play has the option, and all values are legal for those that have it."""
     fitting = [architecture for architecture in architectures if applies(option, architecture)]
     if not fitting:
@@ -115,7 +116,7 @@ def values_of(distribution: BaseDistribution) -> list:
     return [distribution.low, distribution.high]
 
 
-def grid_of(space: Mapping[str, BaseDistribution]) -> list[dict[str, object]]:
+def grid_of(space: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
     """All combinations of the choices; a range stands for GRID_VALUES values, its ends and evenly between them."""
     columns = []
     for distribution in space.values():
@@ -129,7 +130,7 @@ def grid_of(space: Mapping[str, BaseDistribution]) -> list[dict[str, object]]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
 
 
-def with_trial_params(settings: Mapping[str, object], params: Mapping[str, object]) -> dict[str, object]:
+def with_trial_params(settings: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with the options that a trial has drawn, those of its architecture among the ARCHITECTURE_OPTIONS."""
     of_training = {name.upper(): value for name, value in params.items() if name.upper() in SEARCHABLE}
     settings = with_overrides(settings, of_training)
@@ -137,9 +138,9 @@ def with_trial_params(settings: Mapping[str, object], params: Mapping[str, objec
     return settings | {"ARCHITECTURE_OPTIONS": settings["ARCHITECTURE_OPTIONS"] | own}
 
 
-def suggest(trial: optuna.Trial, space: Mapping[str, BaseDistribution], architecture: str) -> dict[str, object]:
+def suggest(trial: optuna.Trial, space: Mapping[str, BaseDistribution], architecture: str) -> dict[str, Any]:
     """Draw the options of a trial: the architecture first, then those that mean anything for it."""
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for name in sorted(space, key=lambda name: name != "architecture"):
         if applies(name, drawn.get("architecture", architecture)):
             distribution = space[name]
@@ -151,7 +152,7 @@ def suggest(trial: optuna.Trial, space: Mapping[str, BaseDistribution], architec
     return drawn
 
 
-def base_values(settings: Mapping[str, object], space: Mapping[str, BaseDistribution]) -> dict[str, object]:
+def base_values(settings: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """The values that the settings themselves have for the options of a space: those of trial 0, where the space holds
     them."""
     values = {}

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import optuna
 import pandas as pd
@@ -41,7 +42,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
     the values of trial 0.
     """
 
-    def __init__(self, kind: str, seed: int, *, grid: Sequence[Mapping] = (), first: Mapping[str, object] | None = None):
+    def __init__(self, kind: str, seed: int, *, grid: Sequence[Mapping] = (), first: Mapping[str, Any] | None = None):
         self.kind, self.seed, self.grid, self.first = kind, seed, grid, first or {}
 
     def _seeded(self, trial: FrozenTrial, name: str = "") -> optuna.samplers.BaseSampler:
@@ -53,7 +54,7 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
     def infer_relative_search_space(self, study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {} if self.grid or trial.number == 0 else self._seeded(trial).infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, object]:
+    def sample_relative(self, study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         return self._seeded(trial).sample_relative(study, trial, search_space) if search_space else {}
 
     def sample_independent(self, study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> object:
@@ -72,7 +73,7 @@ def _contains(distribution: BaseDistribution, value: object) -> bool:
     return _is_number(value) and distribution.low <= value <= distribution.high
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -237,13 +238,13 @@ def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> t
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of an error, led by its kind where that is not ValueError, the kind of a setting that is not legal."""
+    """The first line of an error, led by its kind where that is not ValueError, the kind of a setting that is not valid."""
     line = next(iter(str(error).splitlines()), "")
     kind = type(error).__name__
     return line if line and isinstance(error, ValueError) else f"{kind}: {line}" if line else kind
 
 
-def open_study(settings: Mapping[str, object], default: Path, stamp: str,
+def open_study(settings: Mapping[str, Any], default: Path, stamp: str,
                sampler: optuna.samplers.BaseSampler) -> optuna.Study:
     """The study of a search: one that maximises, pruned at the median of the trials before at the same epoch."""
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0)
@@ -251,7 +252,7 @@ def open_study(settings: Mapping[str, object], default: Path, stamp: str,
                                pruner=pruner, direction="maximize", load_if_exists=True)
 
 
-def trial_table(study: optuna.Study, space: Mapping[str, object], n_trials: int) -> pd.DataFrame:
+def trial_table(study: optuna.Study, space: Mapping[str, Any], n_trials: int) -> pd.DataFrame:
     """number, state, score, seconds, then a column an option, for the trials 0, …, n_trials - 1 of a study."""
     rows = [{"number": trial.number, "state": trial.state.name, "score": math.nan if trial.value is None else trial.value,
              "seconds": trial.duration.total_seconds() if trial.duration else math.nan,

@@ -138,9 +138,9 @@ def kept_inputs(module: nn.Module) -> Iterator[list[torch.Tensor]]:
         handle.remove()
 
 
-def _head_loaders(experiment: Experiment, parts: Mapping[str, TensorImages]) -> list[DataLoader]:
+def _head_loaders(experiment: Experiment, parts: Mapping[str, TensorImages]) -> tuple[DataLoader, DataLoader]:
     size = experiment.settings["BATCH_SIZE"]
-    return [make_loader(parts[part], batch_size=size, shuffle=part == "train") for part in ("train", "val")]
+    return make_loader(parts["train"], batch_size=size, shuffle=True), make_loader(parts["val"], batch_size=size)
 
 
 @torch.no_grad()
@@ -167,6 +167,7 @@ def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, Ten
     `folder`; where they are there already for the same network and images (by their pixels), they and their seconds are
     read.
     """
+    assert experiment.tail is not None, "features cannot be kept"
     s, parts, seconds = experiment.settings, {}, 0.0
     network = [s["ARCHITECTURE"], s["ARCHITECTURE_OPTIONS"], s["WEIGHTS"], s["SEED"] if is_random(s) else None,
                s["IMAGE_SIZE"], experiment.preprocessing, experiment.tail.start]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from inside.models.build import check_options, from_scratch, legal_options
 
 
-def check_network(settings: Mapping[str, object]) -> None:
+def check_network(settings: Mapping[str, Any]) -> None:
     """Raise ValueError unless architecture, options, head and strategy fit together."""
     architecture = settings["ARCHITECTURE"]
     check_options(architecture, settings["ARCHITECTURE_OPTIONS"], settings["IMAGE_SIZE"])
@@ -18,7 +19,7 @@ def check_network(settings: Mapping[str, object]) -> None:
                                  f"is not: set {name} = {only!r}.")
 
 
-def with_overrides(settings: Mapping[str, object], change: Mapping[str, object]) -> dict[str, object]:
+def with_overrides(settings: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with a change; what another architecture has not (options, STRATEGY and HEAD) is dropped, unless the change
     itself names it."""
     new = {**settings, **change}
@@ -28,11 +29,11 @@ def with_overrides(settings: Mapping[str, object], change: Mapping[str, object])
     return new | {name: value for name, value in (fixed | {"ARCHITECTURE_OPTIONS": options}).items() if name not in change}
 
 
-def is_random(settings: Mapping[str, object]) -> bool:
+def is_random(settings: Mapping[str, Any]) -> bool:
     """Whether training starts from random weights: by WEIGHTS, or because the network has no others."""
     return settings["WEIGHTS"] == "random" or from_scratch(settings["ARCHITECTURE"])
 
 
-def frozen_backbone(settings: Mapping[str, object]) -> bool:
+def frozen_backbone(settings: Mapping[str, Any]) -> bool:
     """Whether only the head learns, from images that are not augmented: then one pass over the images gives its inputs."""
     return settings["STRATEGY"] == "head" and settings["AUGMENTATION"] == "none"

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -37,7 +38,7 @@ class Experiment:
     `first_trainable` is the first module that learns ("" for all), `costs` counts parameters and multiply-accumulates.
     """
 
-    def __init__(self, settings: Mapping[str, object], split: Split):
+    def __init__(self, settings: Mapping[str, Any], split: Split):
         self.settings = dict(settings) | ({"WEIGHTS": "random"} if is_random(settings) else {})
         self.split = split
         s = self.settings
@@ -111,7 +112,7 @@ class TrainingResult:
 
 
 def train(experiment: Experiment, features: Path, *, checkpoint: Path | None = None, stamp: str = "", bar: bool = False,
-          after_epoch: Callable[[dict], None] | None = None) -> TrainingResult:
+          after_epoch: Callable[[dict], object] | None = None) -> TrainingResult:
     """Train the network of an experiment.
 
     Where only the head learns, and from images that are not augmented, the backbone is run once over the images and what
@@ -120,17 +121,18 @@ def train(experiment: Experiment, features: Path, *, checkpoint: Path | None = N
     probing, then fine-tuning: Kumar et al. 2022). `features` is the folder in which features are kept for later calls;
     the seconds count their pass over the images in any case. `checkpoint`, `stamp`: see fit.
     """
-    options = {"classes": experiment.split.classes, "checkpoint": checkpoint, "stamp": stamp, "after_epoch": after_epoch}
-    if experiment.keeps_features:
+    fit_all = functools.partial(fit, recipe=experiment.recipe, classes=experiment.split.classes, checkpoint=checkpoint,
+                                stamp=stamp, after_epoch=after_epoch)
+    if experiment.keeps_features and experiment.tail is not None:
         parts, seconds = cached_features(experiment, features)
         layers = experiment.tail.layers
-        best, history = fit(layers, *_head_loaders(experiment, parts), experiment.recipe, **options)
+        best, history = fit_all(layers, *_head_loaders(experiment, parts))
         layers.load_state_dict(best)
         return TrainingResult(stored_weights(experiment.model), history, seconds + history["seconds"].sum())
     alone = experiment.settings["HEAD_EPOCHS"] and not is_random(experiment.settings)
     seconds = train_head_alone(experiment, features) if alone else 0.0
-    weights, history = fit(experiment.model, experiment.loaders["train"], experiment.loaders["val"],
-                                   experiment.recipe, precision=experiment.precision, bar=bar, **options)
+    weights, history = fit_all(experiment.model, experiment.loaders["train"], experiment.loaders["val"],
+                               precision=experiment.precision, bar=bar)
     return TrainingResult(weights, history, seconds + history["seconds"].sum())
 
 
@@ -141,7 +143,7 @@ def train_head_alone(experiment: Experiment, features: Path) -> float:
     """
     recipe = experiment.recipe.changed({"epochs": experiment.settings["HEAD_EPOCHS"], "patience": 0})
     layers, precision, seconds = experiment.model, experiment.precision, 0.0
-    loaders = [experiment.loaders[part] for part in ("train", "val")]
+    loaders = experiment.loaders["train"], experiment.loaders["val"]
     if experiment.tail is not None:
         parts, seconds = cached_features(experiment, features)
         layers, precision, loaders = experiment.tail.layers, torch.float32, _head_loaders(experiment, parts)
@@ -156,8 +158,8 @@ def stored_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
 
 
-def train_into(run: RunFolder, settings: Mapping[str, object], split: Split, *, features: Path, bar: bool = False,
-               report: Callable[[dict], None] = print_epoch) -> bool:
+def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, features: Path, bar: bool = False,
+               report: Callable[[dict], object] = print_epoch) -> bool:
     """Train a network and write it into a run folder: history.csv, model.safetensors, model.json.
 
     Where the folder holds the outcome of the same settings and images, that is used again (returns True); an
@@ -194,7 +196,7 @@ def saved_model(experiment: Experiment, trained: TrainingResult, start: Mapping[
 
 def unchanged_modules(model: nn.Module, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[str]:
     """The outermost modules with weights whose weights and statistics are all the same before and after a training."""
-    same, found = {name for name in before if torch.equal(before[name], after[name])}, []
+    same, found = {name for name in before if torch.equal(before[name], after[name])}, list[str]()
     for name, module in model.named_modules():
         if name and any(True for _ in module.parameters()) and not any(name.startswith(f"{outer}.") for outer in found) \
                 and all(f"{name}.{own}" in same for own in module.state_dict()):

@@ -110,7 +110,7 @@ class Trainer:
 
 def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
         precision: torch.dtype = torch.float32, checkpoint: Path | None = None, stamp: str = "",
-        bar: bool = False, after_epoch: Callable[[dict], None] | None = None) -> tuple[dict, pd.DataFrame]:
+        bar: bool = False, after_epoch: Callable[[dict], object] | None = None) -> tuple[dict, pd.DataFrame]:
     """Train, and give the weights of the best epoch (by validation mean class accuracy) and the history.
 
     With `checkpoint`, a path, the state is written after every epoch; a file there with the same `stamp` is resumed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class Recipe:
     seed: int = 0
 
     @classmethod
-    def of(cls, settings: Mapping[str, object]) -> Recipe:
+    def of(cls, settings: Mapping[str, Any]) -> Recipe:
         """The recipe in notebook parameters: EPOCHS is epochs, and so on.
 
         BATCH_NORM = "auto" is "frozen" for ImageNet weights and "update" for random ones, which have no statistics yet.
@@ -48,7 +49,7 @@ class Recipe:
         automatic = {"batch_norm": "update" if random else "frozen"} if recipe.batch_norm == "auto" else {}
         return recipe.changed(automatic | ({"backbone_factor": 1.0} if random else {}))
 
-    def changed(self, settings: Mapping[str, object]) -> Recipe:
+    def changed(self, settings: Mapping[str, Any]) -> Recipe:
         """The same recipe with other values for some fields."""
         return dataclasses.replace(self, **settings)
 

@@ -7,10 +7,11 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
-def tracking(settings: Mapping[str, object], folder: Path, name: str = "") -> Iterator[Callable[[dict], None]]:
+def tracking(settings: Mapping[str, Any], folder: Path, name: str = "") -> Iterator[Callable[[dict], object]]:
     """A function that hands each row of a history to the TRACKERS of the settings; they close when the block ends.
 
     TensorBoard writes to <folder>/tensorboard/; Weights & Biases to <folder>/wandb/, offline unless the environment says
@@ -20,7 +21,7 @@ def tracking(settings: Mapping[str, object], folder: Path, name: str = "") -> It
     plain = {key: value if isinstance(value, (int, float, str, bool)) else json.dumps(value)
              for key, value in settings.items()}
     with contextlib.ExitStack() as stack:
-        logs = []
+        logs: list[Callable[[dict], object]] = []
         if "tensorboard" in settings["TRACKERS"]:
             from torch.utils.tensorboard import SummaryWriter
             writer = stack.enter_context(SummaryWriter(folder / "tensorboard" / name))

@@ -25,6 +25,7 @@ from inside.attribution.describe import (
     describe_occlusion,
     describe_randomisation,
     describe_randomisation_figure,
+    describe_verdicts,
     randomisation_baselines,
     summarise_randomisation,
 )
@@ -110,14 +111,14 @@ def randomised(steps, *, another=0.1, unrelated=0.28, spread=0.05, n_draws=5, n_
 
 
 @pytest.mark.parametrize("steps, another, words", [
-    ((0.2, 0.1), 0.1, ["**gradient** changes as soon as the classifier is drawn anew (|ρ| 0.", "below the bar of 0.64; chance 0.28", "So it does at every further step"]),
-    ((0.9, 0.8, 0.1), 0.1, ["**gradient does not change** when", "above the bar of 0.64", "From the step on where the weights down to layer1 are drawn anew it changes at every step"]),
-    ((0.9, 0.8), 0.1, ["does not change** when", "With all weights drawn anew it does not change either", "it shows the image, not what"]),
+    ((0.2, 0.1), 0.1, ["**gradient** changes as soon as the classifier is re-initialised (|ρ| 0.", "below the bar of 0.64; chance 0.28", "So it does at every further step"]),
+    ((0.9, 0.8, 0.1), 0.1, ["**gradient does not change** when", "above the bar of 0.64", "From the step on where the weights down to layer1 are re-initialised it changes at every step"]),
+    ((0.9, 0.8), 0.1, ["does not change** when", "With all weights re-initialised it does not change either", "it shows the image, not what"]),
     ((0.9, 0.8), 0.9, ["as alike: it shows where things usually are"]),
-    ((0.3, 0.9), 0.1, ["changes as soon as", "With all weights drawn anew it does not change (|ρ| 0.9"]),
-    ((0.2, 0.9, 0.2), 0.1, ["changes as soon as", "down to layer1 are drawn anew it changes at every step"]),
-    ((0.64, 0.1), 0.1, ["Whether **gradient** changes when the classifier is drawn anew cannot be told (|ρ| 0.6", "around the bar of 0.64", "down to layer1 are drawn anew it changes"]),
-    ((0.64, 0.64), 0.1, ["cannot be told (", "With all weights drawn anew it cannot be told, either"]),
+    ((0.3, 0.9), 0.1, ["changes as soon as", "With all weights re-initialised it does not change (|ρ| 0.9"]),
+    ((0.2, 0.9, 0.2), 0.1, ["changes as soon as", "down to layer1 are re-initialised it changes at every step"]),
+    ((0.64, 0.1), 0.1, ["Whether **gradient** changes when the classifier is re-initialised is undecided (|ρ| 0.6", "around the bar of 0.64", "down to layer1 are re-initialised it changes"]),
+    ((0.64, 0.64), 0.1, ["is undecided (", "With all weights re-initialised it is undecided, either"]),
     ((-0.95, -0.9), 0.1, ["**gradient does not change** when the classifier"]),
     ((0.2, np.nan), 0.1, ["no verdict, since only 0 of 30 images"])])
 def test_verdicts_on_random_weights(steps, another, words):
@@ -130,7 +131,7 @@ def test_the_issue_s_two_sentences():
     clear, = describe_randomisation(randomised((0.203, 0.203), spread=0.015))
     assert "changes as soon as" in clear and "in part" not in clear and "not clearly" not in clear
     open_, = describe_randomisation(randomised((0.64, 0.64), spread=0.02))
-    assert "cannot be told" in open_ and "not change" not in open_
+    assert "is undecided" in open_ and "not change" not in open_
 
 
 def test_the_bar_moves_with_chance():
@@ -161,10 +162,10 @@ def test_no_sentence_on_random_weights_contradicts_its_numbers(n_images, **optio
         assert 0 <= low <= mean <= high <= 1 and word == ("below" if high < bar else "above" if low > bar else "around")
     first, last = told[0][3], told[-1][3]
     assert (first == "below") == ("changes as soon as" in line) and (first == "above") == ("does not change** when" in line)
-    assert (first == "around") == ("is drawn anew cannot be told" in line)
+    assert (first == "around") == ("is re-initialised is undecided" in line)
     if len(told) > 1:
-        assert (last == "below") == ("(all weights:" in line) and (last == "above") == ("all weights drawn anew it does not change" in line)
-        assert (last == "around") == ("all weights drawn anew it cannot be told" in line)
+        assert (last == "below") == ("(all weights:" in line) and (last == "above") == ("all weights re-initialised it does not change" in line)
+        assert (last == "around") == ("all weights re-initialised it is undecided" in line)
     assert ("drawn once" in line) == (options["n_draws"] == 1)
 
 
@@ -278,3 +279,10 @@ def shown(monkeypatch, capsys):
         pages.clear()
         return text
     return read
+
+
+def test_the_verdicts_of_all_methods_in_a_sentence(monkeypatch):
+    rows = pd.DataFrame({"step": [0, 1, 0, 1, 0, 1], "method": ["a", "a", "b", "b", "c", "c"],
+                         "verdict": ["not changed", "changed", "not changed", "not changed", "not changed", "changed"]})
+    monkeypatch.setattr("inside.attribution.describe.summarise_randomisation", lambda found: rows)
+    assert describe_verdicts(None) == "With a re-initialised classifier, changed: a and c; did not change: b."

@@ -205,16 +205,16 @@ def test_networks_that_cannot_be_guided_say_so(call, words):
 def test_bad_input():
     model, image = Rectified(F.relu), images(1, 12)[0]
     for method in (guided_backpropagation, saliency, class_activation_maps):
-        with pytest.raises(ValueError, match="target is 4; legal is 0 to 3"):
+        with pytest.raises(ValueError, match="target is 4; expected 0 to 3"):
             method(model, image, 4)
         with pytest.raises(ValueError, match="target is -1"):
             method(model, image, -1)
         with pytest.raises(ValueError, match=r"shape \(12, 12\)"):
             method(model, image[0], 0)
-    for layer, words in (("head", "legal is one with positions"), ("conv3", "conv1")):
+    for layer, words in (("head", "expected one with positions"), ("conv3", "conv1")):
         with pytest.raises(ValueError, match=words):
             class_activation_maps(model, image, 0, layer=layer)
-    with pytest.raises(ValueError, match="legal is 0 to 499"):
+    with pytest.raises(ValueError, match="expected 0 to 499"):
         guided_backpropagation(model, image, layer="conv1", units=[500])
     with pytest.raises(ValueError, match="together"):
         guided_backpropagation(model, image, layer="conv1")
@@ -226,7 +226,7 @@ def test_bad_input():
         with pytest.raises(ValueError, match="'aside' was never called"):
             call()
     vit = seeded(torchvision.models.VisionTransformer, **SMALL_VIT)
-    with pytest.raises(ValueError, match="gives a tuple; legal is a tensor"):
+    with pytest.raises(ValueError, match="gives a tuple; expected a tensor"):
         class_activation_maps(vit, images(2, 224), 0, layer="encoder.layers.encoder_layer_0.self_attention")
     with pytest.raises(ValueError, match="has no convolution"):
         strongest_neurons(nn.Sequential(nn.Flatten(), nn.Linear(432, 3)), [images(1, 12)])
@@ -272,7 +272,7 @@ def test_the_neurons_that_stand_out():
     assert choose_neurons(values, 3)["channel"].tolist() == [0, 2, 1]
     assert choose_neurons(values, 9)["channel"].tolist() == [0, 2, 1, 3]  # a constant channel comes last
     assert choose_neurons(values, channels=[3, 1])["channel"].tolist() == [3, 1]
-    with pytest.raises(ValueError, match="no channel 4; legal is 0 to 3"):
+    with pytest.raises(ValueError, match="no channel 4; expected 0 to 3"):
         choose_neurons(values, channels=[4])
 
 

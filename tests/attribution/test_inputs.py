@@ -66,7 +66,7 @@ def test_first_filters():
 def test_maps_of_a_layer():
     model, image = Rectified(nn.ReLU(inplace=True)), images(1, 12)[0]
     np.testing.assert_allclose(feature_maps_of(model, image, "conv1"), model.conv1(image[None])[0].detach(), atol=1e-6)
-    with pytest.raises(ValueError, match="legal is one with positions"):
+    with pytest.raises(ValueError, match="expected one with positions"):
         feature_maps_of(model, image, "head")
     vit = seeded(timm.create_model, "vit_tiny_patch16_224", num_classes=3)
     tokens = vit.norm(vit.blocks(vit._pos_embed(vit.patch_embed(images(1, 224)))))

@@ -68,7 +68,7 @@ def inspected(tmp_path):
 
 
 def another_network(model):
-    """Of the same architecture, its weights drawn anew."""
+    """Of the same architecture, its weights re-initialised."""
     torch.manual_seed(5)
     return type(model)(2, widths=[6, 8]).eval()
 

@@ -153,7 +153,7 @@ def test_draws_of_random_weights_must_differ():
     model, batch = seeded(gap_network), images(3, 32)
     with pytest.raises(ValueError, match="draws 0 and 2 of fresh hold the same weights"):
         parameter_randomisation_test(model, [another_gap_network(seed) for seed in (1, 2, 1)], batch)
-    with pytest.raises(ValueError, match="fresh holds 0 networks; legal is 1 or more"):
+    with pytest.raises(ValueError, match="fresh holds 0 networks; expected 1 or more"):
         parameter_randomisation_test(model, [], batch)
 
 

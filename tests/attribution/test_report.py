@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from inside.attribution.describe import attribution_results, describe_occlusion, describe_randomisation
+from inside.attribution.describe import attribution_results, describe_occlusion, describe_randomisation, describe_verdicts
 from inside.attribution.inputs import Inspection
 from inside.attribution.occlusion import OCCLUSIONS
 from inside.attribution.report import (
@@ -26,7 +26,7 @@ from inside.data.sources import ImageSet
 from inside.feature_maps.scenarios import Scenario
 from inside.files import RunFolder
 from inside.models.scratch import ConvNetGAP, build_from_scratch
-from inside.shown import Figure, Table, Text
+from inside.shown import Figure, Fold, Table, Text
 
 CLASSES = ["a", "b"]
 
@@ -75,7 +75,8 @@ def draws(*seeds):
 
 def kinds(parts):
     """What is shown, in words: "text", the names of tables with a slash, and of figures."""
-    names = {Text: lambda part: "text", Table: lambda part: f"tables/{part.name}", Figure: lambda part: part.name}
+    names = {Text: lambda part: "text", Table: lambda part: f"tables/{part.name}", Figure: lambda part: part.name,
+             Fold: lambda part: kinds(part.parts)}
     return [names[type(part)](part) for part in parts]
 
 
@@ -105,7 +106,7 @@ def test_the_first_layer(inspection):
     assert report_first_layer(many, "00.png")[0].alt == "64 of the 70 kernels of the first convolution, 5×5 pixels each."
     assert "MLP cannot be shown: there is none" in left_out(report_first_layer(without_convolutions(inspection), "00.png"))
     four = dataclasses.replace(inspection, model=nn.Sequential(nn.Conv2d(4, 2, 1)))
-    assert "it reads 4 channels; legal are 1 and 3." in left_out(report_first_layer(four, "00.png"))
+    assert "it reads 4 channels; expected 1 and 3." in left_out(report_first_layer(four, "00.png"))
 
 
 def test_neurons(inspection):
@@ -119,7 +120,7 @@ def test_neurons(inspection):
     linear = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     told = left_out(report_neurons(dataclasses.replace(inspection, model=linear), inspection.predictions))
     assert "ran none of the activations that can be guided" in told
-    with pytest.raises(ValueError, match="no channel 99; legal is 0 to 7"):
+    with pytest.raises(ValueError, match="no channel 99; expected 0 to 7"):
         report_neurons(inspection, inspection.predictions, channels=[99])
 
 
@@ -128,7 +129,7 @@ def test_examples_right_and_wrong(inspection):
     assert kinds(found.report()) == ["text", "class_activation_maps", "class_activation_maps_wrong"]
     told, right, wrong = found.report()
     assert "CAM of layer `" in told.markdown and "positions of images of 32×32 pixels. The mean of a map plus the bias" in told.markdown
-    assert right.alt == (f"CAM of {len(found.right)} images that the network gets right: image, map, overlay. Classes: "
+    assert right.alt == (f"CAM of {len(found.right)} images that the network classifies correctly: image, map, overlay. Classes: "
                          f"{', '.join(found.right['label'].unique())}.")
     assert (found.right["label"] == found.right["predicted"]).all() and len(found.right_views) == len(found.right)
     assert wrong.alt.count(" taken for ") == len(found.wrong) and len(found.wrong_views) == 2 * len(found.wrong) > 0
@@ -169,9 +170,10 @@ def test_a_map_that_does_not_add_up_is_refused(inspection, monkeypatch):
 
 def test_random_weights(inspection, run):
     found = check_randomisation(run, inspection, inspection.predictions, draws(1, 2), n_images=11, seed=3)
-    assert kinds(found.report()) == ["text", "randomised_maps", "randomisation", "tables/randomisation_means",
-                                     "tables/randomisation_baselines", "text"]
-    about, maps, *_, verdicts = found.report()
+    assert kinds(found.report()) == ["text", "randomised_maps", "randomisation", "text",
+                                     ["tables/randomisation_means", "tables/randomisation_baselines"]]
+    about, maps, figure, verdicts, _ = found.report()
+    assert figure.caption.startswith(describe_verdicts(found.found))
     assert about.markdown.startswith("11 images, 2 draws: ") and about.markdown.endswith(" s.")
     assert ", ".join(list(found.found.pictures)[1:]) in maps.alt
     assert found.describe() == describe_randomisation(found.found)
@@ -199,7 +201,8 @@ def test_hiding(inspection, run):
     assert kinds(found.report()) == ["text", "occlusion", "text"]
     about, figure, told = found.report()
     assert about.markdown.startswith("11 images: ") and f"of {len(found.table.dropna())} images" in figure.alt
-    assert told.markdown.splitlines() == [f"- {line}" for line in describe_occlusion(found.table)]
+    claim, *rest = describe_occlusion(found.table)
+    assert figure.caption.startswith(claim) and told.markdown.splitlines() == [f"- {line}" for line in rest]
     assert found.describe() == describe_occlusion(found.table)[:2] and list(found.hidden) == list(OCCLUSIONS)
     written = pd.read_csv(run.path("tables", "occlusion.csv"))
     assert set(written["path"]) <= set(inspection.predictions["path"]) and len(written) == 11

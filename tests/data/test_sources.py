@@ -180,5 +180,5 @@ def test_of_two_first_calls_at_once_one_makes_the_images_and_the_other_waits(tmp
     assert set(read("makers").split()) == {str(running[0].pid)}
     assert f"{count} images" in read("log1") and "waiting" not in read("log1")
     made = tmp_path / "data" / folder
-    assert read("log2") == f"waiting for another process that makes {made}\n{count} images\n"
+    assert read("log2") == f"waiting for another process, which is making {made}\n{count} images\n"
     assert {path.name for path in (tmp_path / "data").iterdir()} <= {folder, f".{folder}.lock"}

@@ -1,4 +1,4 @@
-"""explanations.py at known answers: definitions written out, captum, networks made so that the answer is known; panels.py."""
+"""Tests of inside/evaluation/intervals.py."""
 
 import math
 import re

@@ -1,21 +1,17 @@
 """Tests of inside/feature_maps/plots.py."""
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from inside.feature_maps.axes import label_lines
 from inside.feature_maps.certainty import bootstrap_spectrum
-from inside.feature_maps.plots import (
-    plot_by_layer,
-    plot_channel_shares,
-    plot_class_heatmap,
-    plot_cumulative_variance,
-    plot_eigenvalues,
-    plot_non_positive_shares,
-)
-from inside.feature_maps.scenario_names import SCENARIO_COLORS, SCENARIO_LABELS
+from inside.feature_maps.plots import plot_by_layer, plot_cumulative_variance, plot_eigenvalues, plot_reduced
+from inside.feature_maps.scenario_names import SCENARIO_COLORS, SCENARIO_LABELS, scenario_style
+from inside.feature_maps.share_plots import plot_channel_shares, plot_class_heatmap, plot_non_positive_shares
 from inside.feature_maps.spectra import spectrum
 
 
@@ -70,9 +66,57 @@ def test_plots_of_shares():
     ax = plot_non_positive_shares(table)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.2, 0.5])
     assert [label.get_text() for label in ax.get_xticklabels()] == layers
+    assert {text.get_text().replace("\n", " ") for text in ax.texts} == {SCENARIO_LABELS[name] for name in scenarios}  # labelled directly
+    low, high = ax.get_ylim()
+    assert 0.1 < low < 0.2 and 0.5 < high < 0.6  # the axis fits the data
     channels = pd.DataFrame([(s, layer, k, k / 9) for s in scenarios for layer in layers for k in range(10)],
                             columns=["scenario", "layer", "channel", "share"])
-    legend = plot_channel_shares(channels).get_legend()
-    assert [t.get_text() for t in legend.get_texts()] == [SCENARIO_LABELS[s] for s in scenarios]
+    dead = pd.DataFrame({"scenario": "random_own", "layer": layers, "dead_channels": pd.array([7, pd.NA], dtype="Int64")})
+    ax = plot_channel_shares(channels, dead, frozen=["first"])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [SCENARIO_LABELS[s] for s in scenarios]
+    assert [text.get_text() for text in ax.texts] == ["–", "7", "–", "–", "dead"]
+    hatches = [box.get_hatch() for boxes in ax.containers for box in boxes.boxes]
+    assert hatches[:2] == [""] * 2 and hatches[2] == hatches[3] != ""
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["first\n(frozen)", "second"]
     ax = plot_class_heatmap(pd.DataFrame([[0.25, 0.5]], index=["first"], columns=["sea", "street"]))
     assert [text.get_text() for text in ax.texts] == ["25.0%", "50.0%"]
+    assert ax.collections[0].get_clim() == (0.25, 0.75)  # white is 50 %
+
+
+def luminance(color):
+    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    return np.dot([0.2126, 0.7152, 0.0722], channels)
+
+
+def test_numbers_in_the_heat_map_can_be_read():
+    ax = plot_class_heatmap(pd.DataFrame(np.linspace(0, 1, 12).reshape(3, 4), index=list("xyz"), columns=list("abcd")), frozen=["y"])
+    ax.figure.canvas.draw()
+    for text, face in zip(ax.texts, ax.collections[0].get_facecolors(), strict=True):
+        pair = sorted([luminance(matplotlib.colors.to_rgb(text.get_color())), luminance(face)])
+        assert (pair[1] + 0.05) / (pair[0] + 0.05) > 4.5
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["x", "y (frozen)", "z"]
+    many = plot_class_heatmap(pd.DataFrame(np.full((2, 40), 0.5), index=["x", "y"]))
+    assert not many.texts and many.figure.get_size_inches()[0] <= 18
+
+
+@pytest.mark.parametrize("ends", [[0.0, 1.0], [0.5] * 5, [0.1, 0.11, 0.12, 0.9, np.nan], [1.0, 1.0, 1.0]])
+def test_labels_of_lines_do_not_overlap(ends):
+    ax = plt.subplots(figsize=(10, 4), layout="constrained")[1]
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    names = ["finetuned_own", "imagenet_own", "imagenet_photo_patches", "imagenet_digits", "random_own"][:len(ends)]
+    label_lines(ax, [(end, scenario_style(name)) for end, name in zip(ends, names, strict=True)])
+    ax.figure.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in ax.texts), key=lambda box: box.y0)
+    assert len(boxes) == len(ends) and all(above.y0 >= below.y1 for below, above in zip(boxes, boxes[1:], strict=False))
+
+
+def test_dumbbells_join_each_scenario_with_its_reduced_images():
+    ranks = pd.DataFrame({"imagenet_own": [3.0, 9.0], "imagenet_own_32px": [2.0, 10.0], "random_own": [1.0, 1.0]}, index=["a", "b"])
+    ax = plot_reduced(ranks, frozen=["a"])
+    joined = [sorted(line[:, 0]) for line in ax.collections[0].get_segments()]
+    assert joined == [[2, 3], [9, 10]] and [line.get_xdata().tolist() for line in ax.lines] == [[3, 9], [2, 10]]
+    assert [line.get_markerfacecolor() for line in ax.lines] == [SCENARIO_COLORS["imagenet_own"], "white"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a (frozen)", "b"]
+    spectra = {s: {"a": value} for s, value in spectra_of("imagenet_own", "imagenet_own_32px").items()}
+    figure = plot_by_layer(spectra, plot_cumulative_variance, beside=lambda ax: plot_reduced(ranks, ax=ax))
+    assert "32×32" in figure.axes[1].get_title() and len(figure.legends) == 1

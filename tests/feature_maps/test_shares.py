@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,7 +26,6 @@ from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.hooks import _pool_and_count, capture, eval_mode, only_tensor
-from inside.feature_maps.plots import plot_non_positive_shares
 from inside.feature_maps.scenario_names import (
     STAND_INS,
     is_stand_in,
@@ -43,10 +43,15 @@ from inside.feature_maps.scenarios import (
     random_seeds,
     scenario_statistics,
 )
+from inside.feature_maps.share_plots import plot_non_positive_shares
 from inside.feature_maps.share_sentences import (
     describe_channel_figure,
+    describe_channels,
     describe_class_figure,
+    describe_classes,
+    describe_counts,
     describe_dead,
+    describe_share_claims,
     describe_share_figure,
     describe_shares,
 )
@@ -468,12 +473,13 @@ def test_frozen_layers_and_draws_are_marked_in_figures_and_tables():
     rows = [(scenario, layer, draw, 0.4 + 0.1 * draw) for scenario, draws in (("imagenet_own", 1), ("random_own", 3))
             for layer in ("first", "last") for draw in range(1, draws + 1)]
     shares = pd.DataFrame(rows, columns=["scenario", "layer", "draw", "non_positive_share"])
-    ax = plot_non_positive_shares(mark_frozen(shares, ["first"]))
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["first (frozen)", "last"]
+    ax = plot_non_positive_shares(shares, frozen=["first"])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["first\n(frozen)", "last"]
+    assert [patch.get_x() for patch in ax.patches] == [-0.5]  # a band behind the frozen layer
     np.testing.assert_allclose(ax.lines[1].get_ydata(), 0.6)
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert len(ax.collections) == 1 and (band.min(), band.max()) == pytest.approx((0.5, 0.7))
-    told = [text.get_text() for text in ax.get_legend().get_texts()]
+    told = [text.get_text().replace("\n", " ") for text in ax.texts]
     assert "mean and range" in told[1] and "mean" not in told[0]
     table = mark_frozen(share_overview(shares), ["first"]).set_index("layer")
     assert table.loc["first (frozen)"].to_dict() == pytest.approx(
@@ -526,7 +532,7 @@ def test_class_shares_have_the_classes_of_the_images_that_were_measured():
     table = class_share_table({"x": state}, ["bear", "cat"])
     assert table.loc["x"].to_dict() == {"bear": 0.0, "cat": 0.75}
     for classes in (["apple", "bear", "cat"], ["bear"]):
-        with pytest.raises(ValueError, match=r"labels \[0, 1\]; legal are those of"):
+        with pytest.raises(ValueError, match=r"labels \[0, 1\]; expected those of"):
             class_share_table({"x": state}, classes)
     with pytest.raises(ValueError, match=r"labels \[1, 2\]"):
         class_share_table({"x": state_of([[1], [1]], labels=[1, 2])}, ["bear", "cat"])
@@ -543,13 +549,13 @@ def shares_of(values, dead=0, channels=8):
 
 
 @pytest.mark.parametrize("tuned, frozen, told", [
-    ([0.5, 0.5, 0.5], ["layer0", "layer1", "layer2"], ["**layer0**, **layer1** and **layer2** are frozen: before and after fine-tuning"]),
+    ([0.5, 0.5, 0.5], ["layer0", "layer1", "layer2"], ["**layer0**, **layer1** and **layer2** are frozen: identical before and after fine-tuning"]),
     ([0.5, 0.5, 0.5], [], ["Fine-tuning moved the share of non-positive values by less than 0.1 percentage points in each of the 3 layers measured."]),
     ([0.5, 0.5, 0.62], ["layer0"], ["**layer0** is frozen", "moved the share of non-positive values most in **layer2** (+12.0 percentage points)."]),
     ([0.4, 0.6, 0.5], [], ["most in **layer0** (-10.0 percentage points) and **layer1** (+10.0 percentage points)."]),
     ([0.6, 0.6, 0.6], [], ["moved the share of non-positive values in each of the 3 layers measured by +10.0 percentage points."]),
     ([np.nan, 0.49, np.nan], [], ["moved the share of non-positive values in **layer1** by -1.0 percentage points."]),
-    ([np.nan] * 3, [], ["no layer has shares that can be compared"]),
+    ([np.nan] * 3, [], ["No layer has shares that can be compared"]),
 ])
 def test_what_fine_tuning_moved(tuned, frozen, told):
     lines = describe_shares(shares_of({"finetuned_own": tuned, "imagenet_own": [0.5] * 3}), frozen)
@@ -568,18 +574,18 @@ def test_random_weights_are_a_baseline_with_its_range():
     assert "the mean of 2 draws" in told and "most in **layer0** (+7.5 percentage points)" in told
     assert told.endswith("It lies outside the range of the draws in 1 of 2 layers.")
     (told, _) = describe_shares(shares_of({"imagenet_own": [0.5], "random_own": [0.5]}))
-    assert told == "Against random initialisation (one draw) the share of the ImageNet-initialised network differs by less than " \
+    assert told == "Compared with random initialisation (one draw), the share of the ImageNet-initialised network differs by less than " \
                    "0.1 percentage points in **layer0**."
 
 
 def test_dead_channels_are_told_where_an_activation_follows():
     shares = shares_of({"imagenet_digits": [0.5, 0.5], "random_own": [[0.5, 0.5], [0.5, 0.5]]}, dead=2)
-    assert describe_dead(shares) == ("Dead channels, those that are never above 0 after the activation, in all 2 layers (16 channels): "
+    assert describe_dead(shares) == ("Dead channels (never above 0 after the activation) in all 2 layers (16 channels): "
                                         "imagenet_digits (stand-in) 4; random_own 4.0 on average (4 to 4 in 2 draws).")
     shares.loc[shares["layer"] == "layer1", "dead_channels"] = pd.NA
     assert "in the 1 of 2 layers that have one (8 channels): imagenet_digits (stand-in) 2; random_own 2.0" in describe_dead(shares)
     none = shares_of({"imagenet_own": [0.5, 0.5]}, dead=None)
-    assert describe_dead(none) == "No activation gives or follows any of the 2 layers: no channel there can be called dead."
+    assert describe_dead(none) == "No activation produces or follows any of the 2 layers: no channel there can be called dead."
     assert "follows **layer0**: no channel" in describe_dead(shares_of({"imagenet_own": [0.5]}, dead=None))
 
 
@@ -627,7 +633,10 @@ def test_captions_of_classes_and_channels_agree_with_their_numbers(classes, laye
     width = (heat.max(axis=1) - heat.min(axis=1))[heat.notna().sum(axis=1) > 1]
     assert "nan" not in told
     if "differ most" in told:
-        assert f"by {width.max():.1%}" in told and width.idxmax() in told
+        assert f"by {100 * width.max():.1f} percentage points" in told and width.idxmax() in told
+        row = heat.loc[[layer for layer in heat.index if f"most in {layer}" in told][0]]
+        highest, lowest = (re.search(rf"{end} for (\w+) \((\S+)%\)", describe_classes(heat)[1]).groups() for end in ("highest", "lowest"))
+        assert row[highest[0]] == row.max() and row[lowest[0]] == row.min() and highest[1] == f"{100 * row.max():.1f}"
     elif "less than" in told:
         assert width.max() < 0.001
     else:
@@ -635,6 +644,35 @@ def test_captions_of_classes_and_channels_agree_with_their_numbers(classes, laye
     channels = pd.DataFrame({"scenario": "imagenet_digits", "share": heat.to_numpy().ravel()})
     told = describe_channel_figure(channels)
     assert "nan" not in told and "imagenet_digits (stand-in)" in told and "idest" not in told
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_claims_on_shares_agree_with_their_numbers(data):
+    k = data.draw(st.integers(1, 3))
+    names = data.draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
+    shares = shares_of({name: data.draw(st.lists(SHARES, min_size=k, max_size=k)) for name in names})
+    frozen = data.draw(st.sampled_from([[], ["layer0"], ["layer0", "layer1", "layer2"]])) if "finetuned_own" in names else []
+    *claims, spread = describe_share_claims(shares, frozen)
+    assert "nan" not in " ".join([*claims, spread]).replace("finetuned", "") and all(line.endswith(".") for line in [*claims, spread])
+    moved = [line for line in claims if "Fine-tuning moved" in line]
+    assert not moved or not any(f"**{layer}**" in moved[0] for layer in frozen)
+    real = shares[~shares["scenario"].map(is_stand_in)]["non_positive_share"].dropna()
+    if len(real):  # stand-ins are not ranked
+        assert "stand-in" not in spread and f"from {real.min():.1%}" in spread and f"to {real.max():.1%}" in spread
+
+
+def test_claims_on_channels_and_counts():
+    table = pd.DataFrame([("imagenet_own", layer, share) for layer, shares in (("narrow", [0.5, 0.5, 0.51]), ("wide", [0.0, 0.4, 0.99]))
+                          for share in shares], columns=["scenario", "layer", "share"])
+    first, more = describe_channels(table)
+    assert "differ most in **wide**: the middle half of them lie between 20% and 70%" in first
+    assert more == "Averages hide extremes: of 6 channels of imagenet_own, 1 lie above 95 % and 1 below 5 %."
+    assert describe_channels(table[table["layer"] == "narrow"])[1] == "No channel of imagenet_own has a share above 95 % or below 5 %."
+    assert describe_channels(table.assign(share=np.nan)) == ["No channel has a share."]
+    counted = pd.DataFrame({"layer": ["a", "b"], "values": [10, 2000], "by_hook": [4, 1000], "by_hand": [4, 1000]})
+    assert describe_counts(counted) == "Hook and NumPy agree in all 2 layers: 1,004 of 2,010 values of the batch are ≤ 0."
+    assert "only 1 of 2 layers" in describe_counts(counted.assign(by_hand=[4, 999]))
 
 
 def run_notebook(folder, **changes):

@@ -43,7 +43,7 @@ def test_subspace_overlap_equals_its_definition_and_chance():
               for s in range(30)]
     assert np.mean([o.overlap for o in chance]) == pytest.approx(chance[0].chance, rel=0.05)
     for m in (0, 40):
-        with pytest.raises(ValueError, match=f"m is {m}; legal is 1 to the rank of the features, 39"):
+        with pytest.raises(ValueError, match=f"m is {m}; expected 1 to the rank of the features, 39"):
             subspace_overlap(a, b, m)
     with pytest.raises(ValueError, match="90 and 5 channels"):
         subspace_overlap(a, rng().standard_normal((50, 5)), 2)

@@ -22,7 +22,16 @@ from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.share_sentences import describe_input_sizes
 from inside.feature_maps.similarity import linear_cka
 from inside.feature_maps.spectra import effective_rank, spectrum
-from inside.feature_maps.spectra_sentences import describe_by_layer, describe_comparison, describe_spectra
+from inside.feature_maps.spectra_sentences import (
+    describe_by_layer,
+    describe_comparison,
+    describe_held_out,
+    describe_k,
+    describe_leading,
+    describe_rank_claims,
+    describe_similarity_claims,
+    describe_spectra,
+)
 from inside.feature_maps.spectra_tables import certainty_table, comparison_table, spectra_table
 from inside.feature_maps.states import StreamingCovariance
 from inside.files import ROOT, RunFolder
@@ -242,11 +251,11 @@ def test_figures_mark_frozen_layers_and_show_negative_cka():
     assert titles[:2] == ["first (frozen)", "last"]
     figure = plot_similarity(compared_rows([("first", 1.0, 1.0), ("last", np.nan, -0.3)]), frozen=["first"])
     for ax in figure.axes:
-        assert [text.get_text() for text in ax.get_xticklabels()] == ["first (frozen)", "last"] and ax.get_ylim()[0] < -0.3
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["first\n(frozen)", "last"] and len(ax.patches) == 1 and ax.get_ylim()[0] < -0.3
     told, _, _ = certain(spectra)
     ax = plot_effective_ranks(told, frozen=["first"])
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["first (frozen)", "last"]
-    assert "stand-in" in [text.get_text() for text in ax.get_legend().get_texts()][2]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["first\n(frozen)", "last"]
+    assert sum("stand-in" in text.get_text() for text in ax.texts) == 1 and len(ax.texts) == 3
     plot_similarity(compared_rows([("only", np.nan, np.nan)])).canvas.draw()
 
 
@@ -258,7 +267,7 @@ def test_figure_of_effective_ranks_shows_the_range_of_several_draws():
         ax = plot_effective_ranks(told, draws=draws)
         bar = ax.containers[0]
         assert bar.lines[0].get_ydata()[0] == middle and bar.lines[2][0].get_segments()[0][:, 1] == pytest.approx([low, high])
-        assert ax.get_legend().get_texts()[0].get_text().endswith(words)
+        assert ax.texts[0].get_text().replace("\n", " ").endswith(words)
 
 
 @pytest.mark.parametrize("changed, frozen", [("3", ["0", "1", "2"]), ("1", ["0"]), ("0", []), (None, ["0", "1", "2", "3"])])
@@ -301,19 +310,22 @@ def told_of(ranks, overlaps=None, frozen=()):
 def test_takeaways_of_fine_tuning():
     ranks = {"finetuned_own": [10.0, 12.0, 30.0], "imagenet_own": [10.0, 10.0, 40.0]}
     told = told_of(ranks, [1.0, 0.5, 0.25])
-    assert "directions changed most in **layer2** (overlap of the leading directions 0.25, by chance 0.03)" in told[0]
-    assert told[1] == "By fine-tuning, the effective rank changed most in **layer2** (from 40.0 to 30.0, -25 %)."
+    assert "changed the leading directions most in **layer2** (overlap of the leading directions 0.25, by chance 0.03)" in told[0]
+    assert told[1] == "Fine-tuning changed the effective rank most in **layer2** (from 40.0 to 30.0, -25 %)."
     told = told_of(ranks, [1.0, 0.5, 0.5])
-    assert "changed most in **layer1** and **layer2** (" in told[0]
+    assert "changed the leading directions most in **layer1** and **layer2** (" in told[0]
     told = told_of(ranks, [1.0, 0.5, 0.25], frozen=["layer0", "layer2"])
-    assert told[0] == "Frozen in fine-tuning, and therefore the same as initially by construction: **layer0** and **layer2**."
-    assert "changed in **layer1** (" in told[1] and "changed in **layer1** (from 10.0 to 12.0, +20 %)" in told[2]
+    assert told[0] == "Frozen during fine-tuning, and therefore unchanged by construction: **layer0** and **layer2**."
+    assert "changed the leading directions in **layer1** (" in told[1]
+    assert "changed the effective rank in **layer1** (from 10.0 to 12.0, +20 %)" in told[2]
     told = told_of({"finetuned_own": [10.0], "imagenet_own": [10.01]}, [1.0])
-    assert "did not change in **layer0**" in told[0] and "changed by less than 1 % in **layer0**" in told[1]
+    assert "did not change the leading directions in **layer0**" in told[0]
+    assert "changed the effective rank by less than 1 % in **layer0**" in told[1]
     told = told_of(ranks, [1.0, 1.0, 1.0], frozen=["layer0", "layer1", "layer2"])
-    assert "by construction" in told[0] and not any("fine-tuning, the" in line for line in told)
+    assert "by construction" in told[0] and not any(line.startswith("Fine-tuning") for line in told)
     told = told_of({"finetuned_own": [0.0, 5.0], "imagenet_own": [0.0, 4.0]}, [np.nan, 0.5])
-    assert "changed in **layer1** (" in told[0] and "for want of variance in one of the networks: **layer0**" in told[1]
+    assert "changed the leading directions in **layer1** (" in told[0]
+    assert "because one of the networks has no variance there: **layer0**" in told[1]
 
 
 def test_takeaways_of_image_sets_rank_no_stand_in():
@@ -325,11 +337,11 @@ def test_takeaways_of_image_sets_rank_no_stand_in():
     assert "order" not in told_of({"imagenet_own": [3.0], "imagenet_imagenet": [3.0]})[0]
 
 
-@pytest.mark.parametrize("before, after, words", [(90.0, 40.0, "from 90.0 to 40.0: so much"), (40.0, 90.0, "raises"),
+@pytest.mark.parametrize("before, after, words", [(90.0, 40.0, "from 90.0 to 40.0: blur alone could explain"), (40.0, 90.0, "raises"),
                                                   (40.0, 40.01, "leaves the effective rank of imagenet_own in **layer0** at 40.0")])
 def test_only_a_fall_is_put_down_to_blur(before, after, words):
     line = told_of({"imagenet_own": [before], "imagenet_own_32px": [after]})[-1]
-    assert words in line and ("can be blur alone" in line) is (round(after, 1) < before)
+    assert words in line and ("blur alone could explain" in line) is (round(after, 1) < before)
 
 
 VALUES = st.one_of(st.sampled_from([0.0, 1.0, 5.0, 5.04, 1e-12]), st.floats(1, 500))
@@ -371,14 +383,14 @@ def test_no_sentence_contradicts_its_numbers(made, missing):
         if "blur alone" in line:
             before, after = map(float, re.search(r"from (\d+\.\d) to (\d+\.\d)", line).groups())
             assert after < before
-        if line.startswith("By fine-tuning"):
+        if line.startswith("Fine-tuning"):
             assert not any(f"**{layer}**" in line for layer in frozen)
-        if "directions changed" in line:
+        if "changed the leading directions" in line:
             free = compared[~compared["layer"].isin(frozen)].dropna(subset="overlap").set_index("layer")["overlap"].round(2)
             assert {x for x in free.index if f"**{x}**" in line} == set(free.index[free == free.min()]) and free.min() < 1
             assert (" most " in line) is bool(free.min() < free.max())
     assert sum("could not be measured" in line for line in told) == len(missing)
-    assert len([x for x in told if "at most (**" in x]) <= 1 and ("population" not in text)
+    assert len([x for x in told if "spread of the effective rank is at most" in x]) <= 1 and ("population" not in text)
 
 
 @given(numbers())
@@ -391,6 +403,49 @@ def test_figures_are_told_without_nan_and_with_their_marks(made):
     assert "nan" not in told and "**" not in told
     assert told.count("(stand-in)") == sum(is_stand_in(name) for name in table["scenario"].unique())
     assert ("by construction" in told) is (bool(frozen) and "finetuned_own" in set(table["scenario"]))
+
+
+@given(numbers())
+@settings(max_examples=100, deadline=None)
+def test_captions_do_not_contradict_their_numbers(made):
+    table, certainty, compared, frozen = made
+    if not len(certainty):
+        return
+    k95 = table.assign(k95=table["effective rank"].astype(int))
+    told = [describe_rank_claims(table, certainty, frozen), describe_k(k95), describe_similarity_claims(compared, frozen) if len(compared) else []]
+    text = " ".join(sum(told, []))
+    assert not re.search(r"\b(nan|inf)\b", text) and all(line.endswith(".") and "  " not in line for line in sum(told, []))
+    overlap = [line for line in told[0] if "spreads of the fine-tuned" in line]
+    rows = certainty.set_index(["scenario", "layer"])
+    free = [layer for layer in dict.fromkeys(certainty["layer"]) if layer not in frozen]
+    if {"finetuned_own", "imagenet_own"} <= set(table["scenario"]):
+        a, b = rows.loc["finetuned_own"].loc[free], rows.loc["imagenet_own"].loc[free]
+        apart = set(a.index[(a["spread low"] > b["spread high"]) | (b["spread low"] > a["spread high"])])
+        assert len(overlap) == bool(free)
+        assert {layer for layer in free if f"**{layer}**" in " ".join(overlap)} == (apart if apart or len(free) > 1 else set(free))
+        assert not overlap or ("inconclusive" in overlap[0]) is (len(apart) < len(free))
+    else:
+        assert not overlap
+    assert not any(f"**{layer}**" in line for layer in frozen for line in told[2])
+
+
+def test_captions_of_eigenvalues_and_halves():
+    spectra = {"imagenet_own": {"a": spectrum(np.diag([3.0, 2.0, 1.0]))}, "random_own": {"a": spectrum(np.diag([1.0, 1.0, 1.0]))}}
+    held, above = describe_leading(spectra, 1)
+    first = spectra["imagenet_own"]["a"]
+    share = first.all_eigenvalues[0] / first.trace
+    assert held == f"The leading direction of **a** holds {share:.0%} in imagenet_own, 50% in random_own of the variance."
+    number = int((first.all_eigenvalues > first.noise()).sum())
+    assert above.startswith(f"In **a**, {number} of 2 eigenvalues of imagenet_own exceed those of pure noise") and 0 < number < 2
+    assert describe_leading(spectra)[0].startswith("The 2 leading directions of **a** hold 100% in imagenet_own")  # no more than there are
+    assert describe_leading({"imagenet_own": {"a": spectrum(np.ones((5, 3)))}}) == ["No scenario has any variance in **a**."]
+    ranks = ranks_table({"imagenet_own": [3.0, 70.0], "random_own": [[2.0, 9.0], [2.0, 8.0]]}).rename(columns={"effective rank": "k95"})
+    assert describe_k(ranks) == ["Directions that hold 95 % of the variance of **layer1**: 70 in imagenet_own, 9 in random_own.",
+                                 "From **layer0** to **layer1** the number of directions that hold 95 % goes from 3 to 70 in imagenet_own."]
+    halves = pd.DataFrame({"scenario": ["imagenet_own"] * 2, "layer": ["a", "b"], "k": 10, "share of leading k": [1, 0.7], "in second half": [1, 0.5]})
+    assert describe_held_out(halves) == ("In **b** of imagenet_own, the 10 leading directions of one half of the images hold 70% of its "
+                                         "variance and 50% of the other half's.")
+    assert "has no variance to compare" in describe_held_out(halves.assign(**{"in second half": np.nan}))
 
 
 def notebook():
@@ -435,7 +490,7 @@ def test_notebook_03_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, c
 
 
 def test_frozen_layers_are_told_beside_the_figure_where_a_fine_tuned_network_is_shown():
-    same = "Frozen, so that fine-tuned and initial are the same there by construction: layer1."
+    same = "Frozen, so that fine-tuned and initial network are identical there by construction: layer1."
     for scenario, told in (("finetuned_own", f" {same}"), ("imagenet_own", "")):
         assert describe_by_layer(ranks_table({scenario: [1.0, 2.0]}), "effective rank", frozen=["layer1"]) == \
             f"effective rank in layer0, layer1: {scenario} 1.0, 2.0.{told}"

@@ -34,7 +34,7 @@ def test_dead_channels_are_those_without_a_positive_value():
     assert counts.dead_channels.tolist() == [0, 2] and counts.images == {-1: 2} and counts.nan == 9
     assert counts.share_by_channel[:3].tolist() == [1, 7 / 8, 1] and np.isnan(counts.share_by_channel[3])
     assert NonPositiveCounts().total.shape == (3, 0) and np.isnan(NonPositiveCounts().share)
-    with pytest.raises(ValueError, match="3 channels; legal is 4"):
+    with pytest.raises(ValueError, match="3 channels; expected 4"):
         counts.update(np.zeros((1, 3)), 4)
 
 
@@ -94,7 +94,7 @@ def test_covariance_by_the_formula_of_two_images():
     state = StreamingCovariance()
     state.update([[0.0, 1.0], [2.0, 5.0]])
     assert state.covariance().tolist() == [[1.0, 2.0], [2.0, 4.0]] and state.location().tolist() == [1.0, 3.0]
-    for bad, words in (([[1.0, np.nan]], "1 feature values are NaN"), ([[1.0, 2.0, 3.0]], "3 channels; legal is 2"),
+    for bad, words in (([[1.0, np.nan]], "1 feature values are NaN"), ([[1.0, 2.0, 3.0]], "3 channels; expected 2"),
                        ([1.0, 2.0], "images, channels")):
         with pytest.raises(ValueError, match=words):
             state.update(bad)

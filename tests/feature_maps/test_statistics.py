@@ -69,7 +69,7 @@ def test_outputs_that_are_not_one_tensor():
     for output, kind in ((lambda x: (x, x), "tuple"), (lambda x: {}, "dict"), (lambda x: x.long(), "Tensor")):
         with pytest.raises(ValueError, match=f"Module '0' returns {kind}"):
             collect_statistics(nn.Sequential(Tuples(output), Tuples(lambda y: x)), [x], ["0"])
-    with pytest.raises(ValueError, match=r"legal are \(N,C,H,W\)"):
+    with pytest.raises(ValueError, match=r"expected \(N,C,H,W\)"):
         collect_statistics(nn.Sequential(Tuples(lambda x: x[..., None])), [x], ["0"])
     google = torchvision.models.googlenet(init_weights=False, aux_logits=True).train()
     with torch.no_grad(), pytest.raises(ValueError, match="GoogLeNetOutputs"):

@@ -1,13 +1,21 @@
 """Tests of inside/report/page.py; the reports of whole runs are tested in tests/test_run.py."""
 
+import base64
 import html
+import io
 import re
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
-from inside.files import write_json
+from inside.files import ROOT, write_json
+from inside.render import figure_html, table_html
+from inside.report.cells import REASONS
 from inside.report.page import export_report, outside_requests
+from inside.shown import Figure, Table
 
 HOSTILE = "a <b>run<script>alert(1)<;script> & 'more' {{ title }}"
 
@@ -33,26 +41,116 @@ def made(tmp_path):
 def test_names_of_runs_and_data_sets_are_escaped(made):
     page = export_report([made / "01_split.ipynb"], made / "report.html").read_text(encoding="utf-8")
     header = re.search("<header>(.*)</header>", page, flags=re.S)[1]
-    assert f"<p>Run “{html.escape(HOSTILE)}”, ".replace("&#x27;", "&#39;") in header
-    assert "&lt;net&gt; on 1,234 images (cats &amp; dogs). The code" in header and "are <b>drawn</b> by" in header
+    assert f"Run “{html.escape(HOSTILE)}”, ".replace("&#x27;", "&#39;") in header
+    assert "1,234 drawn images (cats &amp; dogs); &lt;net&gt;." in header and "are <b>drawn</b> by" in header
     assert "<script" not in page and outside_requests(page) == []
 
 
 def test_what_the_notebook_made_stays_html(made):
     """Headings keep their markup and stand in the contents once, under their anchors; formulas are MathML; code is folded away."""
     page = export_report([made / "01_split.ipynb"], made / "report.html").read_text(encoding="utf-8")
-    contents = re.search("<nav>(.*)</nav>", page, flags=re.S)[1]
-    assert ">01 · <em>Split</em> &amp; classify</a><ul><li>" in contents and contents.count("<li>") == 2
-    anchors = re.findall('href="#([^"]*)"', contents)
-    assert len(anchors) == 2 and all(anchor.startswith("01-") and f' id="{anchor}"' in page for anchor in anchors)
+    for contents in (re.search(rf"<nav [^>]*{name}.*?</nav>", page, flags=re.S)[0] for name in ('class="side"', "folded")):
+        assert ">01 · <em>Split</em> &amp; classify</a><ul><li>" in contents and contents.count("<li>") == 4
+        anchors = re.findall('href="#([^"]*)"', contents)
+        assert len(anchors) == 4 and sum(anchor.startswith("01-") for anchor in anchors) == 2
+        assert all(f' id="{anchor}"' in page for anchor in anchors) and len(set(anchors)) == 4
     assert page.count("<math") >= 2 and "$$" not in page and "a warning" not in page
-    assert re.findall("<summary>(.*)</summary>", page) == ["code: the defaults", "code: the parameters of this run", "code"]
-    assert re.findall('<details class="code"( open)?[^>]*>', page) == ["", " open", ""]
+    assert re.findall("<summary>(.*)</summary>", page) == ["Contents", "Code (1 line)"]
+    assert "<details" in page and not re.search(r"<details[^>]* open", page)
+    assert len(re.findall("<h1", page)) == 1
     assert "<pre>&lt;i&gt;" in page
 
 
 def test_templates_and_style_are_found_from_another_working_directory(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = export_report([made / "01_split.ipynb"], made / "report.html").read_text(encoding="utf-8")
-    assert page.startswith("<!DOCTYPE html>") and "details.code{margin" in page and ".highlight .k" in page
-    assert page.count('<section class="cell">') == 3 and "<details" in page
+    assert page.startswith("<!DOCTYPE html>") and "details.code>summary" in page and ".highlight .k" in page
+    assert page.count('<section class="cell">') == 1 and "<details" in page
+
+
+def code(source, *outputs, tags=()):
+    return nbformat.v4.new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags)})
+
+
+def markdown_output(text):
+    return nbformat.v4.new_output("display_data", {"text/markdown": text})
+
+
+def page_of(folder, *cells):
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), folder / "01_split.ipynb")
+    return export_report([folder / "01_split.ipynb"], folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_parameters_and_versions_stand_once(tmp_path):
+    versions = nbformat.v4.new_output("display_data", {"text/html": "<table><tr><th>torch</th></tr></table>"})
+    cells = [nbformat.v4.new_markdown_cell("# 01 · A"), code("helpers.environment()", versions), nbformat.v4.new_markdown_cell("## Parameters\n\nChange."),
+             code("EPOCHS = 5\nSTUDY_STORAGE = ''\nSEED = 0", tags=["parameters"]),
+             code("EPOCHS = 1\nSTUDY_STORAGE = 'postgresql://me:secret@host/a'\nSEED = 0", tags=["injected-parameters"])]
+    for number in ("01", "02"):
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{number}_a.ipynb")
+    page = export_report([tmp_path / "01_a.ipynb", tmp_path / "02_a.ipynb"], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count(">torch</th>") == 1 and "Change." not in page and "secret" not in page and "postgresql://me:…@host/a" in page
+    differ, others = page[page.index('id="parameters"'):].split("All other parameters (1 rows)")
+    assert "<code>EPOCHS</code></th><td><code>1</code></td><td><code>5</code>" in differ and "SEED" not in differ
+    assert "<code>SEED</code>" in others and "EPOCHS" not in others
+
+
+def test_sections_with_nothing_in_this_run_become_a_list(tmp_path):
+    page = page_of(tmp_path, nbformat.v4.new_markdown_cell("# 01 · A"), nbformat.v4.new_markdown_cell("## Part B\n\nAll of it.\n\n### The search\n\nProse."),
+                   code("search", markdown_output("No settings were searched in this run: `SEARCH_TRIALS` is 0.")),
+                   nbformat.v4.new_markdown_cell("## Found"), code("found", markdown_output("Nothing is missing.")),
+                   nbformat.v4.new_markdown_cell("## Browse\n\nIn JupyterLab."), code("browse", markdown_output("a panel")))
+    assert "<li><b>The search.</b> No settings were searched in this run: SEARCH_TRIALS is 0.</li>" in page
+    assert "Prose." not in page and "All of it." in page and "Nothing is missing." in page and "a panel" not in page and "Browse" not in page
+
+
+def test_reasons_are_those_that_the_rooms_give():
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "inside").rglob("*.py") if path.parent.name != "report")
+    assert [reason for reason in REASONS if f'Text("{reason}' not in written and f'Text(f"{reason}' not in written] == []
+
+
+def test_long_prose_tables_logs_and_sources_are_folded_and_say_how_long(tmp_path):
+    rows = pd.DataFrame({"a": range(30)})
+    source = markdown_output("```python\ndef loss():\n    return 1\n```")
+    page = page_of(tmp_path, nbformat.v4.new_markdown_cell("## A\n\nFirst, with\n\n$$x$$\n\nas its formula.\n\n" + "word " * 60 + "\n\n$$y$$"),
+                   code("x", source, nbformat.v4.new_output("stream", name="stdout", text="a line\n" * 5),
+                        nbformat.v4.new_output("display_data", {"text/html": table_html(Table(rows, "rows", "It rises. Read it."), "1.1")}),
+                        nbformat.v4.new_output("display_data", {"text/html": table_html(Table(rows[:3], "few", "It rises."), "1.2")})))
+    told = re.findall("<summary>(.*)</summary>", page)
+    assert told == ["Contents", "How this works (61 words, 1 formula)", "Code (1 line)", "Source of <code>loss</code> (2 lines)", "Log (5 lines)",
+                    "Table 1.1 · It rises (30 rows)"]
+    assert page.index("as its formula") < page.index("How this works") < page.index("word word")
+
+
+def test_links_lead_somewhere_and_no_id_is_there_twice(tmp_path):
+    few = pd.DataFrame({"a": [1]})
+    shown = [nbformat.v4.new_output("display_data", {"text/html": table_html(Table(few, "few"), "1.1")})] * 2
+    page = page_of(tmp_path, nbformat.v4.new_markdown_cell("## A\n\n[here](#table-few) and [nowhere](#figure-none)"), code("x", *shown))
+    ids = re.findall(r'\sid="([^"]*)"', page)
+    assert len(ids) == len(set(ids)) and '<a href="#table-few">here</a> and nowhere' in page
+
+
+def test_pictures_become_smaller_and_stay_the_same(tmp_path):
+    picture = Image.fromarray(np.kron(np.arange(100, dtype=np.uint8).reshape(10, 10), np.ones((30, 30), np.uint8)))
+    picture.save(tmp_path / "a.png")
+    image = figure_html(Figure(None, "a", "A picture of ten by ten fields"), "1.1", (tmp_path / "a.png").read_bytes(), 300)
+    page = page_of(tmp_path, code("x", nbformat.v4.new_output("display_data", {"text/html": image})))
+    packed = base64.b64decode(re.search("data:image/webp;base64,([^\"]*)", page)[1])
+    assert len(packed) < (tmp_path / "a.png").stat().st_size
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(packed)).convert("L")), np.asarray(picture))
+
+
+def test_a_cell_that_failed_is_on_the_first_screen(run_folder):
+    error = nbformat.v4.new_output("error", ename="ValueError", evalue="1 < 2", traceback=["Traceback", "ValueError: 1 < 2"])
+    cells = [nbformat.v4.new_markdown_cell("# 01 · A", metadata={"tags": ["papermill-error-cell-tag"]}), nbformat.v4.new_markdown_cell("# 01 · B"),
+             code("fails()", error), code("never()")]
+    page = page_of(run_folder, *cells)
+    header = re.search("<header>(.*)</header>", page, flags=re.S)[1]
+    assert "ValueError: 1 &lt; 2" in header and 'href="#failed-cell"' in header and "tiles" not in header and "95.0%" not in page
+    assert page.count('id="failed-cell"') == 1 and "never" not in page and "01 · A" not in page and '<details class="code" open' in page
+
+
+def test_the_command_is_on_the_first_screen(run_folder):
+    write_json(run_folder / "run.json", {"command": "python run.py demo -p RUN 'a <b>'"})
+    header = re.search("<header>(.*)</header>", page_of(run_folder, code("x")), flags=re.S)[1]
+    assert "<code>python run.py demo -p RUN &#39;a &lt;b&gt;&#39;</code>" in header

@@ -1,4 +1,4 @@
-"""Tests of inside/selection/importances.py."""
+"""Tests of inside/selection/importance.py."""
 
 import math
 import re

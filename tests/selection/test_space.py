@@ -40,12 +40,12 @@ def test_ranges_and_choices():
     ({"lr": [1e-3, 1e-2, "logs"]}, "legal there are 'log' and 'choice'", {}), ({"lr": 0.01}, "takes a range", {}),
     ({"lr": [1e-3, 1e-2], "learning_rate": [1e-3, 1e-2]}, "names an option twice", {}),
     ({"optimizer": ["sgd", "adamm"]}, "did you mean 'adam'", {}), ({"optimizer": ["sgd", "sgd"]}, "names a choice twice", {}),
-    ({"lr": [1e-3, 100.0]}, "LEARNING_RATE = 100.0 is not legal", {}), ({"strategy": ["heads"]}, "did you mean 'head'", {}),
+    ({"lr": [1e-3, 100.0]}, "LEARNING_RATE = 100.0 is not valid", {}), ({"strategy": ["heads"]}, "did you mean 'head'", {}),
     ({"architecture": ["resnet5"]}, "did you mean 'resnet50'", {}), ({"filters": [8, 16]}, "no option of timm/test_resnet or of training", {}),
-    ({"filters": [8, 16], "architecture": ["convnet5", "convnet_gap"], "kernel_size": [0, 3, 5]}, "kernel_size = 0 is not legal", {}),
-    ({"dropout": [0.2, 1.5]}, "dropout = 1.5 is not legal", {}), ({"epochs": [2, 4]}, "SEARCH_EPOCHS fixes them", {"SEARCH_EPOCHS": 3}),
+    ({"filters": [8, 16], "architecture": ["convnet5", "convnet_gap"], "kernel_size": [0, 3, 5]}, "kernel_size = 0 is not valid", {}),
+    ({"dropout": [0.2, 1.5]}, "dropout = 1.5 is not valid", {}), ({"epochs": [2, 4]}, "SEARCH_EPOCHS fixes them", {"SEARCH_EPOCHS": 3}),
     ({"architecture": ["convnet5", "resnet18"], "filters": [8, 16]}, "which not every architecture has", {"SEARCH_SAMPLER": "grid"}),
-    ({"SEED": [1, 2, 3]}, "no option", {}), ({"head": ["linear", "mlp"]}, "HEAD = 'mlp' is not legal", {}),
+    ({"SEED": [1, 2, 3]}, "no option", {}), ({"head": ["linear", "mlp"]}, "HEAD = 'mlp' is not valid", {}),
 ])
 def test_spaces_that_are_not_legal(space, message, changes):
     with pytest.raises(ValueError, match=message) as error:

@@ -131,7 +131,7 @@ class Scene:
 
 
 def _image(px) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(np.uint8(_clip(px) * 255).transpose(1, 2, 0)))
+    return Image.fromarray(np.ascontiguousarray((_clip(px) * 255).astype(np.uint8).transpose(1, 2, 0)))
 
 
 class Pen:

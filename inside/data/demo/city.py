@@ -12,7 +12,7 @@ def facade(s: Scene, mask, u, v, wall, style="grid", depth=0.0, rows=slice(None)
     """A wall with windows: u and v count windows across and floors down; wall may have a colour for each pixel."""
     iu, iv = np.floor(u), np.floor(v)
     fu, fv = u - iu, v - iv
-    chance = np.float32(s.rng.random((32, 32)))[iv.astype(int) & 31, iu.astype(int) & 31]
+    chance = s.rng.random((32, 32)).astype(np.float32)[iv.astype(int) & 31, iu.astype(int) & 31]
     across = 1.0 if style == "bands" else _clip((0.28 - np.abs(fu - 0.5)) * k + 0.5)
     down = _clip((0.3 - np.abs(fv - 0.5)) * k + 0.5) if style != "columns" else 0.75
     glass = _mix(s.tone((0.14, 0.18, 0.24)), 0.55 * s.low + 0.25 * s.top, chance * 0.8)
@@ -155,8 +155,8 @@ def avenue(s: Scene, road: float, wall_x: float, vx: float, vy: float, eye: floa
     for sign, c in ((-1, slice(0, middle)), (1, slice(middle, s.n))):
         z = wall_x / np.maximum(sign * (s.x[:, c] - vx), 0.012)
         house = np.searchsorted(np.cumsum(s.rng.uniform(0.25, 0.9, 30)) + 0.2, np.minimum(z[0], 12))
-        heights, floors = (np.float32(s.rng.uniform(low, high, 31))[house] for low, high in ((0.55, 1.3), (0.16, 0.26)))
-        paint = np.float32(WALLS)[s.rng.integers(0, len(WALLS), 31)[house]].T[:, None, :]
+        heights, floors = (s.rng.uniform(a, b, 31).astype(np.float32)[house] for a, b in ((0.55, 1.3), (0.16, 0.26)))
+        paint = np.asarray(WALLS, np.float32)[s.rng.integers(0, len(WALLS), 31)[house]].T[:, None, :]
         v = (s.y - vy) * z
         mask = _clip((v + heights * tall) * s.n / z) * _clip((eye - v) * s.n / z)
         light = 0.7 if (sign < 0) == (s.sun_x < 0.5) else 1.05

@@ -91,7 +91,7 @@ def ice_cliff(s: Scene, foot: float, height: float):
     r, count = slice(s.row(line.min()), s.row(foot)), int(s.u(12, 30))
     d = (s.y[r] - line) / height
     column = ((s.x * count + s.tex("soft", r)).astype(int) + 3) % count
-    column = np.float32(s.rng.random(count) * 0.7 - 0.35)[column]
+    column = (s.rng.random(count) * 0.7 - 0.35).astype(np.float32)[column]
     blue = _clip(0.22 + column + 0.4 * d + 0.2 * s.tex("tall", r))
     s.cover(_clip(d * height * s.n), s.tone((0.95, 0.97, 1.0), 0.1)[:, None, None] * (1 - blue)
             + s.tone((0.26, 0.56, 0.78), 0.1)[:, None, None] * blue, r)

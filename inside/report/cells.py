@@ -1,0 +1,125 @@
+"""What of an executed notebook the page shows: no panels, parameters and versions once, method details folded away."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nbformat import NotebookNode
+
+REASONS = ("Left out: ", "No settings were searched in this run", "No networks were compared in this run", "Not measured: ",
+           "There is no pair of networks to compare")  # how the one text of a section begins that has nothing in this run
+ONCE = ("Parameters", "Browse")  # sections that the page has once, for the three notebooks, or that are for JupyterLab
+OPEN_WORDS = 40  # prose behind the first paragraph that is as short as this is not folded
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """A notebook's cells for the page, and (heading, reason) of each section that has nothing in this run."""
+
+    cells: list[NotebookNode]
+    left_out: list[tuple[str, str]]
+
+
+def trim(cells: Sequence[NotebookNode]) -> Trimmed:
+    """The cells that the page shows, up to the first that failed."""
+    kept: list[NotebookNode] = []
+    left_out = []
+    for section in _sections(_up_to_error(cells)):
+        name, reason = _heading(section[0]), _nothing_here(section)
+        if name in ONCE:
+            continue
+        if reason:
+            left_out.append((name, reason))
+            section = _above(section[0])
+        kept += [_folded(cell) for cell in section if not _is_once(cell)]
+    return Trimmed(kept, left_out)
+
+
+def failed_with(cell: NotebookNode) -> NotebookNode | None:
+    """The error output of a cell; None where it has none."""
+    return next((output for output in cell.get("outputs", []) if output.output_type == "error"), None)
+
+
+def _up_to_error(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
+    own = [cell for cell in cells if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])]
+    ends = [number for number, cell in enumerate(own, 1) if failed_with(cell)]
+    return own[:ends[0]] if ends else own
+
+
+def _sections(cells: Sequence[NotebookNode]) -> Iterator[list[NotebookNode]]:
+    """The cells from one with a heading to the next such."""
+    section: list[NotebookNode] = []
+    for cell in cells:
+        if section and _heading(cell):
+            yield section
+            section = []
+        section.append(cell)
+    if section:
+        yield section
+
+
+def _heading(cell: NotebookNode) -> str:
+    """The last heading of a Markdown cell; "" where it has none."""
+    found = re.findall(r"^#+ +(.*)$", cell.source, flags=re.M) if cell.cell_type == "markdown" else []
+    return found[-1].strip() if found else ""
+
+
+def _above(cell: NotebookNode) -> list[NotebookNode]:
+    """What a Markdown cell has above its last heading, as a cell; none where that is nothing."""
+    source = cell.source[:[match.start() for match in re.finditer(r"^#+ ", cell.source, flags=re.M)][-1]].strip()
+    return [_with_source(cell, source)] if source else []
+
+
+def _nothing_here(section: Sequence[NotebookNode]) -> str:
+    """The reason why a section has nothing in this run: the one text that its code gives; "" where it has something."""
+    outputs = [output for cell in section for output in cell.get("outputs", []) if output.get("name") != "stderr"]
+    texts = {output.get("data", {}).get("text/markdown", "") for output in outputs}
+    text = texts.pop() if len(texts) == 1 else ""
+    return text.strip() if text.startswith(REASONS) else ""
+
+
+def _is_once(cell: NotebookNode) -> bool:
+    """Whether the page has what a cell shows in one place for all notebooks: its parameters and its versions."""
+    tags = cell.metadata.get("tags", [])
+    return "parameters" in tags or "injected-parameters" in tags or "helpers.environment()" in cell.source
+
+
+def _folded(cell: NotebookNode) -> NotebookNode:
+    """A Markdown cell whose headings each keep their first paragraph, with what follows folded away; others as they are."""
+    if cell.cell_type != "markdown":
+        return cell
+    parts: list[list[str]] = [[]]
+    for block in re.split(r"\n\s*\n", cell.source.strip()):
+        parts += [[]] if block.startswith("#") and parts[-1] else []
+        parts[-1].append(block)
+    return _with_source(cell, "\n\n".join(_fold_part(part) for part in parts))
+
+
+def _fold_part(blocks: list[str]) -> str:
+    """A heading with its first paragraph, and the rest of its blocks in a fold that says what is in it."""
+    first = 2 if blocks[0].startswith("#") and "\n" not in blocks[0] else 1
+    if blocks[0].lstrip("# ").startswith("Exercises"):
+        told = f"{len(re.findall(r'^[0-9]+[.] ', chr(10).join(blocks), flags=re.M))} exercises"
+        return _fold(blocks[:1], told, "\n\n".join(blocks[1:]))
+    while first < len(blocks) and not blocks[first - 1].rstrip("*").endswith((".", "?", "!", ")", "|")):
+        first += 1  # a formula or a list that the paragraph leads to
+    rest = "\n\n".join(blocks[first:])
+    if len(rest.split()) <= OPEN_WORDS:
+        return "\n\n".join(blocks)
+    words, formulas = len(rest.split()), rest.count("$$") // 2
+    told = f"{words} words" + (f", {formulas} formula{'s' * (formulas > 1)}" if formulas else "")
+    kind = "More about this notebook" if blocks[0].startswith("# ") else "How this works"
+    return _fold(blocks[:first], f"{kind} ({told})", rest)
+
+
+def _fold(above: Sequence[str], summary: str, folded: str) -> str:
+    return "\n\n".join([*above, f'<details class="fold prose"><summary>{summary}</summary>', folded, "</details>"])
+
+
+def _with_source(cell: NotebookNode, source: str) -> NotebookNode:
+    other = copy.deepcopy(cell)
+    other.source = source
+    return other

@@ -1,0 +1,206 @@
+"""What the course asks for, a row each: the answer in one line, where it is, and what stands in for it or is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from inside.evaluation.describe import describe_confusion
+from inside.evaluation.predictions import top_and_bottom
+from inside.feature_maps.scenario_names import is_stand_in
+from inside.names import SPLITS
+from inside.report.found import IMAGE_SETS, NOT_RUN, Found
+from inside.text import listed, percent
+
+
+@dataclass(frozen=True)
+class Row:
+    """A deliverable; `anchors`: patterns of the places to link; `remark`: "stand-in", "missing" or ""."""
+
+    task: str
+    name: str
+    answer: str
+    anchors: tuple[str, ...] = ()
+    remark: str = ""
+
+
+def deliverables(found: Found) -> list[Row]:
+    """The rows of the three tasks, and of what goes beyond them."""
+    return [*(_row(found, *row) for row in _ROWS), *_scenario_rows(found), *_beyond(found)]
+
+
+def _row(found: Found, task: str, number: str, name: str, answer: Callable[[Found], str], anchors: tuple[str, ...]) -> Row:
+    if not found.results[number]:
+        return Row(task, name, NOT_RUN.format(number), (), "missing")
+    told = answer(found)
+    return Row(task, name, told or "not in this run", anchors, "" if told else "missing")
+
+
+def _split(found: Found) -> str:
+    sizes = found.results["01"].get("split", {})
+    told = " / ".join(f"{sizes.get(part, 0):,}" for part in SPLITS)
+    return f"{told} images, stratified" if sizes else ""
+
+
+def _leaks(found: Found) -> str:
+    leaks = found.results["01"].get("leaks")
+    return f"{leaks['path']} shared paths, {leaks['content']} shared images by decoded pixels" if leaks else ""
+
+
+def _losses(found: Found) -> str:
+    history, own = found.table("history.csv"), found.results["01"]
+    if history.empty or "train_loss" not in history:
+        return ""
+    kept = history[history["epoch"] == own.get("best_epoch")].tail(1)
+    last = (kept if len(kept) else history.tail(1)).iloc[0]
+    return (f"epoch {int(last['epoch'])} of {len(history)} kept: cross-entropy {last['train_loss']:.3f} in training, "
+            f"{last['val_loss']:.3f} on validation")
+
+
+def _class_epochs(found: Found) -> str:
+    history = found.table("history.csv")
+    rates = [name for name in history if name.startswith("val_accuracy_")]
+    if not rates:
+        return ""
+    kept = history[history["epoch"] == found.results["01"].get("best_epoch")].tail(1)
+    last = (kept if len(kept) else history.tail(1)).iloc[0][rates].astype(float).dropna()
+    if last.empty:
+        return ""
+    ends = [f"{name.removeprefix('val_accuracy_')} {percent(last[name])}" for name in (last.idxmin(), last.idxmax())]
+    return f"on validation at the epoch kept: lowest {ends[0]}, highest {ends[1]}"
+
+
+def _by_class(found: Found) -> str:
+    table = found.table("metrics_test.csv").iloc[:-1]
+    table = table[table["support"] > 0] if len(table) else table
+    if table.empty:
+        return ""
+    told = []
+    for column, name in (("accuracy", "accuracy"), ("average_precision", "average precision")):
+        low, high = table.loc[table[column].idxmin()], table.loc[table[column].idxmax()]
+        told.append(f"{name} {low[column]:.3f} ({low['class']}) to {high[column]:.3f}")
+    return "test: " + ", ".join(told)
+
+
+def _confusion(found: Found) -> str:
+    return "" if found.predictions.empty else describe_confusion(found.predictions).rstrip(".")
+
+
+def _ranked(found: Found) -> str:
+    """How many of the ten highest are of the class, for the classes that have a figure."""
+    table, figures = found.predictions, {path.stem for path in (found.folder / "figures").glob("ranked_*.png")}
+    names = [name for name in found.classes if {f"ranked_{name}", f"ranked_{name}_highest"} & figures]
+    if table.empty or not names:
+        return ""
+    told = []
+    for name in names:
+        highest, _ = top_and_bottom(table, name)
+        told.append(f"{name} {int((highest['label'] == name).sum())} of {len(highest)}")
+    return f"among the highest, of the class: {', '.join(told)}"
+
+
+def _reproduced(found: Found) -> str:
+    done = found.results["01"].get("reproduced")
+    if not done:
+        return ""
+    same = "identical" if done["max_difference"] == 0 else f"differ by at most {done['max_difference']:.1g}"
+    return f"scores of {done['checked']:,} test images from the saved weights: {same} (tolerance {done['tolerance']:g})"
+
+
+def _layers(found: Found) -> str:
+    return listed(found.results["02"].get("layers", []), 8)
+
+
+def _shares(found: Found) -> str:
+    name, layers = next(iter(found.scenarios("02").items()), ("", {}))
+    shares = [entry["non_positive_share"] for entry in layers.values()]
+    what = {"finetuned_own": "fine-tuned", "imagenet_own": "ImageNet-initialised"}.get(name, name)
+    return f"{what}, own images: {', '.join(percent(share) for share in shares)} from first to last layer" if shares else ""
+
+
+def _covariance(found: Found) -> str:
+    layers = next(iter(found.scenarios("03").values()), {})
+    sizes = [f"{entry['channels']}×{entry['channels']}" for entry in layers.values()]
+    return f"{listed(sizes, 8)}; checked against NumPy's in the run" if sizes else ""
+
+
+def _compared(found: Found) -> str:
+    pairs = found.moved("03", "effective_rank")
+    told = ", ".join(f"{old:.1f} → {new:.1f}" for _, old, new in pairs)
+    return f"{told} (initial → fine-tuned, effective rank by layer)" if pairs else ""
+
+
+_TASKS = ("1 · Split and classify", "2 · Feature-map statistics", "3 · Feature-map spectra")
+_ROWS = (
+    (_TASKS[0], "01", "Split into training, validation, test", _split, ("table-split_counts", "01-2-*")),
+    (_TASKS[0], "01", "Proof that the three are disjoint", _leaks, ("table-split_overlaps",)),
+    (_TASKS[0], "01", "Loss curves", _losses, ("figure-training*", "figure-loss*")),
+    (_TASKS[0], "01", "Accuracy of each class by epoch", _class_epochs, ("figure-class_accuracy*", "figure-training*")),
+    (_TASKS[0], "01", "Accuracy and average precision by class", _by_class, ("table-metrics_test", "figure-class_metrics")),
+    (_TASKS[0], "01", "Confusion matrix", _confusion, ("figure-confusion",)),
+    (_TASKS[0], "01", "Ten highest and ten lowest images", _ranked, ("figure-ranked_*",)),
+    (_TASKS[0], "01", "Reproduced from the saved network", _reproduced, ("01-*reproduced*",)),
+    (_TASKS[1], "02", "Five feature maps", _layers, ("table-02_layers",)),
+    (_TASKS[1], "02", "Share of non-positive values", _shares, ("figure-non_positive_shares", "table-non_positive_shares")),
+    (_TASKS[2], "03", "Covariance over minibatches", _covariance, ("03-2-*",)),
+    (_TASKS[2], "03", "Fine-tuned against initial", _compared, ("figure-effective_ranks", "figure-directions")),
+)
+_SCENARIOS = (("finetuned_own", "fine-tuned network, own images"), ("imagenet_own", "ImageNet network, own images"),
+              ("imagenet_imagenet", "ImageNet network, ImageNet images"),
+              ("imagenet_cifar10", "ImageNet network, CIFAR-10 images"))
+_STAND_IN_OF = {"imagenet_imagenet": ("imagenet_photo_patches", "imagenet_demo"),
+                "imagenet_cifar10": ("imagenet_digits", "imagenet_demo")}
+
+
+def _scenario_rows(found: Found) -> list[Row]:
+    """The top-k eigenvalues, a row for each scenario that the course asks for."""
+    there, missing = found.scenarios("03"), found.results["03"].get("missing", {})
+    anchors = ("figure-top*", "figure-eigenvalues", "figure-eigenvalues_log-log", "figure-leading_eigenvalues")
+    rows = []
+    for name, title in _SCENARIOS:
+        used = next((other for other in (name, *_STAND_IN_OF.get(name, ())) if other in there), None)
+        if used is None:
+            reason = missing.get(name, NOT_RUN.format("03") if not there else "not measured").rstrip(".")
+            rows.append(Row(_TASKS[2], f"Top-k eigenvalues: {title}", reason, (), "missing"))
+            continue
+        told = _leading(there[used])
+        if is_stand_in(used):
+            told = f"{used.removeprefix('imagenet_').replace('_', ' ')} for {IMAGE_SETS[name.split('_')[1]]} images: {told}"
+        rows.append(Row(_TASKS[2], f"Top-k eigenvalues: {title}", told, anchors, "stand-in" if is_stand_in(used) else ""))
+    return rows
+
+
+def _leading(layers: Mapping[str, Mapping]) -> str:
+    """The share of the variance of the first eigenvalue, in the first and in the last layer."""
+    shares = [entry["eigenvalues"][0] / entry["trace"] for entry in layers.values()
+              if entry["trace"] and entry["eigenvalues"]]
+    return f"λ₁ holds {percent(shares[0])} of the variance in the first layer, {percent(shares[-1])} in the last" \
+        if shares else "no variance"
+
+
+def _beyond(found: Found) -> list[Row]:
+    """What goes beyond the tasks, where this run has it."""
+    own, explained = found.results["01"], found.results["02"].get("explanations") or {}
+    task, rows = "Beyond the tasks", []
+    if own.get("search"):
+        rows.append(Row(task, "Search over settings", f"{own['search']['trials']} trials, best on validation "
+                        f"{own['search'].get('score', float('nan')):.3f}", ("figure-search*", "figure-noise_band")))
+    if own.get("comparison"):
+        rows.append(Row(task, "Networks side by side", f"{len(own['comparison'])} networks on the same split",
+                        ("figure-comparison",)))
+    if explained.get("class_activation_map"):
+        rows.append(Row(task, "Where the network looks", f"{explained['class_activation_map']['method']} of right and of "
+                        "wrong predictions", ("figure-class_activation_maps*",)))
+    if explained.get("randomisation"):
+        verdicts = {name: list(entry["verdict"].values())[1:2] for name, entry in explained["randomisation"].items()}
+        rows.append(Row(task, "Do the explanations hold?", "classifier re-initialised: " + ", ".join(
+            f"{name} {verdict[0]}" for name, verdict in verdicts.items() if verdict),
+            ("figure-randomisation", "figure-occlusion")))
+    return rows
+
+
+def ordered(rows: list[Row]) -> pd.Series:
+    """The rows by task, in the order of the tasks."""
+    return pd.Series(rows).groupby([row.task for row in rows], sort=False).apply(list)

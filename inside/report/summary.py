@@ -1,0 +1,227 @@
+"""The first screen of the page, made from the numbers: the setting, four tiles, what follows and what does not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from inside.evaluation.describe import describe_confusion
+from inside.feature_maps.scenario_names import first_draws
+from inside.report.found import NOT_RUN, Found
+from inside.text import listed, percent, points
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number of the first screen; `anchors`: where its evidence may be, the first that the page has is linked."""
+
+    title: str
+    value: str
+    detail: str
+    anchors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence, and where its evidence may be."""
+
+    text: str
+    anchors: tuple[str, ...] = ()
+
+
+def describe_setting(found: Found) -> str:
+    """One sentence: images, classes, split, network, what learns, pixels."""
+    own = found.results["01"]
+    if not own:
+        scenarios = list(first_draws(found.scenarios("02") or found.scenarios("03")))
+        return f"Notebook 01 has not run here, so that there is no fine-tuned network; measured: {listed(scenarios, 9)}." \
+            if scenarios else "No notebook has ended here yet."
+    kind, split = "drawn images" if own.get("drawn") else "images", own.get("split", {})
+    told = [f"{own.get('n_images', 0):,} {kind} ({own.get('dataset')})"]
+    told[0] += f" in {len(found.classes)} class{'es' * (len(found.classes) != 1)}" if found.classes else ""
+    if split:
+        told.append("split " + " / ".join(f"{split.get(part, 0):,}" for part in ("train", "val", "test"))
+                    + " into training, validation and test")
+    network = f"{own.get('architecture')}"
+    if "weights" in own:
+        network += f" from {_WEIGHTS.get(own['weights'], own['weights'])} weights"
+    told.append(network)
+    if "trainable" in own:
+        whole = own["trainable"] == own["parameters"]
+        told.append(("all " if whole else f"{own['trainable']:,} of ") + f"{own['parameters']:,} parameters learn")
+    if "image_size" in own:
+        told.append(f"{own['image_size']}×{own['image_size']} pixels, {own['epochs']} epoch{'s' * (own['epochs'] != 1)}")
+    return "; ".join(told) + "."
+
+
+_WEIGHTS = {"imagenet": "ImageNet"}
+
+
+def tiles(found: Found) -> list[Tile]:
+    """Mean class accuracy, the most frequent confusion, and where fine-tuning moved shares and effective ranks most."""
+    return [_accuracy_tile(found), _confusion_tile(found), _shares_tile(found), _ranks_tile(found)]
+
+
+def mean_row(found: Found) -> dict:
+    """The mean over classes on test with its interval, and `baseline`; {} where there is none."""
+    table, own = found.table("metrics_test.csv"), found.results["01"]
+    if table.empty or not own or pd.isna(table.iloc[-1]["accuracy"]):
+        return {}
+    return table.iloc[-1].to_dict() | {"baseline": own.get("baseline", {}).get("mean_class_accuracy"),
+                                       "always": own.get("baseline", {}).get("class")}
+
+
+def _accuracy_tile(found: Found) -> Tile:
+    row, title = mean_row(found), "Mean class accuracy on test"
+    if not row:
+        return Tile(title, "–", NOT_RUN.format("01"))
+    base = f"; always “{row['always']}”: {percent(row['baseline'])}" if row["baseline"] is not None else ""
+    return Tile(title, percent(row["accuracy"]),
+                f"95 % interval {percent(row['accuracy_low'])} to {percent(row['accuracy_high'])}{base}",
+                ("table-metrics_test", "figure-class_metrics"))
+
+
+def _confusion_tile(found: Found) -> Tile:
+    title, table, anchors = "Most frequent confusion", found.predictions, ("figure-confusion",)
+    if table.empty:
+        return Tile(title, "–", NOT_RUN.format("01"))
+    wrong = table[table["label"] != table["predicted"]]
+    if wrong.empty:
+        return Tile(title, "none", describe_confusion(table).rstrip("."), anchors)
+    counts = wrong.groupby(["label", "predicted"]).size().sort_values(ascending=False, kind="stable")
+    ties = int((counts == counts.iloc[0]).sum())
+    if ties > 1:
+        return Tile(title, f"{ties} pairs alike", describe_confusion(table).rstrip("."), anchors)
+    label, predicted = counts.index[0]
+    return Tile(title, f"{label} → {predicted}", f"{counts.iloc[0]:,} of {len(wrong):,} error{'s' * (len(wrong) > 1)} "
+                f"among {len(table):,} test images", anchors)
+
+
+def _shares_tile(found: Found) -> Tile:
+    title, pairs = "Non-positive values, initial → fine-tuned", found.moved("02", "non_positive_share")
+    anchors = ("figure-non_positive_shares", "table-non_positive_shares")
+    if not pairs:
+        return Tile(title, "–", found.why_not("02"))
+    layer, old, new = max(pairs, key=lambda pair: abs(pair[2] - pair[1]))
+    if old == new:
+        return Tile(title, "unchanged", f"in all {len(pairs)} layers, same images", anchors)
+    return Tile(title, f"{percent(old)} → {percent(new)}", f"in {layer}, where it moved most of {len(pairs)} layers",
+                anchors)
+
+
+def _ranks_tile(found: Found) -> Tile:
+    title, pairs = "Effective rank, initial → fine-tuned", found.moved("03", "effective_rank")
+    anchors = ("figure-effective_ranks", "table-certainty", "table-spectra")
+    if not pairs:
+        return Tile(title, "–", found.why_not("03"))
+    layer, old, new = max(pairs, key=_ratio)
+    if old == new:
+        return Tile(title, "unchanged", f"in all {len(pairs)} layers, same images", anchors)
+    return Tile(title, f"{old:.1f} → {new:.1f}", f"in {layer}, where it moved most of {len(pairs)} layers", anchors)
+
+
+def _ratio(pair: tuple[str, float, float]) -> float:
+    return abs(math.log(pair[2] / pair[1])) if pair[1] > 0 and pair[2] > 0 else 0.0
+
+
+def what_follows(found: Found) -> list[Claim]:
+    """What the numbers say, a sentence each with its evidence."""
+    return [claim for claim in (_claim_accuracy(found), _claim_shares(found), _claim_ranks(found),
+                                *_claims_explanations(found)) if claim]
+
+
+def _claim_accuracy(found: Found) -> Claim | None:
+    row = mean_row(found)
+    if not row or row["baseline"] is None:
+        return None
+    base, anchors = f"always saying “{row['always']}” ({percent(row['baseline'])})", ("table-metrics_test",)
+    if row["baseline"] < row["accuracy_low"]:
+        return Claim(f"On images like these the network is better than {base}.", anchors)
+    if row["baseline"] > row["accuracy_high"]:
+        return Claim(f"On images like these the network is worse than {base}.", anchors)
+    return Claim(f"On these few images the network cannot be told apart from {base}.", anchors)
+
+
+def _claim_shares(found: Found) -> Claim | None:
+    pairs = found.moved("02", "non_positive_share")
+    if not pairs:
+        return None
+    up, down = sum(new > old for _, old, new in pairs), sum(new < old for _, old, new in pairs)
+    layer, old, new = max(pairs, key=lambda pair: abs(pair[2] - pair[1]))
+    most = f", by at most {points(abs(new - old))} percentage points ({layer})" if up or down else ""
+    return Claim(f"Fine-tuning raised the share of non-positive values in {up} of {len(pairs)} layers and lowered it in "
+                 f"{down}{most}.", ("figure-non_positive_shares",))
+
+
+def _claim_ranks(found: Found) -> Claim | None:
+    pairs = found.moved("03", "effective_rank")
+    if not pairs:
+        return None
+    up, down = sum(new > old for _, old, new in pairs), sum(new < old for _, old, new in pairs)
+    apart = [layer for layer, _, _ in pairs if _spreads_apart(found.table("tables/certainty.csv"), layer)]
+    sure = f"; the spreads of fine-tuned and initial network do not overlap in {listed(apart)}" if apart else \
+        "; in no layer by more than the spread over other images of this number" if up or down else ""
+    return Claim(f"Fine-tuning raised the effective rank in {up} of {len(pairs)} layers and lowered it in {down}{sure}.",
+                 ("figure-effective_ranks",))
+
+
+def _spreads_apart(table: pd.DataFrame, layer: str) -> bool:
+    """Whether the bootstrap spreads of fine-tuned and initial network in a layer have no value in common."""
+    if table.empty:
+        return False
+    layers = table["layer"].str.split(" (", regex=False).str[0] == layer
+    ends = [table[layers & (table["scenario"] == name)][["spread low", "spread high"]].to_numpy()
+            for name in ("finetuned_own", "imagenet_own")]
+    if not all(len(end) for end in ends):
+        return False
+    (low, high), (other_low, other_high) = ends[0][0], ends[1][0]
+    return bool(high < other_low or other_high < low)
+
+
+def _claims_explanations(found: Found) -> list[Claim]:
+    """Which explanations change with the weights, and which do not."""
+    checked = (found.results["02"].get("explanations") or {}).get("randomisation") or {}
+    verdicts = {name: list(entry["verdict"].values())[1] for name, entry in checked.items() if len(entry["verdict"]) > 1}
+    told = [(words, [name for name, verdict in verdicts.items() if verdict == kind]) for kind, words in _VERDICTS.items()]
+    return [Claim(f"When the classifier is re-initialised, the explanation{'s' * (len(names) > 1)} by {listed(names)} "
+                  f"{words[len(names) > 1]}.", ("figure-randomisation",)) for words, names in told if names]
+
+
+_VERDICTS = {
+    "changed": ("changes: it passes this check", "change: they pass this check"),
+    "not changed": ("does not change: it does not say why the network chose a class",
+                    "do not change: they do not say why the network chose a class")}
+
+
+def what_does_not_follow(found: Found) -> list[Claim]:
+    """What the numbers do not say."""
+    own, claims = found.results["01"], []
+    if own.get("drawn"):
+        claims.append(Claim("Nothing about photographs: all images of this run are drawn by the project."))
+    if found.stand_ins():
+        claims.append(Claim(f"Nothing about ImageNet or CIFAR-10 images: {listed(found.stand_ins())} stand in for them.",
+                            ("table-02_scenarios", "table-03_scenarios")))
+    if mean_row(found):
+        claims.append(Claim("Not how another training would do: the intervals hold for other images of this kind and this "
+                            "one network.", ("figure-search", "figure-noise_band", "figure-search_trials")))
+    claims += _perfect_classes(found)
+    checked = (found.results["02"].get("explanations") or {}).get("randomisation") or {}
+    open_ones = [name for name, entry in checked.items()
+                 if set(list(entry["verdict"].values())[1:2]) & {"no verdict", "undecided"}]
+    if open_ones:
+        claims.append(Claim(f"Not whether the explanation by {listed(open_ones)} depends on what was learnt: the check is "
+                            "inconclusive.", ("figure-randomisation",)))
+    return claims
+
+
+def _perfect_classes(found: Found) -> list[Claim]:
+    table = found.table("metrics_test.csv").iloc[:-1] if found.results["01"] else pd.DataFrame()
+    perfect = table[table["accuracy"] == 1] if len(table) else table
+    if perfect.empty:
+        return []
+    lowest = perfect.loc[perfect["accuracy_low"].idxmin()]
+    return [Claim(f"Not that {listed(list(perfect['class']))} {'are' if len(perfect) > 1 else 'is'} without errors: "
+                  f"{int(lowest['support']):,} images without one still allow an accuracy of "
+                  f"{percent(lowest['accuracy_low'])}.", ("table-metrics_test",))]

@@ -1,0 +1,118 @@
+"""The first two screens, made from numbers that are known; any part of a run may be missing."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from inside.files import read_json, write_json
+from inside.report import summary
+from inside.report.deliverables import deliverables, ordered
+from inside.report.found import Found
+from inside.report.page import export_report
+
+
+def change(folder, number, **changes):
+    write_json(folder / f"{number}_results.json", read_json(folder / f"{number}_results.json") | changes)
+
+
+def texts(claims):
+    return " ".join(claim.text for claim in claims)
+
+
+def test_tiles_hold_the_numbers_of_the_run(run_folder):
+    accuracy, confusion, shares, ranks = summary.tiles(Found.read(run_folder))
+    assert accuracy.value == "95.0%" and accuracy.detail == "95 % interval 86.0% to 98.0%; always “sea”: 33.3%"
+    assert confusion.value == "glacier → mountain" and confusion.detail == "2 of 3 errors among 60 test images"
+    assert shares.value == "45.0% → 60.0%" and shares.detail.startswith("in layer2.0.conv1, ")
+    assert ranks.value == "40.0 → 30.0" and ranks.detail.startswith("in head, ")
+    assert accuracy.anchors[0] == "table-metrics_test" and confusion.anchors == ("figure-confusion",)
+
+
+def test_setting_in_one_sentence(run_folder):
+    assert summary.describe_setting(Found.read(run_folder)) == (
+        "900 drawn images (demo) in 3 classes; split 630 / 108 / 162 into training, validation and test; resnet18 from ImageNet "
+        "weights; 900 of 1,000 parameters learn; 160×160 pixels, 3 epochs.")
+
+
+def test_confusions_without_errors_and_with_ties(run_folder):
+    table = pd.read_csv(run_folder / "predictions_test.csv")
+    table["predicted"] = table["label"]
+    table.to_csv(run_folder / "predictions_test.csv", index=False)
+    assert summary.tiles(Found.read(run_folder))[1].value == "none"
+    table.loc[[0, 1, 40, 41], "predicted"] = ["mountain", "mountain", "glacier", "glacier"]
+    table.to_csv(run_folder / "predictions_test.csv", index=False)
+    tile = summary.tiles(Found.read(run_folder))[1]
+    assert tile.value == "2 pairs alike" and "2 of 4 wrong images each" in tile.detail
+
+
+@pytest.mark.parametrize("low, high, words", [(0.9, 0.99, "is better than"), (0.2, 0.4, "cannot be told apart from"), (0.1, 0.2, "is worse than")])
+def test_accuracy_against_its_baseline(run_folder, low, high, words):
+    table = pd.read_csv(run_folder / "metrics_test.csv")
+    table.loc[3, ["accuracy_low", "accuracy_high"]] = low, high
+    table.to_csv(run_folder / "metrics_test.csv", index=False)
+    assert f"the network {words} always saying “sea” (33.3%)" in summary.what_follows(Found.read(run_folder))[0].text
+
+
+def test_what_follows_is_what_the_numbers_say(run_folder):
+    told = texts(summary.what_follows(Found.read(run_folder)))
+    assert "raised the share of non-positive values in 1 of 3 layers and lowered it in 1, by at most 15.0 percentage points (layer2.0.conv1)" in told
+    assert "raised the effective rank in 1 of 3 layers and lowered it in 1; in no layer by more than the spread" in told
+    assert "the explanation by CAM changes: it passes this check" in told
+    assert "the explanation by guided backpropagation does not change: it does not say why" in told
+    rows = [(name, layer, low, low + 1) for name, low in (("finetuned_own", 1), ("imagenet_own", 5)) for layer in ("head", "conv1 (frozen)")]
+    pd.DataFrame(rows, columns=["scenario", "layer", "spread low", "spread high"]).to_csv(run_folder / "tables" / "certainty.csv", index=False)
+    assert "do not overlap in conv1 and head" in texts(summary.what_follows(Found.read(run_folder)))
+
+
+def test_what_does_not_follow(run_folder):
+    told = texts(summary.what_does_not_follow(Found.read(run_folder)))
+    assert "Nothing about photographs" in told and "digits stand in for them" in told and "photo patches" not in told
+    assert "Not that mountain is without errors: 20 images without one still allow an accuracy of 83.9%" in told
+    assert "Not whether the explanation by gradient depends on" in told
+    change(run_folder, "01", drawn=False)
+    change(run_folder, "02", scenarios={}), change(run_folder, "03", scenarios={})
+    told = texts(summary.what_does_not_follow(Found.read(run_folder)))
+    assert "photographs" not in told and "stand in" not in told
+
+
+def test_nothing_moved(run_folder):
+    scenarios = read_json(run_folder / "03_results.json")["scenarios"]
+    change(run_folder, "03", scenarios=scenarios | {"finetuned_own": scenarios["imagenet_own"]})
+    found = Found.read(run_folder)
+    assert summary.tiles(found)[3].value == "unchanged" and "in 0 of 3 layers and lowered it in 0." in texts(summary.what_follows(found))
+
+
+def test_deliverables_answer_in_a_line(run_folder):
+    rows = {row.name: row for row in deliverables(Found.read(run_folder))}
+    assert rows["Split into training, validation, test"].answer == "630 / 108 / 162 images, stratified"
+    assert rows["Proof that the three are disjoint"].answer.startswith("0 shared paths, 0 shared images")
+    assert rows["Loss curves"].answer == "epoch 2 of 3 kept: cross-entropy 0.400 in training, 0.500 on validation"
+    assert rows["Accuracy of each class by epoch"].answer.endswith("lowest glacier 80.0%, highest sea 100.0%")
+    assert "accuracy 0.900 (glacier) to 1.000" in rows["Accuracy and average precision by class"].answer
+    assert rows["Ten highest and ten lowest images"].answer == "among the highest, of the class: sea 10 of 10"
+    assert rows["Reproduced from the saved network"].answer.endswith("identical (tolerance 0.0001)")
+    assert "50.0%, 60.0%, 40.0% from first to last" in rows["Share of non-positive values"].answer
+    assert rows["Top-k eigenvalues: fine-tuned network, own images"].answer == \
+        "λ₁ holds 50.0% of the variance in the first layer, 50.0% in the last"
+
+
+def test_stand_ins_and_missing_scenarios_are_marked(run_folder):
+    rows = {row.name: row for row in deliverables(Found.read(run_folder))}
+    stand_in, missing = (rows[f"Top-k eigenvalues: ImageNet network, {name} images"] for name in ("CIFAR-10", "ImageNet"))
+    assert stand_in.remark == "stand-in" and stand_in.answer.startswith("digits for CIFAR-10 images: ") and stand_in.anchors
+    assert missing.remark == "missing" and missing.answer == "IMAGENET_VAL: no folder 'x'" and not missing.anchors
+
+
+@pytest.mark.parametrize("there", [(), ("01",), ("02",), ("02", "03"), ("01", "03")])
+def test_any_notebook_may_be_missing(run_folder, there):
+    for number in {"01", "02", "03"} - set(there):
+        (run_folder / f"{number}_results.json").unlink()
+    found = Found.read(run_folder)
+    missing = {row.task[0] for row in deliverables(found) if row.remark == "missing" and "has not run here" in row.answer}
+    assert missing == {str(int(number)) for number in {"01", "02", "03"} - set(there)}
+    assert [tile.value == "–" for tile in summary.tiles(found)] == ["01" not in there] * 2 + ["02" not in there, "03" not in there]
+    assert summary.describe_setting(found) and ("Notebook 01 has not run" in summary.describe_setting(found)) is (bool(there) and "01" not in there)
+    assert ordered(deliverables(found)).index[:3].str[0].tolist() == ["1", "2", "3"]
+    page = export_report([], run_folder / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="value"') == 4 and not re.search(r"\b(nan|None)\b", page.split("</style>")[1].split("base64")[0])
