@@ -1,6 +1,6 @@
 """Data sets by name and by folder.
 
-Every source is first made into one folder of images and one table, a row an image; all of notebook 01 hangs on it.
+Every source is first made into one folder of images and one table, one row per image; all of notebook 01 hangs on it.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from inside.training.plots import plot_learning_curves
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Networks side by side, none where COMPARE is empty: a table with a row a network, and {name: history}.
+    """Networks side by side, none where COMPARE is empty: a table with one row per network, and {name: history}.
 
     Columns: name, from_scratch (whether training starts from random weights), trainable, epochs, seconds, val, test (mean
     class accuracy), test_low, test_high (95 % intervals), test_accuracy (overall).
@@ -38,16 +38,15 @@ class Comparison:
                          "“comparison” has some.")]
         told = "; ".join(f"{row['name']} {row['val']:.3f}" for row in self.table.to_dict("records"))
         best = describe_best(self.table)
-        return [Table(format_comparison(self.table), "comparison", f"{best} A row a network; its epoch is chosen on "
-                                                                   f"validation, and "
-                      "nothing on test."),
+        return [Table(format_comparison(self.table), "comparison", f"{best} One row per network; its epoch is chosen on "
+                      "validation, and nothing on test."),
                 Figure(plot_learning_curves(self.histories).figure, "comparison",
                        f"Mean class accuracy on validation by epoch for {len(self.table)} networks; at the chosen epoch: "
                        f"{told}.", f"{describe_first(self.histories)} A star marks the chosen epoch of each network."),
                 Text.bullets(describe_comparison(self.table, self.histories))]
 
     def results(self) -> list[dict] | None:
-        """A dictionary a network for 01_results.json; None where there are none."""
+        """One dictionary per network for 01_results.json; None where there are none."""
         return self.table.to_dict("records") if len(self.table) else None
 
 
