@@ -34,7 +34,7 @@ def trim(cells: Sequence[NotebookNode]) -> Trimmed:
         if reason:
             left_out.append((name, reason))
             section = _above(section[0])
-        kept += [_folded(cell) for cell in section if not _is_once(cell)]
+        kept += _with_code_above([_folded(cell) for cell in section if not _is_once(cell)])
     return Trimmed(kept, left_out)
 
 
@@ -103,7 +103,7 @@ def _fold_part(blocks: list[str]) -> str:
     first = 2 if blocks[0].startswith("#") and "\n" not in blocks[0] else 1
     if blocks[0].lstrip("# ").startswith("Exercises"):
         told = f"{len(re.findall(r'^[0-9]+[.] ', chr(10).join(blocks), flags=re.M))} exercises"
-        return _fold(blocks[:1], told, "\n\n".join(blocks[1:]))
+        return _fold(blocks[:1], told, "\n\n".join(blocks[1:]), kind="exercises")
     while first < len(blocks) and not blocks[first - 1].rstrip("*").endswith((".", "?", "!", ")", "|")):
         first += 1  # a formula or a list that the paragraph leads to
     rest = "\n\n".join(blocks[first:])
@@ -115,8 +115,23 @@ def _fold_part(blocks: list[str]) -> str:
     return _fold(blocks[:first], f"{kind} ({told})", rest)
 
 
-def _fold(above: Sequence[str], summary: str, folded: str) -> str:
-    return "\n\n".join([*above, f'<details class="fold prose"><summary>{summary}</summary>', folded, "</details>"])
+def _fold(above: Sequence[str], summary: str, folded: str, kind: str = "prose") -> str:
+    return "\n\n".join([*above, f'<details class="fold {kind}"><summary>{summary}</summary>', folded, "</details>"])
+
+
+def _with_code_above(section: list[NotebookNode]) -> list[NotebookNode]:
+    """The cells of a section: its first one holds the code of all as metadata `code`, which the page has beside the heading.
+
+    Without a heading, and where a cell failed, the code stays with its cells.
+    """
+    sources = [cell.source for cell in section if cell.cell_type == "code" and cell.source.strip()]
+    if not sources or section[0].cell_type == "code" or failed_with(section[-1]):
+        return section
+    top, *others = (copy.deepcopy(cell) for cell in section)
+    top.metadata["code"] = "\n\n".join(sources)
+    for cell in others:
+        cell.metadata["code_above"] = cell.cell_type == "code"
+    return [top, *others]
 
 
 def _with_source(cell: NotebookNode, source: str) -> NotebookNode:

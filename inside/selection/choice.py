@@ -40,20 +40,8 @@ class Choice:
         """Trials and new seeds in one figure, whether the search helped, and, folded, all trials and what mattered."""
         if self.search is None:
             return [Text("No settings were searched in this run: `SEARCH_TRIALS` is 0, or `TRAIN` is False.")]
-        return [*self._report_search(), _fold_tables(self.search, self.noise), _fold_options(self.search)]
-
-    def _report_search(self) -> list[Shown]:
-        found, noise = self.search, self.noise
-        told = describe.describe_trials(found)
-        if noise is not None:
-            told += f" {describe.describe_band(noise)}"
-        seeds = [] if noise is None else [Text(describe.describe_noise(noise))]
-        caption = f"{told} Left: the score of each trial; pruned ones at the score at which they were stopped." + (
-            "" if noise is None else " Right: the same settings, trained again with new seeds.")
-        return [Figure(plots.plot_search(found.trials, base=found.base.value, band=noise), "search",
-                       f"Score of each trial by number, the best so far, and the settings as they stand. {told} "
-                       + " ".join(part.markdown for part in seeds), caption),
-                *seeds, Text(" ".join(self.takeaways()))]
+        return [*_report_search(self.search, self.noise, self.takeaways()),
+                _fold_tables(self.search, self.noise), _fold_options(self.search)]
 
     def results(self) -> dict[str, Any]:
         """{search, noise_band} for 01_results.json; None where there was none."""
@@ -62,6 +50,19 @@ class Choice:
             "trials": len(found.trials), "space": found.settings["SEARCH_SPACE"],
             "sampler": found.settings["SEARCH_SAMPLER"], "best": found.ranked[0].params, "score": found.ranked[0].value,
             "first_score": found.trials["score"].iloc[0], "score_as_they_stand": found.base.value}}
+
+
+def _report_search(found: Search, noise: pd.DataFrame | None, takeaways: list[str]) -> list[Shown]:
+    told = describe.describe_trials(found)
+    if noise is not None:
+        told += f" {describe.describe_band(noise)}"
+    seeds = [] if noise is None else [Text(describe.describe_noise(noise))]
+    caption = f"{told} Left: the score of each trial; pruned ones at the score at which they were stopped." + (
+        "" if noise is None else " Right: the same settings, trained again with new seeds.")
+    return [Figure(plots.plot_search(found.trials, base=found.base.value, band=noise), "search",
+                   f"Score of each trial by number, the best so far, and the settings as they stand. {told} "
+                   + " ".join(part.markdown for part in seeds), caption),
+            *seeds, Text(" ".join(takeaways))]
 
 
 def _fold_tables(found: Search, noise: pd.DataFrame | None) -> Fold:
