@@ -29,7 +29,7 @@ def trim(cells: Sequence[NotebookNode]) -> Trimmed:
     left_out = []
     for section in _sections(_up_to_error(cells)):
         name, reason = _heading(section[0]), _nothing_here(section)
-        if name in ONCE:
+        if name in ONCE and not any(map(failed_with, section)):
             continue
         if reason:
             left_out.append((name, reason))
@@ -84,7 +84,8 @@ def _nothing_here(section: Sequence[NotebookNode]) -> str:
 def _is_once(cell: NotebookNode) -> bool:
     """Whether the page has what a cell shows in one place for all notebooks: its parameters and its versions."""
     tags = cell.metadata.get("tags", [])
-    return "parameters" in tags or "injected-parameters" in tags or "helpers.environment()" in cell.source
+    return not failed_with(cell) and (
+        "parameters" in tags or "injected-parameters" in tags or "helpers.environment()" in cell.source)
 
 
 def _folded(cell: NotebookNode) -> NotebookNode:
