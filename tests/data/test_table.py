@@ -62,7 +62,7 @@ def test_bad_images_are_listed_or_stop(make_folder, tmp_path):
     (folder / "b" / "cut.png").write_bytes(whole[:len(whole) // 2])
     table, bad = table_of(folder, tmp_path)
     assert list(bad["path"]) == ["a/text.jpg", "b/cut.png"] and len(table) == 6
-    assert bad["reason"][0] == "no image file" and "truncated" in bad["reason"][1]
+    assert bad["reason"][0] == "not an image file" and "truncated" in bad["reason"][1]
     with pytest.raises(ValueError, match="2 of 8 images cannot be decoded, the first is a/text.jpg"):
         table_of(folder, tmp_path, bad_images="stop")
 
