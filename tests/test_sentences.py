@@ -263,19 +263,20 @@ def test_captions_of_predictions(made, of_a_class):
     predictions, classes = made
     name = classes[-1] if of_a_class else None
     marks = {predictions["path"][0]: "‡ "}
-    texts, colors = captions(predictions, name, marks)
-    assert len(texts) == len(predictions) and len(set(texts)) == len(texts)
-    for row, text, color in zip(predictions.to_dict("records"), texts, colors, strict=True):
-        path, true, predicted, score = text.rsplit("\n", 3)
+    texts = captions(predictions, name, marks)
+    assert len(texts) == len(predictions) and len(set(text.rpartition("\n")[0] for text in texts)) == len(texts)
+    for row, text in zip(predictions.to_dict("records"), texts, strict=True):
+        path, score = text.rsplit("\n", 1)
         value = row[f"prob_{name or row['predicted']}"]
-        assert (true, predicted) == (f"true: {row['label']}", f"predicted: {row['predicted']}")
-        assert abs(float(score.removeprefix("score: ")) - value) <= max(0.0005, 0.5 * value) + 1e-12 and path.startswith("‡ ") == (row["path"] in marks)
-        assert (color == "#009e73") == (row["label"] == row["predicted"])
+        score, arrow, predicted = score.partition(" → ")
+        assert (arrow != "") == (row["label"] != row["predicted"]) and row["predicted"].startswith(predicted.removesuffix("…"))
+        assert abs(float(score) - value) <= max(0.0005, 0.5 * value) + 1e-12 and path.startswith("‡ ") == (row["path"] in marks)
+        assert path.endswith(row["path"].removesuffix(".png")[-9:]) and row["label"][-6:] in path
 
 
 def test_captions_of_scores_that_are_no_numbers():
     table = pd.DataFrame({"path": ["a/1.png"], "label": ["a"], "predicted": ["a"], "prob_a": [math.nan]})
-    assert captions(table, None, {})[0] == ["a/1.png\ntrue: a\npredicted: a\nscore: nan"]
+    assert captions(table, None, {}) == ["a/1\nnan"]
 
 
 @settings(FEW, max_examples=4)
@@ -283,7 +284,7 @@ def test_captions_of_scores_that_are_no_numbers():
 def test_plots_of_predictions_show_every_class(made):
     predictions, classes = made
     metrics = class_metrics(predictions, classes)
-    confusion, points = plot_confusion(predictions, classes), plot_class_metrics(metrics, "accuracy")
+    confusion, points = plot_confusion(predictions, classes), plot_class_metrics(metrics)
     assert [text.get_text() for text in confusion.get_yticklabels()] == classes
     assert [text.get_text().rpartition(" (")[0] for text in points.get_yticklabels()][:-1] == classes
     plt.close("all")

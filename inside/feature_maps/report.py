@@ -72,8 +72,8 @@ def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: C
                    "top_k_eigenvalues", f"{head}, log-log, a panel a layer; bars: 95 % spread at this N of at most "
                    f"{certainty.n_leading} leading ones, over {certainty.n_resamples} resamples of the images. "
                    + plain_text(told),
-                   f"{told} {head}, both axes logarithmic, down to 3·10⁻⁹; bars: 95 % spread at this N of the leading ones "
-                   f"({certainty.n_resamples} resamples); dotted black: noise with the same total variance.{_first(main)}"),
+                   f"{told} {head}, both axes logarithmic, down to 3·10⁻⁹; bars: 95 % spread at this N of the leading "
+                   f"ones ({certainty.n_resamples} resamples); dotted: pure noise of the same variance.{_first(main)}"),
             *[Text(line) for line in more],
             Fold("The first 20 eigenvalues on linear axes", (Figure(
                 plot_by_layer(few, relative=True, frozen=certainty.frozen), "eigenvalues_linear",

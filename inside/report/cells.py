@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
-REASONS = ("Left out: ", "Nothing was searched in this run", "No networks were compared in this run", "Not measured: ",
+REASONS = ("Left out: ", "No settings were searched in this run", "No networks were compared in this run", "Not measured: ",
            "There is no pair of networks to compare")  # how the one text of a section begins that has nothing in this run
 ONCE = ("Parameters", "Browse")  # sections that the page has once, for the three notebooks, or that are for JupyterLab
 OPEN_WORDS = 40  # prose behind the first paragraph that is as short as this is not folded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -173,7 +172,7 @@ def _scenario_rows(found: Found) -> list[Row]:
     return rows
 
 
-def _leading(layers: Mapping[str, Any]) -> str:
+def _leading(layers: Mapping[str, Mapping]) -> str:
     """The share of the variance of the first eigenvalue, in the first and in the last layer."""
     shares = [entry["eigenvalues"][0] / entry["trace"] for entry in layers.values()
               if entry["trace"] and entry["eigenvalues"]]

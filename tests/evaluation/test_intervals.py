@@ -27,7 +27,7 @@ from inside.evaluation.intervals import (
     wilson_interval,
 )
 from inside.evaluation.metrics import MEAN_ROW, class_metrics, format_metrics, majority_baseline, metrics_summary
-from inside.evaluation.plots import class_colors, plot_class_metrics
+from inside.evaluation.plots import plot_class_metrics
 from inside.evaluation.predictions import prediction_table
 from inside.text import percent, points
 
@@ -132,19 +132,21 @@ def test_classes_called_mean_have_rows_of_their_own():
     metrics = class_metrics(predictions, ["mean", "all"])
     assert metrics["accuracy"].tolist() == [0.5, 1, 0.75]
     assert set(metrics_summary(metrics, predictions)["per_class"]) == {"mean", "all"}
-    ax = plot_class_metrics(metrics, "accuracy", baseline=0.5)
+    ax = plot_class_metrics(metrics, baseline=0.5)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["mean (2)", "all (1)", "mean over classes (3)"]
     markers = [line for line in ax.lines if line.get_marker() in "oD" and len(line.get_xdata()) == 1]
-    assert [line.get_marker() for line in markers] == ["o", "o", "D"]
-    colors = [line.get_color() for line in markers]
-    assert colors[2] == "black" and colors[0] == class_colors(["mean", "all"])["mean"] != "black"
+    assert [line.get_marker() for line in markers] == ["o"] * 3 + ["D"] * 3  # accuracy, average precision
+    assert [line.get_xdata()[0] for line in markers] == [*metrics["accuracy"], *metrics["average_precision"]]
+    assert len({line.get_color() for line in markers}) == 1
+    ends = [sorted(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 2.5]
+    assert ends == pytest.approx(metrics[["accuracy_low", "accuracy_high"]].values.tolist() + metrics[["average_precision_low", "average_precision_high"]].values.tolist())
     lowest = describe_evaluation({"val": metrics, "test": metrics}, majority_baseline(["mean"], predictions["label"]),
                                          conflicts=0, bad=0, drawn=False)[1]
-    assert lowest.startswith("Lowest accuracy of a class on test: **mean** (50.0%") and "highest: **all** (100.0%" in lowest
+    assert lowest.startswith("Lowest class accuracy on test: **mean** (50.0%") and "highest: **all** (100.0%" in lowest
 
 
 def test_the_baseline_of_the_mean_stands_in_its_row():
-    ax = plot_class_metrics(metrics_of([[True] * 4, [False] * 4]), "accuracy", baseline=0.5)
+    ax = plot_class_metrics(metrics_of([[True] * 4, [False] * 4]), baseline=0.5)
     line = ax.lines[-1]
     assert set(line.get_xdata()) == {0.5} and min(line.get_ydata()) > 1.5 and max(line.get_ydata()) < 2.5
     assert ax.get_legend().get_texts()[0].get_text() == "baseline, mean over classes: 0.500"
@@ -359,21 +361,21 @@ def test_no_sentence_contradicts_its_numbers(val, test):
         assert not re.search("owest|ighest|ardest|asiest", lines[1]) and len(named) == (len(found) == 1)
     gap = metrics["val"].iloc[-1]["accuracy"] - mean["accuracy"]
     if len(metrics["val"]) != len(metrics["test"]) or list(metrics["val"]["support"] > 0) != list(metrics["test"]["support"] > 0):
-        assert "not compared" in lines[2]
+        assert "cannot be compared" in lines[2]
     else:
         words = {word for word in ("above", "below", "equals") if word in lines[2]}
         assert words == ({"above"} if gap > 1e-9 else {"below"} if gap < -1e-9 else {"equals"})
-        assert ("more than" in lines[2]) != ("can explain" in lines[2] or "equals" in lines[2])
+        assert ("more than" in lines[2]) != ("could explain" in lines[2] or "equals" in lines[2])
     wrong = int((predictions["label"] != predictions["predicted"]).sum())
     assert ("taken for" in lines[4] or "twice" in lines[4]) == (wrong > 0)
 
 
 def test_what_is_told_of_an_evaluation():
     lines = told_of([(9, 1), (10, 0)], [(6, 4), (10, 0)], conflicts=1, bad=2, drawn=True)
-    assert lines[0].startswith("The network reads **80.0%** of the test images right, as a mean over classes (95 % interval ")
-    assert lines[0].endswith("Always saying “0”, the most frequent class of training, gives 50.0% as a mean over classes, below that interval.")
-    assert re.match(r"Lowest accuracy of a class on test: \*\*0\*\* \(60.0%, 95 % interval 31.3% to 83.2%\); highest: \*\*1\*\* \(100.0%, 95 % interval 72.2% to 100.0%\)\.", lines[1])
-    assert "is 15.0 percentage points above that on test" in lines[2] and "so that the choice of images alone can explain it. The epoch was" in lines[2]
+    assert lines[0].startswith("The network classifies **80.0%** of the test images correctly, as a mean over classes (95 % interval ")
+    assert lines[0].endswith("Always predicting “0”, the most frequent class of training, gives 50.0% as a mean over classes, below that interval.")
+    assert re.match(r"Lowest class accuracy on test: \*\*0\*\* \(60.0%, 95 % interval 31.3% to 83.2%\); highest: \*\*1\*\* \(100.0%, 95 % interval 72.2% to 100.0%\)\.", lines[1])
+    assert "is 15.0 percentage points above that on test" in lines[2] and "which the choice of images alone could explain. The epoch was" in lines[2]
     assert lines[3] == "1 group of identical images carries different labels, and 2 files could not be decoded."
     assert lines[4].startswith("**All images of this run are drawn**") and len(lines) == 5
     lines = told_of([(300, 0)] * 2, [(200, 100)] * 2)
@@ -385,7 +387,7 @@ def test_what_is_told_of_an_evaluation():
 
 def test_perfect_classes_are_not_called_hard():
     lines = told_of([(5, 0)] * 3, [(5, 0)] * 3)
-    assert lines[0].startswith("The network reads **100.0%**") and lines[1] == "All 3 classes that have test images have the same accuracy, 100.0%."
+    assert lines[0].startswith("The network classifies **100.0%**") and lines[1] == "All 3 classes that have test images have the same accuracy, 100.0%."
     assert "equals that on test" in lines[2] and "below" not in lines[2]
 
 
@@ -397,15 +399,15 @@ def test_ties_are_all_named_or_counted():
 
 def test_a_lone_class_and_classes_that_differ():
     assert told_of([(1, 1)], [(1, 1)])[1] == "Only one class has test images: **0**."
-    assert "not compared" in told_of([(1, 1), (1, 0)], [(1, 1), (0, 0)])[2]
+    assert "cannot be compared" in told_of([(1, 1), (1, 0)], [(1, 1), (0, 0)])[2]
 
 
 @pytest.mark.parametrize("wrong, told", [
-    ([], "All 6 test images are predicted right."),
-    (["ab"], "The only error on test: a taken for b, 1 image."),
-    (["ab", "ab", "bc"], "The most frequent error on test: a taken for b, 2 of 3 wrong images."),
-    (["ab", "ab", "bc", "bc"], "The most frequent errors on test: a taken for b and b taken for c, 2 of 4 wrong images each."),
-    (["ab", "bc", "ca"], "No error on test occurs twice: 3 wrong images, each of another pair of classes.")])
+    ([], "All 6 test images are classified correctly."),
+    (["ab"], "a is taken for b once, the only error on test."),
+    (["ab", "ab", "bc"], "a is taken for b most often: 2 of 3 errors on test."),
+    (["ab", "ab", "bc", "bc"], "a is taken for b and b is taken for c most often: 2 each of 4 errors on test."),
+    (["ab", "bc", "ca"], "No error occurs twice: 3 errors on test, each of another pair of classes.")])
 def test_what_is_told_of_a_confusion(wrong, told):
     pairs = [*(tuple(pair) for pair in wrong), *[("c", "c")] * (6 - len(wrong))]
     assert describe_confusion(pd.DataFrame(pairs, columns=["label", "predicted"])) == told

@@ -62,6 +62,6 @@ def test_ranking_and_confusion():
     predictions = predictions_of(["a", "a", "b", "a"], scores, ["a", "b"])
     highest, lowest = top_and_bottom(predictions, "a", n=2)
     assert list(highest["path"]) == ["0.png", "2.png"] and list(lowest["path"]) == ["3.png", "1.png"]
-    assert describe_confusion(predictions) == "The most frequent error on test: a taken for b, 2 of 3 wrong images."
+    assert describe_confusion(predictions) == "a is taken for b most often: 2 of 3 errors on test."
     with pytest.raises(ValueError, match="'c', which is no class"):
         top_and_bottom(predictions, "c")

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from inside.files import write_json
+from inside.files import ROOT, write_json
 from inside.render import figure_html, table_html
+from inside.report.cells import REASONS
 from inside.report.page import export_report, outside_requests
 from inside.shown import Figure, Table
 
@@ -96,11 +97,16 @@ def test_parameters_and_versions_stand_once(tmp_path):
 
 def test_sections_with_nothing_in_this_run_become_a_list(tmp_path):
     page = page_of(tmp_path, nbformat.v4.new_markdown_cell("# 01 · A"), nbformat.v4.new_markdown_cell("## Part B\n\nAll of it.\n\n### The search\n\nProse."),
-                   code("search", markdown_output("Nothing was searched in this run: `SEARCH_TRIALS` is 0.")),
+                   code("search", markdown_output("No settings were searched in this run: `SEARCH_TRIALS` is 0.")),
                    nbformat.v4.new_markdown_cell("## Found"), code("found", markdown_output("Nothing is missing.")),
                    nbformat.v4.new_markdown_cell("## Browse\n\nIn JupyterLab."), code("browse", markdown_output("a panel")))
-    assert "<li><b>The search.</b> Nothing was searched in this run: SEARCH_TRIALS is 0.</li>" in page
+    assert "<li><b>The search.</b> No settings were searched in this run: SEARCH_TRIALS is 0.</li>" in page
     assert "Prose." not in page and "All of it." in page and "Nothing is missing." in page and "a panel" not in page and "Browse" not in page
+
+
+def test_reasons_are_those_that_the_rooms_give():
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "inside").rglob("*.py") if path.parent.name != "report")
+    assert [reason for reason in REASONS if f'Text("{reason}' not in written and f'Text(f"{reason}' not in written] == []
 
 
 def test_long_prose_tables_logs_and_sources_are_folded_and_say_how_long(tmp_path):
