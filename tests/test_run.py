@@ -118,7 +118,7 @@ def test_train_false_evaluates_and_refuses_another_split(finished, flawed, tmp_p
     assert results(folder)["test"] == results(finished)["test"] and results(folder)["architecture"] == TINY["ARCHITECTURE"]
     assert main(arguments(folder, flawed, TRAIN="false", SEED=1)) == 1
     told = capfd.readouterr().err
-    assert "was trained on another split" in told and str(folder / "01_split_and_classify.ipynb") in told
+    assert "was trained on a different split" in told and str(folder / "01_split_and_classify.ipynb") in told
 
 
 # each parameter at another value than its default, with what it must change
