@@ -164,9 +164,8 @@ def _points(values: pd.Series) -> tuple[float, float, float]:
 
 def describe_occlusion_figure(table: pd.DataFrame) -> str:
     """The figure of `plot_occlusion` in words."""
-    told = plain_text(" ".join(describe_occlusion(table)[:len(OCCLUSIONS)]))
-    return ("Left, one image whole and with a tenth hidden in three ways, with its confidence; right, how much more confidence "
-            f"hiding the hottest tenth costs than hiding each of the others, of {len(table.dropna())} images. {told}")
+    return ("Left, one image whole and with a tenth hidden in three ways, with its confidence; right, the drops in "
+            f"confidence of {len(table.dropna())} images. {plain_text(describe_occlusion(table)[0])}")
 
 
 def attribution_results(cam: ActivationMaps | None, checked: Randomisation | None, occluded: pd.DataFrame | None) -> dict:

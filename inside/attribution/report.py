@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from inside.attribution import captions
-from inside.attribution.cam import ActivationMaps, NoActivationMap, View, view_examples
+from inside.attribution.cam import ActivationMaps, View, view_examples
 from inside.attribution.describe import (
-    FEWEST,
     describe_occlusion,
     describe_occlusion_figure,
     describe_randomisation,
@@ -30,9 +28,10 @@ from inside.attribution.inputs import (
     first_filters,
     pick_examples,
 )
-from inside.attribution.occlusion import occlusion_check, typical_image
+from inside.attribution.occlusion import middle_image, occlusion_check
 from inside.attribution.plots import (
     plot_class_activation_maps,
+    plot_filters,
     plot_first_layer,
     plot_neurons,
     plot_occlusion,
@@ -45,7 +44,7 @@ from inside.files import RunFolder, write_csv
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration
 
-SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
+SHOWN_CLASSES = 12  # at most, of which predictions are shown with their maps
 
 
 def _left_out(reason: object) -> Text:
@@ -53,33 +52,28 @@ def _left_out(reason: object) -> Text:
 
 
 def report_first_layer(inspection: Inspection, path: str) -> list[Shown]:
-    """Filters of the first convolution with the maps that they make of the image at `path`: those whose maps vary most."""
+    """The filters of the first convolution, and beside them the maps that they make of the image at `path`."""
     try:
-        filters = first_filters(inspection.model)
+        filters = first_filters(inspection.model)[:SHOWN_FILTERS]
     except ValueError as error:
         return [_left_out(error)]
     convolution = first_convolution(inspection.model)
     assert convolution is not None, "first_filters has found one"
     image = inspection.load([path])
-    maps = feature_maps_of(inspection.model, image[0], convolution)
-    chosen = np.argsort(-maps.std((1, 2)), kind="stable")[:SHOWN_FILTERS]
-    weights, maps = inspection.model.get_submodule(convolution).weight.detach().float().cpu().numpy(), maps[chosen]
-    drawing = plot_first_layer(inspection.pictures(image)[0], filters[chosen], maps, [f"{index}" for index in chosen])
-    what = f"{len(chosen)} of the {len(filters)} filters of the first layer, {weights.shape[2]}×{weights.shape[3]} pixels each"
-    size = f"{maps.shape[1]}×{maps.shape[2]} values each, before any activation"
-    told = captions.describe_first_maps(maps)
-    return [Figure(drawing, "first_layer", f"One image, {what}, and below each the map that it makes of the image, {size}. {told}",
-                   f"{told} {what[0].upper()}{what[1:]}: those whose maps of this image vary most, with their numbers. Below "
-                   f"each its map, {size}, at its own scale: red where the filter matches, blue where its opposite does."),
-            Text(captions.describe_filters(weights[chosen]))]
+    maps = feature_maps_of(inspection.model, image[0], convolution)[:SHOWN_FILTERS]
+    drawing = plot_first_layer(inspection.pictures(image)[0], filters[:len(maps)], maps)
+    kernels = inspection.model.get_submodule(convolution).weight.shape
+    told = f"{len(filters)} of the {kernels[0]} kernels of the first convolution, {kernels[2]}×{kernels[3]} pixels each."
+    beside = (f"One image, {len(maps)} filters of the first layer and, in the same places, the maps that they make of it, "
+              f"{maps.shape[1]}×{maps.shape[2]} values each, before any activation.")
+    stretched = f"{told} Each is stretched to its own range of values."
+    return [Figure(plot_filters(filters), "first_layer_filters", told, stretched),
+            Figure(drawing, "first_layer_maps", beside, f"{beside} Red: the filter fits; blue: its opposite does.")]
 
 
-def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *, channels: Sequence[int] = (),
-                   found: Randomisation | None = None) -> list[Shown]:
-    """Neurons of a layer with the images of `table` that excite them, and their guided gradients: see `guided_neurons`.
-
-    `found`: the check of random weights, whose verdict on guided backpropagation the caption names.
-    """
+def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *,
+                   channels: Sequence[int] = ()) -> list[Shown]:
+    """Neurons of a layer with the images of `table` that excite them, and their guided gradients: see `guided_neurons`."""
     if first_convolution(inspection.model) is None:
         return [_left_out("it takes a network with convolutions")]
     try:
@@ -89,14 +83,14 @@ def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | Non
     pictures = inspection.pictures(inspection.load(neurons["path"]))
     others = np.stack([inspection.pictures(inspection.load(paths)) for paths in neurons["next"]])
     told = [f"channel {row.channel}\n{row.value:.1f}\n{row.stands_out:.1f} σ" for row in neurons.itertuples()]
-    claim = captions.describe_neurons(neurons, layer)
     alt = (f"{len(neurons)} channels of {layer}, a row each: the image that excites it most, the guided gradient of that "
-           f"neuron, and the next images. {claim}")
-    read = ("A row a channel, with its strongest value: the image that excites it most, the guided gradient, and the images of "
-            "the next ranks. Box: the position of the neuron; what it sees is larger.")
-    drawing = plot_neurons(pictures, gradients, told, others, list(neurons["place"]))
-    return [Figure(drawing, "guided_backprop", alt, f"{claim} {read} {captions.describe_refutation(found)}"),
-            Text(captions.describe_neuron_classes(neurons, table["label"].nunique()))]
+           "neuron, and the next three images.")
+    most = neurons.loc[neurons["stands_out"].idxmax()]
+    claim = (f"Channel {most['channel']} of `{layer}` stands out most: its strongest value lies {most['stands_out']:.1f} σ "
+             "above its mean over the images. A row per channel: the image that excites it most, its guided gradient, the "
+             "images of rank 2 to 4. This shows what excites a neuron, not why the network chose a class: see [the "
+             "test](#figure-randomisation).")
+    return [Figure(plot_neurons(pictures, gradients, told, others), "guided_backprop", alt, claim)]
 
 
 @dataclass(frozen=True)
@@ -118,48 +112,42 @@ class ExampleMaps:
         if self.left_out:
             return [_left_out(self.left_out)]
         told = [] if self.maps is None else [Text(describe_maps(self.maps, self.right_views or self.wrong_views))]
-        return [*told, *self._report_right(), *self._report_wrong()]
+        return [*told, self._report_right(), self._report_wrong()]
 
-    def _report_right(self) -> list[Shown]:
+    def _report_right(self) -> Shown:
         if self.right is None or self.maps is None or not self.right_views:
-            return [Text("There is no right prediction to show.")]
-        claim, classes = captions.describe_concentration(self.right_views), list(self.right["label"])
+            return Text("There is no right prediction to show.")
         alt = (f"{self.maps.method} of {len(self.right_views)} images that the network classifies correctly: image, map, "
-               f"overlay. Classes: {', '.join(classes)}. {claim}")
-        read = (f"{self.maps.method} of correct predictions, a row a class: the image, the map at its own resolution, the overlay "
-                "with the score, and the scale of the map; black is no evidence, or evidence against the class.")
-        return [Figure(plot_class_activation_maps([[view] for view in self.right_views]), "class_activation_maps", alt,
-                       f"{claim} {read}"),
-                Text(captions.describe_extremes(self.right_views, classes))]
+               f"overlay. Classes: {', '.join(self.right['label'].unique())}.")
+        claim = (f"{self.maps.method} of {len(self.right_views)} correctly classified images, with a mean confidence of "
+                 f"{self.right['confidence'].mean():.2f}. Image, map at its own resolution, overlay; each map is scaled to "
+                 "its own maximum, and black is no evidence, or evidence against.")
+        return Figure(plot_class_activation_maps(self.right_views), "class_activation_maps", alt, claim)
 
-    def _report_wrong(self) -> list[Shown]:
+    def _report_wrong(self) -> Shown:
         if self.wrong is None or self.maps is None or not self.wrong_views:
-            return [Text("There is no wrong prediction to show.")]
+            return Text("There is no wrong prediction to show.")
         told = "; ".join(f"{row.label} taken for {row.predicted}" for row in self.wrong.itertuples())
-        claim = captions.describe_overlap(self.wrong_views)
-        alt = f"{self.maps.method} of {len(self.wrong)} wrong predictions, for the predicted and the true class: {told}. {claim}"
-        read = ("The most confident error of each class, a row each: the image, the evidence for the predicted class, then for "
-                "the true one, on one scale, that to the right.")
-        pairs = list(zip(self.wrong_views[::2], self.wrong_views[1::2], strict=True))
-        return [Figure(plot_class_activation_maps(pairs), "class_activation_maps_wrong", alt, f"{claim} {read}"),
-                Text(captions.describe_places(self.wrong, self.wrong_views))]
+        alt = f"{self.maps.method} of {len(self.wrong)} wrong predictions, for the predicted and the true class: {told}."
+        worst = self.wrong.loc[self.wrong["confidence"].idxmax()]
+        claim = (f"The most confident error takes {worst['label']} for {worst['predicted']}, with "
+                 f"{worst['confidence']:.2f}. The most confident error of each class: left, the evidence for the predicted "
+                 "class; right, for the true one, on the same scale.")
+        return Figure(plot_class_activation_maps(self.wrong_views), "class_activation_maps_wrong", alt, claim)
 
 
 def map_examples(inspection: Inspection, *, seed: int = 0) -> ExampleMaps:
-    """Of some classes a right prediction, drawn, and the most confident wrong one, with their class activation maps.
+    """Some right predictions, up to two a class, drawn, and of each class the most confident wrong one, with their maps.
 
     AssertionError where the confidences are not those of this network, or where a CAM does not add up to the logit.
     """
     if inspection.missing or inspection.predictions is None:
         return ExampleMaps(left_out=f"it takes {inspection.missing}")
-    right = pick_examples(inspection.predictions, inspection.classes, right=True, per_class=1, seed=seed).head(SHOWN_CLASSES)
-    wrong = pick_examples(inspection.predictions, inspection.classes, right=False, per_class=1)
-    wrong = wrong.loc[wrong["confidence"].nlargest(SHOWN_CLASSES).index].sort_index().reset_index(drop=True)
-    try:
-        (right_views, maps), (wrong_views, others) = (
-            view_examples(inspection, rows, inspection.classes) if len(rows) else ([], None) for rows in (right, wrong))
-    except NoActivationMap as error:
-        return ExampleMaps(left_out=str(error))
+    shown = inspection.predictions[inspection.predictions["label"].isin(inspection.classes[:SHOWN_CLASSES])]
+    right = pick_examples(shown, inspection.classes, right=True, seed=seed)
+    wrong = pick_examples(shown, inspection.classes, right=False, per_class=1)
+    (right_views, maps), (wrong_views, others) = (
+        view_examples(inspection, rows, inspection.classes) if len(rows) else ([], None) for rows in (right, wrong))
     if maps is not None:
         assert np.allclose(maps.confidence, right["confidence"], atol=0.01), "not the predictions of this network"
         if maps.method == "CAM":
@@ -185,31 +173,20 @@ class RandomisationCheck:
     left_out: str = ""
 
     def report(self) -> list[Shown]:
-        """The maps of one image step by step, the mean |ρ| of all images, and the tables of both, folded."""
+        """The maps of one image step by step, the mean |ρ| of all images as figure and table, the baselines, verdicts."""
         if self.found is None or self.picture is None:
             return [_left_out(self.left_out)]
-        told = captions.describe_randomised(self.found.pictures)
-        alt = ("One image and its explanations, a row a method: by the trained network, and as more and more weights are "
-               f"re-initialised, down to {', '.join(list(self.found.pictures)[1:])}. {told}")
-        read = ("A row a method, a column a step: from the classifier down more and more weights are re-initialised. Below each "
-                "map its ρ with that of the trained network (– where a map is constant).")
+        told = ("One image and its explanations, a row a method: by the trained network, and as more and more weights are "
+                f"re-initialised, down to {', '.join(list(self.found.pictures)[1:])}.")
         claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95 % intervals over the "
-                 "draws, by how far down the weights are re-initialised. A method changes where its interval lies below the "
-                 "bar; grey: up to chance; dotted: the map of another image.")
-        return [Text(self.about),
-                Figure(plot_randomised(self.picture, self.found.pictures), "randomised_maps", alt, f"{told} {read}"),
-                Text(captions.describe_least_changed(self.found.pictures)),
+                 "draws, by how far down the weights are re-initialised. Below its bar a method changes.")
+        tables = (Table(summarise_randomisation(self.found), "randomisation_means", "Mean |ρ| by method and step."),
+                  Table(randomisation_baselines(self.found), "randomisation_baselines",
+                        "Mean |ρ| of the trained network's maps with each baseline."))
+        return [Text(self.about), Figure(plot_randomised(self.picture, self.found.pictures), "randomised_maps", told, told),
                 Figure(plot_randomisation(self.found), "randomisation", describe_randomisation_figure(self.found), claim),
-                Text(captions.describe_baselines(self.found)), self._fold_tables(self.found)]
-
-    def _fold_tables(self, found: Randomisation) -> Fold:
-        means = (f"{captions.describe_steps(found)} Mean |ρ| with the trained network's map and its 95 % interval, by method "
-                 "and by how far down the weights are re-initialised; bar: halfway from chance to 1.")
-        baselines = (f"{captions.describe_largest_baseline(found)} Mean |ρ| of the trained network's maps with the map of "
-                     "another image, with the edges of the image, and with unrelated maps (chance).")
-        return Fold("The numbers of the test, and its baselines",
-                    (Table(summarise_randomisation(found), "randomisation_means", means),
-                     Table(randomisation_baselines(found), "randomisation_baselines", baselines)))
+                Text.bullets(describe_randomisation(self.found)),
+                Fold("The numbers of the test, and its baselines", tables)]
 
     def describe(self) -> list[str]:
         """The verdict on each method, a sentence or two each."""
@@ -245,34 +222,30 @@ def _some(table: pd.DataFrame, n_images: int, seed: int) -> pd.Series:
 class OcclusionCheck:
     """`occlusion_check` on some images: its `table`, `about` how many; or why not.
 
-    `example`: of the image that agrees best with the means (`typical_image`) its row, its `picture` (H,W,3), both None where
-    no image has all drops, and the `hidden` masks (H,W).
+    `middle`: of the image in the middle by its drop its row, its `picture` (H,W,3), both None where no image has all
+    drops, and the `hidden` masks (H,W).
     """
 
     table: pd.DataFrame | None = None
-    example: int | None = None
+    middle: int | None = None
     picture: np.ndarray | None = None
     hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
     about: str = ""
     left_out: str = ""
 
     def report(self) -> list[Shown]:
-        """An image with its parts hidden beside the paired differences of all images, and what they show."""
+        """The image in the middle with its parts hidden beside the drops of all images, and what they show."""
         if self.table is None:
             return [_left_out(self.left_out)]
+        figures = [] if self.picture is None else [
+            Figure(plot_occlusion(self.picture, self.hidden, self._titles(self.table), self.table), "occlusion",
+                   describe_occlusion_figure(self.table), f"{describe_occlusion(self.table)[0]} Left, one image whole and "
+                   "with a tenth hidden in three ways; right, the drops in confidence with mean and 95 % interval.")]
         told = describe_occlusion(self.table)
-        if self.picture is None:
-            return [Text(self.about), Text.bullets(told)]
-        rest = told if len(self.table.dropna()) < FEWEST else [told[0], *told[3:]]  # the caption says the others
-        read = ("Left: the image that agrees best with the means, whole and with a tenth hidden in three ways, with its "
-                "confidence. Right: the paired differences of all images; to the right of 0 the hottest tenth costs more.")
-        return [Text(self.about),
-                Figure(plot_occlusion(self.picture, self.hidden, self._titles(self.table), self.table), "occlusion",
-                       describe_occlusion_figure(self.table), f"{captions.describe_differences(self.table)} {read}"),
-                Text(" ".join(rest))]
+        return [Text(self.about), *figures, Text.bullets(told[1:] if figures and len(told) > 1 else told)]
 
     def _titles(self, table: pd.DataFrame) -> list[str]:
-        row = table.iloc[self.example]
+        row = table.iloc[self.middle]
         return [f"whole: {row['confidence']:.2f}", *(f"{name}: {row['confidence'] - row[name]:.2f}" for name in self.hidden)]
 
     def describe(self) -> list[str]:
@@ -290,14 +263,11 @@ def check_occlusion(run: RunFolder, inspection: Inspection, table: pd.DataFrame,
         return OcclusionCheck(left_out=f"it takes {inspection.missing}" if inspection.missing else "OCCLUDED_IMAGES is 0")
     began, paths = time.perf_counter(), _some(table, n_images, seed)
     images = inspection.load(paths)
-    try:
-        found, masks = occlusion_check(inspection.model, images, seed=seed)
-    except NoActivationMap as error:
-        return OcclusionCheck(left_out=str(error).removesuffix("."))
+    found, masks = occlusion_check(inspection.model, images, seed=seed)
     write_csv(run.path("tables", "occlusion.csv"), found.assign(path=paths.to_numpy()))
     about = f"{len(images)} images: {format_duration(time.perf_counter() - began)}."
-    example = typical_image(found)
-    if example is None:
+    middle = middle_image(found)
+    if middle is None:
         return OcclusionCheck(found, about=about)
-    hidden = {name: mask[example] for name, mask in masks.items()}
-    return OcclusionCheck(found, example, inspection.pictures(images[example:example + 1])[0], hidden, about)
+    hidden = {name: mask[middle] for name, mask in masks.items()}
+    return OcclusionCheck(found, middle, inspection.pictures(images[middle:middle + 1])[0], hidden, about)
