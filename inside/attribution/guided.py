@@ -214,7 +214,7 @@ def choose_neurons(values: np.ndarray, n: int = 10, channels: Sequence[int] = ()
     return pd.concat([table[~again], table[again]]).head(n).reset_index(drop=True)
 
 
-def guided_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *, n: int = 10,
+def guided_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *, n: int = 4,
                    channels: Sequence[int] = (), batch_size: int = 32) -> tuple[str, pd.DataFrame, Tensor]:
     """The neurons of a layer (None: the last convolution), the images of `table` that excite them most, guided gradients.
 

@@ -98,7 +98,7 @@ def describe_sizes(inspection: Inspection, map_size: int) -> str:
             f"{map_size}×{map_size}.")
 
 
-SHOWN_FILTERS = 64  # at most, of the first layer
+SHOWN_FILTERS = 8  # at most, of the first layer
 
 
 def first_convolution(model: nn.Module) -> str | None:

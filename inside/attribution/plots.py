@@ -44,12 +44,12 @@ def plot_filters(filters: np.ndarray, *, columns: int = 8, figure: Figure | None
     return figure
 
 
-def plot_first_layer(picture: np.ndarray, filters: np.ndarray, maps: np.ndarray, *, columns: int = 8) -> Figure:
+def plot_first_layer(picture: np.ndarray, filters: np.ndarray, maps: np.ndarray, *, columns: int = 4) -> Figure:
     """A picture (H,W,3), the filters of the first layer, and the maps (K,h,w) that they make of it, in the same places."""
     columns = min(columns, len(maps))
-    rows, cell, top = -(-len(maps) // columns), 0.47, 0.3
+    rows, cell, top = -(-len(maps) // columns), 1.05, 0.3
     height, side = rows * cell, columns * cell
-    first = min(2.2, max(height, 1.5))
+    first = min(2.1, max(height, 1.5))
     figure = plt.figure(figsize=(first + 2 * side + 0.5, max(height, first) + top))
     parts = figure.subfigures(1, 3, width_ratios=[first, side, side], wspace=0.03)
     _bare(parts[0].subplots()).imshow(picture)
@@ -117,6 +117,24 @@ def plot_class_activation_maps(views: Sequence[View], *, columns: int = 2) -> Fi
             _bare(ax).set(xlabel="", ylabel="")
         part.subplots_adjust(0.01, 0.02, 0.99, 0.86)
         axes[0].set_title(view.title, fontsize=9, loc="left", pad=3)
+    return figure
+
+
+def plot_error_maps(views: Sequence[View]) -> Figure:
+    """A row an error: the image, and the overlays of the predicted and of the true class on one scale, with its bar.
+
+    `views`: of each error that of the predicted class, then that of the true one, as `view_examples` gives them.
+    """
+    pairs = list(zip(views[::2], views[1::2], strict=True))
+    figure, axes = plt.subplots(len(pairs), 3, figsize=(7.4, 2.35 * len(pairs)), layout="constrained", squeeze=False)
+    for row, (predicted, true) in zip(axes, pairs, strict=True):
+        _bare(row[0]).imshow(predicted.picture)
+        for ax, view in zip(row[1:], (predicted, true), strict=True):
+            _bare(plot_class_activation(view.picture, view.heat, scale=view.scale, ax=ax)).set(xlabel="", ylabel="")
+            ax.set_title(view.title, fontsize=9, loc="left", pad=3)
+        hot = plt.cm.ScalarMappable(plt.Normalize(0, predicted.scale or 1), "inferno")
+        bar = figure.colorbar(hot, ax=row[2], ticks=[0, predicted.scale or 1], format="%.2g", shrink=0.85)
+        bar.set_label("evidence for the class", fontsize=8)
     return figure
 
 
