@@ -57,7 +57,7 @@ def make_article(name: str, notebook: NotebookNode) -> Article:
     trimmed = trim(notebook.cells)
     notebook = from_dict(notebook | {"cells": trimmed.cells})
     exporter = HTMLExporter(template_file="notebook.html.j2", extra_loaders=[TEMPLATES], preprocessors=[
-        CoalesceStreamsPreprocessor(enabled=True)], filters={"markdown2html": markdown, "fold_table": markup.fold_table})
+        CoalesceStreamsPreprocessor(enabled=True)], filters={"markdown2html": markdown, "fold_shown": markup.fold_shown})
     body, _ = exporter.from_notebook_node(notebook)
     number = name[:2]
     body = markup.accessible(markup.number_anchors(body, number))
