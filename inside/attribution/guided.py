@@ -237,7 +237,7 @@ def guided_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | Non
                    channels: Sequence[int] = (), batch_size: int = 32) -> tuple[str, pd.DataFrame, Tensor]:
     """The neurons of a layer (None: the last convolution), the images of `table` that excite them most, guided gradients.
 
-    Returns the layer; a row a neuron: channel, path, label, value, stands_out (see `choose_neurons`), next and next_labels
+    Returns the layer; one row per neuron: channel, path, label, value, stands_out (see `choose_neurons`), next, next_labels
     (paths and labels of the three images that come after), place (see `neuron_place`); and the guided gradient (n,C,H,W) of
     each neuron at its image.
     """

@@ -83,7 +83,7 @@ def confidences(model: nn.Module, images: Tensor, targets: Tensor, *, batch_size
 def typical_image(table: pd.DataFrame) -> int | None:
     """The row of an occlusion check whose drops are nearest to their means; None where no image has all drops.
 
-    Of the rows, where there are any, in which the hottest tenth differs from each of the others in the direction of the mean.
+    Of the rows, if there are any, in which the hottest tenth differs from each of the others in the direction of the mean.
     """
     drops = table.dropna()[list(OCCLUSIONS)]
     if drops.empty:

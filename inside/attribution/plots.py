@@ -56,7 +56,7 @@ def plot_first_layer(picture: np.ndarray, filters: np.ndarray, maps: np.ndarray,
 
 def plot_neurons(pictures: np.ndarray, gradients: Tensor, captions: Sequence[str], others: np.ndarray,
                  places: Sequence[Place | None]) -> Figure:
-    """A row a neuron: pictures (n,H,W,3), guided gradients (n,C,H,W), and the next images (n,m,H,W,3).
+    """One row per neuron: pictures (n,H,W,3), guided gradients (n,C,H,W), and the next images (n,m,H,W,3).
 
     `places`: where the neuron stands in its image, boxed in the first two; None where it has no place.
     """
@@ -64,7 +64,8 @@ def plot_neurons(pictures: np.ndarray, gradients: Tensor, captions: Sequence[str
     size = (1.72 * (2 + m) + 1.1, 1.72 * n + 0.25)
     figure, axes = plt.subplots(n, 2 + m, figsize=size, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(wspace=0.015, hspace=0.015)
-    for row, picture, gradient, caption, rest, place in zip(axes, pictures, gradients, captions, others, places, strict=True):
+    together = zip(axes, pictures, gradients, captions, others, places, strict=True)
+    for row, picture, gradient, caption, rest, place in together:
         plot_guided_gradient(gradient, ax=row[1])
         for ax, image in zip((row[0], *row[2:]), (picture, *rest), strict=True):
             ax.imshow(image)
@@ -134,7 +135,7 @@ def plot_class_activation_maps(rows: Sequence[Sequence[View]]) -> Figure:
 
 
 def plot_randomisation(found: Randomisation) -> Figure:
-    """Mean |ρ| by step with 95 % intervals, a panel a method; grey: up to chance; line: the bar; dotted: another image."""
+    """Mean |ρ| by step with 95 % intervals, one panel per method; grey: up to chance; line: bar; dotted: another image."""
     table = summarise_randomisation(found)
     methods = list(dict.fromkeys(table["method"]))
     figure, axes = plt.subplots(1, len(methods), figsize=(3.4 * len(methods), 3.7), layout="constrained", sharey=True,
@@ -167,7 +168,7 @@ def _label_levels(ax: Axes, levels: Mapping[str, float], *, apart: float = 0.1) 
 
 
 def plot_randomised(picture: np.ndarray, pictures: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """A row a method, a column a step: the maps of one picture (H,W,3) as more weights are re-initialised.
+    """One row per method, one column per step: the maps of one picture (H,W,3) as more weights are re-initialised.
 
     Below each map its rank correlation ρ with that of the trained network, the first one.
     """
@@ -191,7 +192,7 @@ def plot_randomised(picture: np.ndarray, pictures: Mapping[str, Mapping[str, np.
 
 def plot_occlusion(picture: np.ndarray, masks: Mapping[str, np.ndarray], titles: Sequence[str],
                    table: pd.DataFrame) -> Figure:
-    """Left, a picture (H,W,3) whole and with each mask (H,W) hidden; right, paired differences, a dot an image.
+    """Left, a picture (H,W,3) whole and with each mask (H,W) hidden; right, paired differences, one dot per image.
 
     The differences: what hiding the first mask costs more than hiding each of the others, in points of confidence.
     """
@@ -213,6 +214,6 @@ def plot_occlusion(picture: np.ndarray, masks: Mapping[str, np.ndarray], titles:
             ax.annotate(f"mean {mean:.1f}", (mean, row - 0.33), color="#A34700", ha="center", fontsize=9)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(others)), [textwrap.fill(f"{first} − {name}", 18) for name in others])
-    ax.set(xlabel="difference between the drops in confidence, points\n(one dot an image; diamond: mean with 95 % interval)",
+    ax.set(xlabel="difference between the drops in confidence, points\n(dot: an image; diamond: mean with 95 % interval)",
            ylim=(len(others) - 0.55, -0.55))
     return figure
