@@ -243,7 +243,7 @@ def test_explanations_hold_their_contract(looked):
     predictions = pd.read_csv(folder / "predictions_test.csv").set_index("path")
     assert np.allclose(predictions.loc[table["path"], "confidence"], table["confidence"], atol=1e-4)  # those of notebook 01
     names = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert {"first_layer_filters", "first_layer_maps", "guided_backprop", "class_activation_maps", "class_activation_maps_wrong",
+    assert {"first_layer", "guided_backprop", "class_activation_maps", "class_activation_maps_wrong",
             "randomised_maps", "randomisation", "occlusion"} <= names
     page = (folder / "report.html").read_text()
     assert "2 channels of" in page and "NEURONS" in page

@@ -35,6 +35,8 @@ def describe_confused_pair(predictions: pd.DataFrame) -> str:
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     if wrong.empty:
         return "No class is confused with another."
+    if len(wrong) == 1:
+        return "A single error does not show which classes are alike."
     pairs = wrong[["label", "predicted"]].apply(lambda row: " and ".join(natural_sort(row)), axis=1)
     counts = pairs.value_counts().sort_index()
     most = int(counts.max())

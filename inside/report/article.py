@@ -62,8 +62,9 @@ def make_article(name: str, notebook: NotebookNode) -> Article:
     number = name[:2]
     body = markup.accessible(markup.number_anchors(body, number))
     heads = re.findall(r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link"', body)
-    tops, sections = ([(anchor, text) for level, anchor, text in heads if level == wanted] for wanted in "23")
+    tops = [(anchor, text) for level, anchor, text in heads if level == "2"]
     anchor, title = tops[0] if tops else (f"{number}-", html.escape(name))
+    sections = [(anchor, text) for level, anchor, text in heads if level == "3"]
     return Article(body, anchor, title, sections, trimmed.left_out, _error(trimmed.cells))
 
 

@@ -29,12 +29,12 @@ def trim(cells: Sequence[NotebookNode]) -> Trimmed:
     left_out = []
     for section in _sections(_up_to_error(cells)):
         name, reason = _heading(section[0]), _nothing_here(section)
-        if name in ONCE:
+        if name in ONCE and not any(map(failed_with, section)):
             continue
         if reason:
             left_out.append((name, reason))
             section = _above(section[0])
-        kept += [_folded(cell) for cell in section if not _is_once(cell)]
+        kept += _with_code_above([_folded(cell) for cell in section if not _is_once(cell)])
     return Trimmed(kept, left_out)
 
 
@@ -84,7 +84,8 @@ def _nothing_here(section: Sequence[NotebookNode]) -> str:
 def _is_once(cell: NotebookNode) -> bool:
     """Whether the page has what a cell shows in one place for all notebooks: its parameters and its versions."""
     tags = cell.metadata.get("tags", [])
-    return "parameters" in tags or "injected-parameters" in tags or "helpers.environment()" in cell.source
+    return not failed_with(cell) and (
+        "parameters" in tags or "injected-parameters" in tags or "helpers.environment()" in cell.source)
 
 
 def _folded(cell: NotebookNode) -> NotebookNode:
@@ -103,7 +104,7 @@ def _fold_part(blocks: list[str]) -> str:
     first = 2 if blocks[0].startswith("#") and "\n" not in blocks[0] else 1
     if blocks[0].lstrip("# ").startswith("Exercises"):
         told = f"{len(re.findall(r'^[0-9]+[.] ', chr(10).join(blocks), flags=re.M))} exercises"
-        return _fold(blocks[:1], told, "\n\n".join(blocks[1:]))
+        return _fold(blocks[:1], told, "\n\n".join(blocks[1:]), kind="exercises")
     while first < len(blocks) and not blocks[first - 1].rstrip("*").endswith((".", "?", "!", ")", "|")):
         first += 1  # a formula or a list that the paragraph leads to
     rest = "\n\n".join(blocks[first:])
@@ -115,8 +116,23 @@ def _fold_part(blocks: list[str]) -> str:
     return _fold(blocks[:first], f"{kind} ({told})", rest)
 
 
-def _fold(above: Sequence[str], summary: str, folded: str) -> str:
-    return "\n\n".join([*above, f'<details class="fold prose"><summary>{summary}</summary>', folded, "</details>"])
+def _fold(above: Sequence[str], summary: str, folded: str, kind: str = "prose") -> str:
+    return "\n\n".join([*above, f'<details class="fold {kind}"><summary>{summary}</summary>', folded, "</details>"])
+
+
+def _with_code_above(section: list[NotebookNode]) -> list[NotebookNode]:
+    """The cells of a section: its first one holds the code of all as metadata `code`, which the page has beside the heading.
+
+    Without a heading, and where a cell failed, the code stays with its cells.
+    """
+    sources = [cell.source for cell in section if cell.cell_type == "code" and cell.source.strip()]
+    if not sources or section[0].cell_type == "code" or failed_with(section[-1]):
+        return section
+    top, *others = (copy.deepcopy(cell) for cell in section)
+    top.metadata["code"] = "\n\n".join(sources)
+    for cell in others:
+        cell.metadata["code_above"] = cell.cell_type == "code"
+    return [top, *others]
 
 
 def _with_source(cell: NotebookNode, source: str) -> NotebookNode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -141,15 +142,15 @@ _ROWS = (
     (_TASKS[0], "01", "Accuracy and average precision by class", _by_class, ("table-metrics_test", "figure-class_metrics")),
     (_TASKS[0], "01", "Confusion matrix", _confusion, ("figure-confusion",)),
     (_TASKS[0], "01", "Ten highest and ten lowest images", _ranked, ("figure-ranked_*",)),
-    (_TASKS[0], "01", "Reproduced from the saved network", _reproduced, ("01-*reproduced*",)),
+    (_TASKS[0], "01", "Reproduced from the saved network", _reproduced, ("01-*reproduc*",)),
     (_TASKS[1], "02", "Five feature maps", _layers, ("table-02_layers",)),
     (_TASKS[1], "02", "Share of non-positive values", _shares, ("figure-non_positive_shares", "table-non_positive_shares")),
     (_TASKS[2], "03", "Covariance over minibatches", _covariance, ("03-2-*",)),
     (_TASKS[2], "03", "Fine-tuned against initial", _compared, ("figure-effective_ranks", "figure-directions")),
 )
-_SCENARIOS = (("finetuned_own", "fine-tuned network, own images"), ("imagenet_own", "ImageNet network, own images"),
-              ("imagenet_imagenet", "ImageNet network, ImageNet images"),
-              ("imagenet_cifar10", "ImageNet network, CIFAR-10 images"))
+_SCENARIOS = (("finetuned_own", "fine-tuned network, own images"), ("imagenet_own", "initial network, own images"),
+              ("imagenet_imagenet", "initial network, ImageNet images"),
+              ("imagenet_cifar10", "initial network, CIFAR-10 images"))
 _STAND_IN_OF = {"imagenet_imagenet": ("imagenet_photo_patches", "imagenet_demo"),
                 "imagenet_cifar10": ("imagenet_digits", "imagenet_demo")}
 
@@ -172,7 +173,7 @@ def _scenario_rows(found: Found) -> list[Row]:
     return rows
 
 
-def _leading(layers: Mapping[str, Mapping]) -> str:
+def _leading(layers: Mapping[str, Any]) -> str:
     """The share of the variance of the first eigenvalue, in the first and in the last layer."""
     shares = [entry["eigenvalues"][0] / entry["trace"] for entry in layers.values()
               if entry["trace"] and entry["eigenvalues"]]

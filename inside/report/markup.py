@@ -12,7 +12,8 @@ from PIL import Image
 LONG = 12  # rows; longer tables are folded away
 FOLDED = frozenset({  # tables of detail, folded away however short
     "modules", "hook_audit", "activations", "counted_twice", "trials", "convnet5", "convnet5_options", "image_sizes",
-    "noise_band", "search_importance", "metrics_val", "03_scenarios", "randomisation_baselines"})
+    "noise_band", "search_importance", "metrics_val", "03_scenarios", "randomisation_baselines", "non_positive_shares",
+    "dead_channels", "effective_ranks"})
 _REGION = 'class="scroll" tabindex="0" role="group"'
 
 

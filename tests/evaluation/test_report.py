@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from inside.evaluation.describe import describe_confidence, describe_confused_pair, describe_lowest, describe_reloaded
 from inside.evaluation.metrics import class_metrics, majority_baseline, metrics_summary
 from inside.evaluation.predictions import prediction_table
-from inside.evaluation.report import report_confusion, report_ranked, report_samples, report_scores
+from inside.evaluation.report import report_confusion, report_metrics, report_ranked, report_samples, report_scores
 
 CLASSES = ["cats", "dogs"]
 
@@ -25,32 +26,78 @@ def predictions(make_folder):
 def test_scores_stand_beside_the_baseline(predictions):
     metrics = class_metrics(predictions, CLASSES)
     baseline = majority_baseline(predictions["label"], predictions["label"])
-    text, figure = report_scores(metrics, metrics_summary(metrics, predictions), baseline)
-    assert "overall accuracy **0.917** (0.583)" in text.markdown and "always saying “dogs”" in text.markdown
-    assert figure.name == "class_metrics" and "cats 1.000" in figure.alt and len(figure.drawing.axes) == 2
+    figure, text = report_scores(metrics, metrics_summary(metrics, predictions), baseline)
+    assert "overall accuracy **0.917** (0.583)" in text.markdown and "always predicts “dogs”" in text.markdown
+    assert figure.name == "class_metrics" and "cats 1.000" in figure.alt and len(figure.drawing.axes) == 1
+    assert figure.caption.startswith("Accuracy ranges from 0.857 (dogs) to 1.000 (cats)")
     plt.close("all")
 
 
 def test_the_confusion_matrix_and_its_sentence(predictions):
     figure, text = report_confusion(predictions, CLASSES)
-    assert figure.name == "confusion" and text.markdown in figure.alt and "dogs taken for cats" in text.markdown
+    assert figure.name == "confusion" and "dogs is taken for cats once, the only error on test." in figure.alt
+    assert figure.caption.startswith("dogs is taken for cats once") and text.markdown == describe_confused_pair(predictions)
     plt.close("all")
 
 
-def test_the_ten_highest_and_lowest_of_each_class(predictions, tmp_path):
+def test_the_ten_highest_over_the_ten_lowest_of_each_class(predictions, tmp_path):
     shown = report_ranked(predictions, tmp_path / "images", CLASSES, marks={})
-    assert [part.name for part in shown[:-1]] == [f"ranked_{name}_{end}" for name in CLASSES for end in ("highest", "lowest")]
-    assert shown[0].alt.index("cats/0.png") < shown[0].alt.index("cats/1.png") and "dogs/5.png" not in shown[0].alt
-    assert shown[-1].markdown.splitlines() == [
-        "- cats: 5 of the 10 highest are of the class (cats/4.png is dogs; dogs/0.png is dogs; dogs/1.png is dogs; dogs/2.png is dogs; "
-        "dogs/3.png is dogs).",
-        "- dogs: 7 of the 10 highest are of the class (cats/5.png is cats; cats/3.png is cats; cats/2.png is cats)."]
+    assert [getattr(part, "name", "text") for part in shown] == ["ranked_cats", "text", "ranked_dogs", "text"]
+    high, low = shown[0].alt.split("With the 10 lowest")
+    assert high.index("cats/0.png") < high.index("cats/1.png") and "dogs/5.png" not in high and low.index("dogs/5.png") < low.index("dogs/4.png")
+    names = [ax.get_xlabel().split("\n")[0] for ax in shown[0].drawing.axes]
+    order = [*(f"cats/{number}" for number in range(4)), "cats/4", "cats/5", *(f"dogs/{number}" for number in range(6))]
+    assert names == [*order[:10], *order[:1:-1]]
+    assert shown[0].drawing.axes[4].get_xlabel() == "cats/4\n0.623 → cats" and shown[0].drawing.axes[4].texts[0].get_text() == "✗"
+    assert shown[0].caption.startswith(
+        "5 of the 10 highest scores for cats belong to images of that class (cats/4.png is dogs; dogs/0.png is dogs; dogs/1.png is dogs; "
+        "dogs/2.png is dogs; dogs/3.png is dogs).")
+    assert shown[2].caption.startswith("7 of the 10 highest scores for dogs belong to images of that class (cats/5.png is cats; ")
+    assert shown[1].markdown == ("The image of cats with the lowest score is cats/5.png, at place 6 of 12: 1 image of another class stands above it. "
+                                 "It is predicted as cats, which is correct.")
+    assert shown[3].markdown.startswith("The image of dogs with the lowest score is cats/4.png, at place 8 of 12: 1 image of another class")
+    assert shown[3].markdown.endswith("It is predicted as cats, an error.")
     plt.close("all")
+
+
+def test_few_images_fill_one_row_each(predictions, tmp_path):
+    figure, _ = report_ranked(predictions.head(3), tmp_path / "images", ["cats"], marks={})
+    assert len(figure.drawing.axes) == 6 and "the 3 highest scores" in figure.alt
+    assert describe_lowest(predictions.head(3), "dogs") == "No test image is of dogs."
+    plt.close("all")
+
+
+def test_the_table_of_metrics_begins_with_its_errors(predictions):
+    metrics = class_metrics(predictions, CLASSES)
+    table, = report_metrics(metrics, "val")
+    assert table.name == "metrics_val" and len(table.table) == table.rows == 3
+    assert table.caption.startswith("1 of 12 validation images is misclassified, of the class dogs. A row a class")
+    table, = report_metrics(class_metrics(predictions.assign(predicted="cats"), CLASSES), "test")
+    assert table.caption.startswith("7 of 12 test images are misclassified; dogs has the most (7).")
+    table, = report_metrics(class_metrics(predictions.assign(predicted=predictions["label"]), CLASSES), "test")
+    assert table.caption.startswith("No test image is misclassified.")
+
+
+@pytest.mark.parametrize("wrong, told", [
+    ([], "No class is confused with another."), (["ab"], "A single error does not show which classes are alike."),
+    (["ab", "ab", "ba", "bc"], "75% of the errors are between a and b: 3 of 4, 2 one way and 1 the other."),
+    (["ab", "ab"], "100% of the errors are between a and b: 2 of 2, all one way."),
+    (["ab", "bc"], "Counted in both directions, no single pair of classes stands out: 2 pairs have 1 error each.")])
+def test_the_pair_of_classes_with_most_errors(wrong, told):
+    pairs = [*(tuple(pair) for pair in wrong), ("c", "c")]
+    assert describe_confused_pair(pd.DataFrame(pairs, columns=["label", "predicted"])) == told
+
+
+def test_what_is_told_of_confidence_and_of_a_network_loaded_again(predictions):
+    assert describe_confidence(predictions) == "The mean confidence is 0.76 where the prediction is right and 0.62 where it is wrong."
+    assert describe_confidence(predictions[:4]) == "Their mean confidence is 0.83."
+    assert describe_reloaded({"max_difference": 0.0, "tolerance": 1e-4}) == "identical (tolerance 0.0001)"
+    assert describe_reloaded({"max_difference": 2.3e-6, "tolerance": 1e-4}) == "the scores differ by at most 2e-06 (tolerance 0.0001)"
 
 
 def test_samples_are_as_many_as_the_grid_holds_and_the_same_for_a_seed(predictions, tmp_path):
     figure, text = report_samples(predictions, tmp_path / "images", [2, 3], seed=1, marks={})
-    assert "6 test images drawn at random" in figure.alt and text.markdown.endswith("of these 6 are predicted right.")
+    assert "6 test images drawn at random" in figure.alt and "of these 6 test images" in figure.caption and "mean confidence" in text.markdown
     assert len([ax for ax in figure.drawing.axes if ax.get_visible()]) == 6
     again, _ = report_samples(predictions, tmp_path / "images", [2, 3], seed=1, marks={})
     other, _ = report_samples(predictions, tmp_path / "images", [2, 3], seed=2, marks={})

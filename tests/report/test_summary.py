@@ -99,7 +99,7 @@ def test_deliverables_answer_in_a_line(run_folder):
 
 def test_stand_ins_and_missing_scenarios_are_marked(run_folder):
     rows = {row.name: row for row in deliverables(Found.read(run_folder))}
-    stand_in, missing = (rows[f"Top-k eigenvalues: ImageNet network, {name} images"] for name in ("CIFAR-10", "ImageNet"))
+    stand_in, missing = (rows[f"Top-k eigenvalues: initial network, {name} images"] for name in ("CIFAR-10", "ImageNet"))
     assert stand_in.remark == "stand-in" and stand_in.answer.startswith("digits for CIFAR-10 images: ") and stand_in.anchors
     assert missing.remark == "missing" and missing.answer == "IMAGENET_VAL: no folder 'x'" and not missing.anchors
 

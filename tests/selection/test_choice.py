@@ -9,6 +9,7 @@ from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.files import RunFolder, write_json
 from inside.selection.choice import choose_settings
 from inside.selection.describe import describe_search
+from inside.shown import Text
 from inside.training.experiment import train_into
 
 BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
@@ -28,9 +29,9 @@ def run(tmp_path):
 def test_without_a_search_the_settings_are_those_given(run, split):
     choice = choose_settings(run, settings(), split)
     assert choice.settings == settings() and choice.search is None and not run.path("trials.csv").exists()
-    assert "nothing was searched" in choice.summary and choice.takeaways() == []
+    assert "no search was made" in choice.summary and choice.takeaways() == []
     text, = choice.report()
-    assert "Nothing was searched" in text.markdown and choice.results() == {"search": None, "noise_band": None}
+    assert "No settings were searched" in text.markdown and choice.results() == {"search": None, "noise_band": None}
 
 
 @pytest.mark.parametrize("seeds", [0, 2])
@@ -41,11 +42,14 @@ def test_the_best_trial_goes_on_and_the_report_tells_how_it_was_found(run, split
     best = trials.loc[trials["score"].idxmax()]
     assert choice.settings["LEARNING_RATE"] == pytest.approx(best["learning_rate"]) and choice.settings["EPOCHS"] == best["epochs"]
     assert {name for name in given if given[name] != choice.settings[name]} <= {"LEARNING_RATE", "EPOCHS"}
-    names = [getattr(part, "name", "text") for part in choice.report()]
-    band = ["noise_band", "noise_band", "text"] if seeds else []
-    assert names == ["trials", "text", "search_trials", "search_parallel", "search_importance", "search_importance", "text", *band, "text"]
+    *shown, trials_fold, options_fold = choice.report()
+    names = [[getattr(part, "name", "text") for part in parts] for parts in (shown, trials_fold.parts, options_fold.parts)]
+    assert names == [["search", *["text"] * (2 if seeds else 1)], ["trials", "noise_band"] if seeds else ["trials"],
+                     ["search_importance", "text", "search_parallel", "text", "search_importance"]]
+    assert all(len(part.caption) > 40 for part in (shown[0], *trials_fold.parts, *options_fold.parts) if not isinstance(part, Text))
+    assert shown[0].caption.startswith("Best of 3 trials") and ("with new seeds" in shown[0].caption) == bool(seeds)
     assert f"trial {int(best['number'])} with" in choice.summary and choice.takeaways() == describe_search(choice.search, choice.noise)
-    assert choice.report()[-1].markdown == " ".join(choice.takeaways()) != ""
+    assert shown[-1].markdown == " ".join(choice.takeaways()) != ""
     write_json(run.path("results.json"), choice.results())
     told = json.loads(run.path("results.json").read_text())
     assert told["search"]["score"] == pytest.approx(best["score"]) and told["search"]["trials"] == 3

@@ -112,13 +112,13 @@ def test_what_is_told_of_seeds():
     text = told(made_band(clear))
     assert text.startswith("With 4 new seeds: the best setting (trial 0) 0.800 (0.790 to 0.810); the runner-up (trial 1) 0.605 (0.590 to 0.620); "
                            "the settings as they stand (trial 2) 0.915 (0.900 to 0.930).")
-    assert "less the runner-up: a difference of +0.195 (95 % interval +0.186 to +0.204): it is better." in text
-    assert "less the settings as they stand: a difference of -0.115" in text and text.endswith("it is worse.")
+    assert "minus the runner-up: a difference of +0.195 (95 % interval +0.186 to +0.204): it is better." in text
+    assert "minus the settings as they stand: a difference of -0.115" in text and text.endswith("it is worse.")
     open_ = told(made_band({"best": [0.8, 0.6, 0.7], "runner-up": [0.69, 0.71, 0.6]}))
-    assert "these seeds do not tell them apart" in open_ and "optimistically biased" not in open_
+    assert "these seeds do not distinguish them" in open_ and "optimistically biased" not in open_
     biased = told(made_band({"best": [0.4, 0.45], "runner-up": [0.4, 0.41]}))
-    assert "In the search the best setting had 0.500, more than with any new seed" in biased and "optimistically biased" in biased
-    assert "which cannot be told from chance from a single seed." in told(made_band({"best": [0.8], "runner-up": [0.6]}))
+    assert "In the search the best setting scored 0.500, more than with any new seed" in biased and "optimistically biased" in biased
+    assert "whose uncertainty is unknown from a single seed." in told(made_band({"best": [0.8], "runner-up": [0.6]}))
     assert told(made_band({"best": [0.8]})) == "With 1 new seed: the best setting (trial 0) 0.800. There is no other setting to compare it with."
 
 
@@ -126,10 +126,10 @@ def test_failed_seeds_are_not_counted_as_scores():
     nan = math.nan
     half = describe_noise(made_band({"best": [0.8, nan, nan], "runner-up": [0.6, 0.61, 0.59]}))
     assert "the best setting (trial 0) 0.800 (2 of 3 seeds failed)" in half and \
-        "a difference of +0.200 over the 1 with scores of both, which cannot be told from chance from a single seed." in half
+        "a difference of +0.200 over the 1 with scores of both, whose uncertainty is unknown from a single seed." in half
     none = describe_noise(made_band({"best": [nan, nan], "runner-up": [nan, nan]}))
     assert none == ("With 2 new seeds: the best setting (trial 0) no score (every seed failed); the runner-up (trial 1) no score (every seed "
-                    "failed). The best setting less the runner-up: unknown, since no seed has a score of both.")
+                    "failed). The best setting minus the runner-up: unknown, since no seed has a score of both.")
 
 
 TOLD_SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-2, log=True), "augmentation": CategoricalDistribution(["none", "light"])}
@@ -155,9 +155,9 @@ def test_what_is_told_of_a_search_is_the_verdict_of_the_new_seeds():
     search = made_search([(*STANDING, "COMPLETE", 0.880), (0.003, "none", "COMPLETE", 0.898), (0.004, "none", "COMPLETE", 0.89)])
     band = made_band({"best": [0.86, 0.862], "runner-up": [0.87, 0.85], "as they stand": [0.875, 0.885]})
     told, = describe_search(search, band)
-    assert told.startswith("Did the search help? With 2 new seeds the setting that it chose has 0.861 (0.860 to 0.862), the settings as they stand "
-                           "have 0.880 (0.875 to 0.885): a difference of -0.019 (95 % interval ")
-    assert "these seeds do not tell whether the search helped" in told and "raised" not in told
+    assert told.startswith("Did the search help? With 2 new seeds the setting that it chose scores 0.861 (0.860 to 0.862), the settings as they stand "
+                           "0.880 (0.875 to 0.885): a difference of -0.019 (95 % interval ")
+    assert "these seeds do not show whether the search helped" in told and "raised" not in told
     assert told.endswith("Its own score of that setting, 0.898, the highest of 3 noisy scores, is optimistically biased.")
     assert "the search helped" in describe_search(search, made_band(
         {"best": [0.9, 0.91, 0.9, 0.91], "runner-up": [0.87] * 4, "as they stand": [0.8, 0.82, 0.81, 0.82]}))[0]
@@ -175,7 +175,7 @@ def test_a_search_that_finds_nothing_better_says_so():
     assert describe_search(search, None) == [
         "No trial of the search scored higher than the settings as they stand (trial 0, 0.900); nothing was verified with new seeds (FINAL_SEEDS = 0)."]
     told, = describe_search(search, made_band({"best": [0.86, 0.862], "runner-up": [0.87, 0.85]}))
-    assert told.endswith("With 2 new seeds they have 0.861 (0.860 to 0.862).")
+    assert told.endswith("With 2 new seeds they score 0.861 (0.860 to 0.862).")
     outside = made_search([(0.003, "none", "COMPLETE", 0.9)], apart=0.95)
     assert set(outside.candidates) == {"best", "as they stand"}
     assert describe_search(outside, None)[0].endswith("The settings as they stand, which no trial has, scored higher (0.950).")
@@ -185,10 +185,10 @@ def test_what_is_told_of_trials():
     search = made_search([(*STANDING, "COMPLETE", 0.880), (0.003, "none", "COMPLETE", 0.898), (0.004, "none", "PRUNED", 0.95),
                           (0.005, "none", "FAIL", None), (0.006, "none", "FAIL", None)])
     assert describe_trials(search) == (
-        "Best of 5 trials (2 complete, 2 fail, 1 pruned): trial 1 with 0.898 on validation (learning_rate 0.003, augmentation none). The settings "
-        "as they stand (trial 0) have 0.880. Trial 3, 4 failed: The loss is not finite.")
+        "Best of 5 trials (2 complete, 2 failed, 1 pruned): trial 1 with 0.898 on validation (learning_rate 0.003, augmentation none). The settings "
+        "as they stand (trial 0) score 0.880. Trials 3, 4 failed: The loss is not finite.")
     pruned = made_search([(*STANDING, "PRUNED", 0.7), (0.003, "none", "COMPLETE", 0.898)], apart=0.75)
-    assert "(trained apart, since no finished trial has them) have 0.750" in describe_trials(pruned)
+    assert "(trained separately, since no finished trial has them) score 0.750" in describe_trials(pruned)
 
 
 scores = some.sampled_from([0.0, 0.3, 0.5, 0.5004, 0.5006, 0.897, 1.0])
@@ -199,7 +199,7 @@ made_trials = some.lists(some.tuples(some.sampled_from([0.001, 0.003, 0.005]), s
 def check_verdicts(text):
     """Every "a difference of …" of a text says what its own interval says."""
     over = r"(?: over the \d+ with scores of both)?"
-    pattern = rf"a difference of ([+-][\d.]+)(?: \(95 % interval ([+-][\d.]+) to ([+-][\d.]+)\){over}: ([a-z ]+)|{over}, which cannot be told)"
+    pattern = rf"a difference of ([+-][\d.]+)(?: \(95 % interval ([+-][\d.]+) to ([+-][\d.]+)\){over}: ([a-z ]+)|{over}, whose uncertainty is unknown)"
     found = re.findall(pattern, text)
     assert len(found) == text.count("a difference of")
     for gap, low, high, verdict in found:
@@ -209,7 +209,7 @@ def check_verdicts(text):
             better, worse = float(low) > 0, float(high) < 0
             assert better == (verdict in ("it is better", "the search helped")), text
             assert worse == (verdict in ("it is worse", "the search chose a worse setting")), text
-            assert (not better and not worse) == ("do not tell" in verdict), text
+            assert (not better and not worse) == ("do not " in verdict), text
 
 
 @budget(max_examples=150, deadline=None)

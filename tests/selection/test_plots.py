@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.selection.describe import describe_importances
 from inside.selection.importance import importances
-from inside.selection.plots import plot_importances, plot_noise_band, plot_parallel_coordinates, plot_trials
+from inside.selection.plots import plot_importances, plot_noise_band, plot_parallel_coordinates, plot_search, plot_trials
 from inside.selection.search import Search, run_search
 
 BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
@@ -79,12 +79,15 @@ def test_importances_stand_beside_their_chance_level():
     told = describe_importances(table)
     assert told.startswith(f"Above their chance level: x (Spearman ρ {table['correlation'][0]:.2f}, chance {table['chance'][0]:.2f})")
     below = told.split("Not above their chance level: ")[1].split(". ")[0]
-    assert "y (" in below and "Of 3 options without any effect, one in twenty would be above by chance" in told
-    ax = plot_importances(table).axes[1]
-    for chance, measure, bar in zip(table["chance"], table["measure"], ax.containers[1], strict=True):
-        ends = (bar.get_x(), bar.get_x() + bar.get_width())
-        assert ends == pytest.approx((-chance if measure == "Spearman ρ" else 0, chance))
-    assert "permutations" in ax.containers[1].get_label()
+    assert "y (" in below and "Of options without any effect, one in twenty would be above it by chance" in told
+    axes = plot_importances(table).axes[1:]
+    for ax, measure, low in zip(axes, ("Spearman ρ", "ratio η"), (-1, 0), strict=True):  # on axes of their own
+        rows = table[table["measure"] == measure]
+        assert len(ax.containers[0]) == len(ax.containers[1]) == len(rows) and ax.get_xlabel().startswith(measure)
+        for (place, row), chance, bar in zip(rows.iterrows(), ax.containers[0], ax.containers[1], strict=True):
+            assert (chance.get_x(), chance.get_x() + chance.get_width()) == pytest.approx((low * row["chance"], row["chance"]))
+            assert bar.get_width() == pytest.approx(row["correlation"]) and bar.get_y() < place < bar.get_y() + bar.get_height()
+        assert "permutations" in ax.containers[0].get_label()
 
 
 def test_the_best_so_far_goes_on_behind_pruned_trials():
@@ -107,10 +110,20 @@ def test_plot_of_a_noise_band():
     band = made_band({"best": [0.8, 0.82], "runner-up": [0.7, nan], "as they stand": [nan, nan]}, {"as they stand": nan})
     band["trial"] = pd.Series([3, 3, 0, 0, None, None], dtype=object)
     ax = plot_noise_band(band)
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["best (trial 3)", "runner-up (trial 0)", "as they stand"]
-    means = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2 and line.get_xdata()[0] == line.get_xdata()[1]]
-    assert means == pytest.approx([0.81, 0.7])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one new seed", "mean", "score in the search"]
+    assert [text.get_text().strip() for text in ax.get_xticklabels()] == ["best\n(trial 3)", "runner-up\n(trial 0)", "as they stand"]
+    means = [line.get_ydata()[0] for line in ax.lines if line.get_color() == "black"]
+    assert means[:2] == pytest.approx([0.81, 0.7]) and math.isnan(means[2])
+    bands = [list(line.get_ydata()) for line in ax.lines if line.get_linewidth() == 9]
+    assert bands[0] == [0.8, 0.82] and ax.get_title() == "2 new seeds for each setting"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "noise band: range of the seeds", "one new seed", "mean", "score in the search"]
+
+
+def test_trials_and_noise_band_share_one_axis():
+    trials = pd.DataFrame({"number": range(2), "state": "COMPLETE", "score": [0.5, 0.6]})
+    left, right = plot_search(trials, base=0.55, band=made_band({"best": [0.3, 0.32]})).axes
+    assert left.get_ylim() == right.get_ylim() and left.get_ylim()[0] < 0.3 and left.get_ylim()[1] > 0.6
+    assert len(plot_search(trials).axes) == 1
 
 
 def test_the_thick_line_is_the_best_trial():
