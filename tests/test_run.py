@@ -88,7 +88,7 @@ def test_results_agree_with_the_files(finished):
     assert found["epochs"] == len(history) == 2 and history[["train_loss", "val_loss", "train_objective"]].notna().all(axis=None)
     scored = model_of(finished)["train_unaugmented"]
     assert scored["images"] == scored["of"] == found["split"]["train"]
-    assert f"not augmented: cross-entropy {scored['loss']:.3f}, mean class accuracy" in (finished / "report.html").read_text()
+    assert f"without augmentation: cross-entropy {scored['loss']:.3f}, mean class accuracy" in (finished / "report.html").read_text()
     assert found["val"]["mean_class_accuracy"] == pytest.approx(history["val_mean_class_accuracy"].max())
 
 

@@ -175,8 +175,8 @@ class RandomisationCheck:
         """The maps of one image step by step, the mean |ρ| of all images as figure and table, the baselines, verdicts."""
         if self.found is None or self.picture is None:
             return [_left_out(self.left_out)]
-        told = ("One image and its explanations, a row a method: by the trained network, and as more and more weights are "
-                f"re-initialised, down to {', '.join(list(self.found.pictures)[1:])}.")
+        told = ("One image and its explanations, one row per method: by the trained network, and as more and more weights "
+                f"are re-initialised, down to {', '.join(list(self.found.pictures)[1:])}.")
         claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95 % intervals over the "
                  "draws, by how far down the weights are re-initialised. Below its bar a method changes.")
         tables = (Table(summarise_randomisation(self.found), "randomisation_means", "Mean |ρ| by method and step."),

@@ -24,7 +24,7 @@ MEAN_ROW = "mean over classes"  # the last row of class_metrics; a class may be 
 
 def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, groups: Sequence | None = None,
                   level: float = 0.95) -> pd.DataFrame:
-    """class, support, accuracy (= recall), average_precision, and the ends of their intervals; a row a class.
+    """class, support, accuracy (= recall), average_precision, and the ends of their intervals; one row per class.
 
     Average precision is one against the rest from the softmax scores (scikit-learn's definition). A class without
     images has NaN. The last row (MEAN_ROW; read it with .iloc[-1]) is the mean over the classes that have images.

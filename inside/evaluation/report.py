@@ -30,9 +30,9 @@ SIGNS = "Green frame and ✓: predicted right; orange frame and ✗: wrong. † 
 def report_metrics(metrics: pd.DataFrame, part: str) -> list[Shown]:
     """The table of `class_metrics` of the part "val" or "test"."""
     name = {"val": "validation"}.get(part, part)
-    return [Table(format_metrics(metrics), f"metrics_{part}", f"{describe_errors(metrics, name)} A row a class: its images "
-                  "(support), accuracy and average precision with their 95 % intervals; the last row is the mean over "
-                  "classes.",
+    return [Table(format_metrics(metrics), f"metrics_{part}", f"{describe_errors(metrics, name)} One row per class: its "
+                  "images (support), accuracy and average precision with their 95 % intervals; the last row is the mean "
+                  "over classes.",
                   rows=len(metrics))]
 
 

@@ -68,12 +68,12 @@ def _report_search(found: Search, noise: pd.DataFrame | None, takeaways: list[st
 def _fold_tables(found: Search, noise: pd.DataFrame | None) -> Fold:
     best = found.ranked[0]
     trials = Table(found.trials.sort_values("score", ascending=False), "trials",
-                   f"Trial {best.number} has the highest score of the complete trials, {best.value:.3f}. A row a trial, "
+                   f"Trial {best.number} has the highest score of the complete trials, {best.value:.3f}. One row per trial, "
                    f"by score (mean "
                    "class accuracy on validation); then its options.", digits=4)
     if noise is None:
         return Fold("All trials", (trials,))
-    band = Table(noise, "noise_band", f"{describe.describe_band(noise)} A row a setting and seed; `trial_score`: its "
+    band = Table(noise, "noise_band", f"{describe.describe_band(noise)} One row per setting and seed; `trial_score`: its "
                                       f"score in the "
                  "search.", digits=4)
     return Fold("All trials and all seeds", (trials, band))

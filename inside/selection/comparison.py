@@ -22,7 +22,7 @@ from inside.training.plots import plot_learning_curves
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Networks side by side, none where COMPARE is empty: a table with a row a network, and {name: history}.
+    """Networks side by side, none where COMPARE is empty: a table with one row per network, and {name: history}.
 
     Columns: name, from_scratch (whether training starts from random weights), trainable, epochs, seconds, val, test (mean
     class accuracy), test_low, test_high (95 % intervals), test_accuracy (overall).
@@ -38,7 +38,7 @@ class Comparison:
                          "“comparison” has some.")]
         told = "; ".join(f"{row['name']} {row['val']:.3f}" for row in self.table.to_dict("records"))
         best = describe_best(self.table)
-        return [Table(format_comparison(self.table), "comparison", f"{best} A row a network; its epoch is chosen on "
+        return [Table(format_comparison(self.table), "comparison", f"{best} One row per network; its epoch is chosen on "
                                                                    f"validation, and "
                       "nothing on test."),
                 Figure(plot_learning_curves(self.histories).figure, "comparison",

@@ -47,7 +47,7 @@ class Search:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """number, state, score, seconds, then a column an option; a row a trial (see trials.csv)."""
+        """number, state, score, seconds, then one column per option; one row per trial (see trials.csv)."""
         return trial_table(self.study, self.space, self.n_trials)
 
     @property

@@ -253,7 +253,7 @@ def open_study(settings: Mapping[str, Any], default: Path, stamp: str,
 
 
 def trial_table(study: optuna.Study, space: Mapping[str, Any], n_trials: int) -> pd.DataFrame:
-    """number, state, score, seconds, then a column an option, for the trials 0, …, n_trials - 1 of a study."""
+    """number, state, score, seconds, then one column per option, for the trials 0, …, n_trials - 1 of a study."""
     rows = [{"number": trial.number, "state": trial.state.name, "score": math.nan if trial.value is None else trial.value,
              "seconds": trial.duration.total_seconds() if trial.duration else math.nan,
              **{name: trial.params.get(name) for name in space}}

@@ -74,7 +74,7 @@ def add_legend(ax: plt.Axes, title: str = "") -> None:
 
 
 def plot_learning_curves(histories: Mapping[str, pd.DataFrame], *, ax: plt.Axes | None = None) -> plt.Axes:
-    """Mean class accuracy on validation by epoch, a line a network, the chosen epoch marked."""
+    """Mean class accuracy on validation by epoch, one line per network, the chosen epoch marked."""
     ax = ax or plt.subplots(figsize=(10.4, 4), layout="constrained")[1]
     palette = sns.color_palette("colorblind" if len(histories) <= 10 else "husl", len(histories))
     for place, ((name, history), color) in enumerate(zip(histories.items(), palette, strict=True)):
