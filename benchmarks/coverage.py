@@ -1,8 +1,8 @@
-"""How often the intervals that the report prints hold the truth, by simulation: a 95 % interval should in about 95 of 100.
+"""Simulated coverage of the intervals in the report: a 95 % interval should contain the true value in about 95 of 100 cases.
 
 Each family of intervals has a function that gives rows of one table: interval, setting, images (of a class, or of the whole
-part), coverage, its Monte-Carlo error (one standard error; 0: exact), mean width. Intervals "(not used)" are those that
-were tried and covered worse. The truth is that of endless images, by integration or from 600,000 images. One core,
+part), coverage, its Monte Carlo error (one standard error; 0: exact), mean width. Intervals marked "(not used)" were
+tried and had worse coverage. The true value is that for unlimited images, by integration or from 600,000 images. One core,
 about four minutes, no files read.
 
     python benchmarks/coverage.py [--repeats 500]
@@ -163,7 +163,7 @@ def average_precision_rows(repeats: int) -> list[dict]:
                 errors = {"logit, jackknife": jackknife_error(effects, positive, np.arange(n)),
                           "logit of Boyd et al. (not used)": math.sqrt(value * (1 - value) / (n // CLASSES))}
                 found = {name: logit_interval(value, error, n // CLASSES) for name, error in errors.items()}
-                if repeat < repeats * 0.4:  # the bootstraps take long
+                if repeat < repeats * 0.4:  # the bootstraps are slow
                     drawn = weighted_average_precision(positive, score, resampled(positive, 400, rng))
                     found |= bootstrap_ends(value, drawn, effects)
                 for name, limits in found.items():
@@ -234,7 +234,7 @@ def mean_average_precision_rows(repeats: int) -> list[dict]:
 # ---------------------------------------------------------------------------------------- duplicates
 
 def duplicates_rows(repeats: int) -> list[dict]:
-    """Every second picture is there twice: intervals that know the copies, and that take them for images of their own."""
+    """Every second image occurs twice: intervals that count copies once, and intervals that count them separately."""
     rng, rows, n = np.random.default_rng(0), [], 18
     (_, base, *_), shape, beside = KINDS["alike"]
     label = np.repeat(np.arange(CLASSES), n)

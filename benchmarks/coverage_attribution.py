@@ -23,7 +23,7 @@ DROPS: dict[str, Callable[[np.random.Generator, tuple], np.ndarray]] = {
     "exponential (skewness 2)": lambda rng, size: rng.exponential(0.1, size),
 }
 
-# |ρ| of images (a row a sample, a column an image) from the effect of their draw, both standard normal.
+# |ρ| of images (one row per sample, one column per image) from the effect of their draw, both standard normal.
 CORRELATIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "by chance, draws alike": lambda draw, image: np.abs(np.tanh(0.4 * image)),
     "by chance, draws differ": lambda draw, image: np.abs(np.tanh(0.2 * draw + 0.35 * image)),
@@ -34,7 +34,7 @@ CORRELATIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def attribution_rows(*, samples: int = 2000, seed: int = 0) -> list[dict]:
-    """Intervals of notebook 02: of mean drops (`mean_interval`), of mean |ρ| (`interval_over_draws`); a row a setting.
+    """Intervals of notebook 02: of mean drops (`mean_interval`), of mean |ρ| (`interval_over_draws`); one row per setting.
 
     Keys interval, setting, images, coverage, Monte-Carlo error (standard error of the coverage), mean width.
     """

@@ -1,9 +1,9 @@
-"""What the statistics of notebooks 02 and 03 cost: time against a plain forward pass, memory, eigenvalues.
+"""The cost of the statistics of notebooks 02 and 03: time relative to a plain forward pass, memory, eigenvalues.
 
     python benchmarks/feature_map_statistics.py [--threads 2] [--repeats 5]
 
-Everything is a ratio or a difference measured within one run: the compared pieces alternate, and the median over the
-repeats of their ratio is printed, so that a busy machine disturbs both alike. Two to five minutes, no files read.
+Everything is a ratio or a difference measured within one run: the compared pieces alternate, and the median of their
+ratios is printed, so that other load on the machine affects both alike. Two to five minutes, no files read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What keeping the features saves when only the head learns, as ratios in one run, and that it changes no result.
+"""What caching the features saves when only the head is trained, as ratios within one run, without changing the result.
 
-Three things are timed on the same images, turn by turn: one pass over them (train at the precision of training, and
-validation in float32, as the first step of the training does), the whole training of the head for some epochs on kept
-features with that pass, and the same training without keeping features. Then the two trainings' validation accuracies.
+Three things are timed on the same images, in turn: one pass over them (train at the precision of training, and
+validation in float32, as the first step of the training does), the whole training of the head for some epochs on cached
+features including that pass, and the same training without caching. Then the validation accuracies of both trainings.
 
     python benchmarks/kept_features.py --images 600 --epochs 10 --rounds 3
 """
@@ -67,16 +67,16 @@ def main() -> None:
             times["kept"] = time.perf_counter() - start
             label = f"round {number}" if number else "warm-up"
             print(f"{label}: one pass {times['pass']:.1f} s, {options.epochs} epochs on "
-                  f"kept features {times['kept']:.1f} s, ratio {times['kept'] / times['pass']:.3f}", flush=True)
+                  f"cached features {times['kept']:.1f} s, ratio {times['kept'] / times['pass']:.3f}", flush=True)
             ratios += [times["kept"] / times["pass"]] if number else []
         experiment, start = fresh(), time.perf_counter()
         history = without_keeping(experiment)
         savings = (time.perf_counter() - start) / times["kept"]
     best = [frame["val_mean_class_accuracy"].max() for frame in (kept, history)]
     print(f"{options.network}, {len(split.parts['train'])} + {len(split.parts['val'])} images: {options.epochs} epochs cost "
-          f"{statistics.median(ratios):.3f} passes (smallest {min(ratios):.3f}, largest {max(ratios):.3f}); without keeping "
-          f"features {savings:.1f} times as much")
-    print(f"validation: mean class accuracy {best[0]:.4f} with kept features, {best[1]:.4f} without, a difference of "
+          f"{statistics.median(ratios):.3f} passes (smallest {min(ratios):.3f}, largest {max(ratios):.3f}); without caching "
+          f"the features {savings:.1f} times as much")
+    print(f"validation: mean class accuracy {best[0]:.4f} with cached features, {best[1]:.4f} without, a difference of "
           f"{100 * abs(best[0] - best[1]):.2f} points")
 
 

@@ -1,9 +1,9 @@
-"""How often the spread of the effective rank and of the leading eigenvalues covers what it is for: their mean at this N.
+"""How often the spread of the effective rank and of the leading eigenvalues covers their mean at this N, its target.
 
-Features with known covariances are drawn again and again: normal ones with decaying, steep, exponential and flat spectra,
-with heavy tails (Student's t with 5 degrees of freedom, a factor an image), and in six classes. A row a case: images,
-channels, the mean effective rank at this N, that of the population; the share of data sets whose 95 % spread covers
-the first, and the second; and the share whose spread covers the mean of the first and of the fifth eigenvalue.
+Features with known covariances are drawn repeatedly: normal ones with decaying, steep, exponential and flat spectra,
+with heavy tails (Student's t with 5 degrees of freedom, one factor per image), and in six classes. One row per case: images,
+channels, the mean effective rank at this N, that of the population; the fraction of data sets whose 95 % spread covers
+the former, and the latter; and the fraction whose spread covers the mean of the first and of the fifth eigenvalue.
 
     python benchmarks/spectrum_spread.py --sets 300 --resamples 200
 """

@@ -1,8 +1,8 @@
-"""How many images a second this project trains, as a ratio to fastai on the same images, in one run.
+"""Training speed of this project in images per second, as a ratio to fastai on the same images, within one run.
 
 Both train all layers of the same torchvision network (random weights: speed does not depend on them) with Adam on the
 same files, decoded and augmented in each library's usual way, batches of 32 at 224×224, the same number of threads, no
-worker processes. The two take turns, epoch by epoch, so that a machine that changes its speed changes both; the figure
+worker processes. The two alternate epoch by epoch, so that changes in the speed of the machine affect both; the result
 is the median of the ratios. fastai runs as its users run it, `Learner.fit(1)` in float32 (its mixed precision is for
 GPUs), with two images for validation.
 
@@ -29,7 +29,7 @@ from inside.training.recipe import Recipe
 
 
 def our_epoch(network: str, folder: Path, batch: int, size: int):
-    """A function that trains one epoch as notebook 01 does and returns images a second."""
+    """A function that trains one epoch as notebook 01 does and returns images per second."""
     source = open_dataset(str(folder))
     model, preprocessing = build_network(network, len(source.classes), weights="random")
     device = choose_device()
@@ -50,7 +50,7 @@ def count_images(folder: Path) -> int:
 
 
 def fastai_epoch(network: str, folder: Path, batch: int, size: int):
-    """A function that trains one epoch with fastai and returns images a second."""
+    """A function that trains one epoch with fastai and returns images per second."""
     import torchvision
     from fastai.vision.all import CrossEntropyLossFlat, ImageDataLoaders, Learner, RandomResizedCrop
     loaders = ImageDataLoaders.from_folder(folder, valid_pct=2 / count_images(folder), seed=0, bs=batch, num_workers=0,

@@ -14,6 +14,7 @@ from inside.text import plain_text
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
+NARROW = 620  # CSS pixels: the page has two pictures as narrow as this side by side
 _markdown = mistune.create_markdown(escape=True, plugins=["table"])
 
 
@@ -27,7 +28,8 @@ def figure_html(figure: Figure, number: str, picture: bytes, width: int) -> str:
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
     data = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
     image = f'<img alt="{html.escape(plain_text(figure.alt))}" width="{width}" src="{data}">'
-    return (f'<figure class="picture" id="figure-{html.escape(figure.name)}"><div class="scroll" tabindex="0" role="group" '
+    look = "picture narrow" if width <= NARROW else "picture"
+    return (f'<figure class="{look}" id="figure-{html.escape(figure.name)}"><div class="scroll" tabindex="0" role="group" '
             f'aria-label="Figure {number}">{image}</div>{_caption("Figure", number, figure.caption)}</figure>')
 
 

@@ -88,7 +88,7 @@ def test_results_agree_with_the_files(finished):
     assert found["epochs"] == len(history) == 2 and history[["train_loss", "val_loss", "train_objective"]].notna().all(axis=None)
     scored = model_of(finished)["train_unaugmented"]
     assert scored["images"] == scored["of"] == found["split"]["train"]
-    assert f"not augmented: cross-entropy {scored['loss']:.3f}, mean class accuracy" in (finished / "report.html").read_text()
+    assert f"without augmentation: cross-entropy {scored['loss']:.3f}, mean class accuracy" in (finished / "report.html").read_text()
     assert found["val"]["mean_class_accuracy"] == pytest.approx(history["val_mean_class_accuracy"].max())
 
 
@@ -118,7 +118,7 @@ def test_train_false_evaluates_and_refuses_another_split(finished, flawed, tmp_p
     assert results(folder)["test"] == results(finished)["test"] and results(folder)["architecture"] == TINY["ARCHITECTURE"]
     assert main(arguments(folder, flawed, TRAIN="false", SEED=1)) == 1
     told = capfd.readouterr().err
-    assert "was trained on another split" in told and str(folder / "01_split_and_classify.ipynb") in told
+    assert "was trained on a different split" in told and str(folder / "01_split_and_classify.ipynb") in told
 
 
 # each parameter at another value than its default, with what it must change
@@ -243,7 +243,7 @@ def test_explanations_hold_their_contract(looked):
     predictions = pd.read_csv(folder / "predictions_test.csv").set_index("path")
     assert np.allclose(predictions.loc[table["path"], "confidence"], table["confidence"], atol=1e-4)  # those of notebook 01
     names = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert {"first_layer_filters", "first_layer_maps", "guided_backprop", "class_activation_maps", "class_activation_maps_wrong",
+    assert {"first_layer", "guided_backprop", "class_activation_maps", "class_activation_maps_wrong",
             "randomised_maps", "randomisation", "occlusion"} <= names
     page = (folder / "report.html").read_text()
     assert "2 channels of" in page and "NEURONS" in page

@@ -18,7 +18,7 @@ ENOUGH = 60  # images of which an interval of drops covers 93 % and more: see be
 
 
 def summarise_randomisation(found: Randomisation) -> pd.DataFrame:
-    """The one statistic of the check, the mean absolute rank correlation |ρ|, a row a method and step.
+    """The one statistic of the check, the mean absolute rank correlation |ρ|, one row per method and step.
 
     Columns method, step, down_to; images and draws that it is of; |ρ| with its 95 % interval (`interval_over_draws`) low,
     high; `chance`, the mean |ρ| of unrelated maps of that size and smoothness (`chance_correlations`); `bar`, halfway from
@@ -46,7 +46,7 @@ def control_mean(found: Randomisation, method: str, control: str) -> float:
 
 
 def randomisation_baselines(found: Randomisation) -> pd.DataFrame:
-    """Mean |ρ| of the trained network's maps with each control, a row a method; NaN where no map can be ranked."""
+    """Mean |ρ| of the trained network's maps with each control, one row per method; NaN where no map can be ranked."""
     controls = list(dict.fromkeys(found.controls["control"]))
     return pd.DataFrame([{"method": method} | {control: control_mean(found, method, control) for control in controls}
                          for method in dict.fromkeys(found.table["method"])])

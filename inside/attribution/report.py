@@ -31,7 +31,7 @@ from inside.attribution.inputs import (
 from inside.attribution.occlusion import middle_image, occlusion_check
 from inside.attribution.plots import (
     plot_class_activation_maps,
-    plot_filters,
+    plot_error_maps,
     plot_first_layer,
     plot_neurons,
     plot_occlusion,
@@ -44,7 +44,7 @@ from inside.files import RunFolder, write_csv
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration
 
-SHOWN_CLASSES = 12  # at most, of which predictions are shown with their maps
+SHOWN_CLASSES = 6  # at most, of which predictions are shown with their maps
 
 
 def _left_out(reason: object) -> Text:
@@ -61,14 +61,13 @@ def report_first_layer(inspection: Inspection, path: str) -> list[Shown]:
     assert convolution is not None, "first_filters has found one"
     image = inspection.load([path])
     maps = feature_maps_of(inspection.model, image[0], convolution)[:SHOWN_FILTERS]
-    drawing = plot_first_layer(inspection.pictures(image)[0], filters[:len(maps)], maps)
     kernels = inspection.model.get_submodule(convolution).weight.shape
-    told = f"{len(filters)} of the {kernels[0]} kernels of the first convolution, {kernels[2]}×{kernels[3]} pixels each."
-    beside = (f"One image, {len(maps)} filters of the first layer and, in the same places, the maps that they make of it, "
-              f"{maps.shape[1]}×{maps.shape[2]} values each, before any activation.")
-    stretched = f"{told} Each is stretched to its own range of values."
-    return [Figure(plot_filters(filters), "first_layer_filters", told, stretched),
-            Figure(drawing, "first_layer_maps", beside, f"{beside} Red: the filter fits; blue: its opposite does.")]
+    told = (f"One image, {len(maps)} of the {kernels[0]} filters of the first convolution, {kernels[2]}×{kernels[3]} "
+            f"pixels each, and, in the same places, the maps that they make of it, {maps.shape[1]}×{maps.shape[2]} values "
+            "each, before any activation.")
+    drawing = plot_first_layer(inspection.pictures(image)[0], filters[:len(maps)], maps)
+    return [Figure(drawing, "first_layer", told, f"{told} Each filter is stretched to its own range of values; in the maps, "
+                   "red: the filter fits, blue: its opposite does.")]
 
 
 def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *,
@@ -131,20 +130,20 @@ class ExampleMaps:
         alt = f"{self.maps.method} of {len(self.wrong)} wrong predictions, for the predicted and the true class: {told}."
         worst = self.wrong.loc[self.wrong["confidence"].idxmax()]
         claim = (f"The most confident error takes {worst['label']} for {worst['predicted']}, with "
-                 f"{worst['confidence']:.2f}. The most confident error of each class: left, the evidence for the predicted "
-                 "class; right, for the true one, on the same scale.")
-        return Figure(plot_class_activation_maps(self.wrong_views), "class_activation_maps_wrong", alt, claim)
+                 f"{worst['confidence']:.2f}. The most confident error of each class: the image, the evidence for the "
+                 "predicted class, and for the true one, on the same scale.")
+        return Figure(plot_error_maps(self.wrong_views), "class_activation_maps_wrong", alt, claim)
 
 
 def map_examples(inspection: Inspection, *, seed: int = 0) -> ExampleMaps:
-    """Some right predictions, up to two a class, drawn, and of each class the most confident wrong one, with their maps.
+    """Some right predictions, one a class, drawn, and of each class the most confident wrong one, with their maps.
 
     AssertionError where the confidences are not those of this network, or where a CAM does not add up to the logit.
     """
     if inspection.missing or inspection.predictions is None:
         return ExampleMaps(left_out=f"it takes {inspection.missing}")
     shown = inspection.predictions[inspection.predictions["label"].isin(inspection.classes[:SHOWN_CLASSES])]
-    right = pick_examples(shown, inspection.classes, right=True, seed=seed)
+    right = pick_examples(shown, inspection.classes, right=True, per_class=1, seed=seed)
     wrong = pick_examples(shown, inspection.classes, right=False, per_class=1)
     (right_views, maps), (wrong_views, others) = (
         view_examples(inspection, rows, inspection.classes) if len(rows) else ([], None) for rows in (right, wrong))
@@ -176,8 +175,8 @@ class RandomisationCheck:
         """The maps of one image step by step, the mean |ρ| of all images as figure and table, the baselines, verdicts."""
         if self.found is None or self.picture is None:
             return [_left_out(self.left_out)]
-        told = ("One image and its explanations, a row a method: by the trained network, and as more and more weights are "
-                f"re-initialised, down to {', '.join(list(self.found.pictures)[1:])}.")
+        told = ("One image and its explanations, one row per method: by the trained network, and as more and more weights "
+                f"are re-initialised, down to {', '.join(list(self.found.pictures)[1:])}.")
         claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95 % intervals over the "
                  "draws, by how far down the weights are re-initialised. Below its bar a method changes.")
         tables = (Table(summarise_randomisation(self.found), "randomisation_means", "Mean |ρ| by method and step."),

@@ -1,6 +1,6 @@
-"""Dealing images to the parts of a split: by class quotas where they fit, else as near as duplicates allow.
+"""Assigning images to the parts of a split: by class quotas if they fit, otherwise as closely as duplicates allow.
 
-Own code: scikit-learn's StratifiedGroupKFold keeps duplicates together, but takes no counts and deals greedily.
+Own code: scikit-learn's StratifiedGroupKFold keeps duplicates together, but takes no counts and assigns greedily.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from inside.text import natural_sort
 
 
 def _apportion(class_sizes: pd.Series, n_images: int) -> pd.Series:
-    """Share `n_images` among the classes in proportion to their sizes, by the largest remainders."""
+    """Divide `n_images` among the classes in proportion to their sizes, by largest remainders."""
     exact = class_sizes * (n_images / class_sizes.sum())
     shares = np.floor(exact + 1e-9).astype(int)
     largest = (exact - shares).sort_values(ascending=False, kind="stable").index
@@ -27,7 +27,7 @@ def _apportion(class_sizes: pd.Series, n_images: int) -> pd.Series:
 
 
 def _class_quotas(labels: pd.Series, counts: Sequence[int]) -> pd.DataFrame:
-    """How many images of a class (row, natural order) belong to a part (column); parts with the count 0 are left out."""
+    """How many images of a class (row, natural order) belong in a part (column); parts with the count 0 are omitted."""
     sizes = labels.value_counts().loc[natural_sort(labels.unique())]
     used = _apportion(sizes, sum(counts))
     quota = pd.DataFrame({"val": _apportion(used, counts[1]), "test": _apportion(used, counts[2])})
@@ -53,12 +53,12 @@ def _pictures(table: pd.DataFrame) -> dict[str, Counter]:
 
 
 def _draw_split(free: pd.DataFrame, counts: Sequence[int], seed: int) -> pd.Series:
-    """The part of each row of `free`: by class quotas, or as near to them as its duplicates allow; "" for none."""
+    """The part of each row of `free`: by class quotas, or as close to them as its duplicates allow; "" for none."""
     rng, quota, pictures = np.random.default_rng(seed), _class_quotas(free["label"], counts), _pictures(free)
     different = Counter(label for need in pictures.values() for label in need)
     for label in quota.index:
         if different[label] < quota.shape[1]:
-            raise ValueError(f"The class {label!r} has too few different pictures ({different[label]}) for one in each of "
+            raise ValueError(f"The class {label!r} has too few distinct images ({different[label]}) for one in each of "
                              f"{', '.join(quota)}: add images to it, or remove the class.")
     chosen, excess = _deal_by_quota(pictures, quota, rng), 0
     for labels in _connected_classes(pictures, list(quota.index)):
@@ -76,7 +76,7 @@ def _part_sizes(pictures: Mapping[str, Counter], chosen: Mapping[str, str], like
 
 
 def _deal_by_quota(pictures: Mapping[str, Counter], quota: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
-    """{sha256: part}: duplicates at random where all their classes have room, then single images; "" where none has."""
+    """{sha256: part}: duplicates at random where all their classes have room, then unique images; "" if there is no room."""
     chosen, left = dict.fromkeys(pictures, ""), quota.to_dict("index")
     groups = [item for item in pictures.items() if item[1].total() > 1]
     for content, need in sorted(groups, key=lambda item: -item[1].total()):
@@ -97,7 +97,7 @@ def _deal_by_quota(pictures: Mapping[str, Counter], quota: pd.DataFrame, rng: np
 
 
 def _connected_classes(pictures: Mapping[str, Counter], labels: Sequence[str]) -> list[list[str]]:
-    """The classes in sets that share no picture with one another, in natural order."""
+    """The classes in sets that share no image with one another, in natural order."""
     index = {label: place for place, label in enumerate(labels)}
     pairs = {(index[first], index[other]) for first, *others in pictures.values() for other in others}
     links = np.zeros((len(labels), len(labels)), dtype=bool)
@@ -124,9 +124,9 @@ def _deal_nearest(pictures: Mapping[str, Counter], quota: pd.DataFrame, excess: 
     numbers = _nearest_numbers(needs, sizes, quota.to_numpy(), np.asarray(excess), first, whole=whole)
     if numbers is None:
         least = min(quota.index, key=lambda label: sum(label in need for need in pictures.values()))
-        raise ValueError(f"The class {least!r} shares so many pictures with {', '.join(quota.index.drop(least))} that no "
-                         f"split was found with one of each in {', '.join(quota)}: correct the labels of the pictures that "
-                         "stand under several, or add images.")
+        raise ValueError(f"The class {least!r} shares so many images with {', '.join(quota.index.drop(least))} that no "
+                         f"split was found with one of each in {', '.join(quota)}: correct the labels of the images that "
+                         "have several, or add images.")
     chosen: dict[str, str] = {}
     for contents, number in zip(kinds.values(), numbers, strict=True):
         parts = [*np.repeat(list(quota), number).tolist(), *[""] * (len(contents) - number.sum())]

@@ -118,7 +118,7 @@ def plot_predictions(predictions: pd.DataFrame, root: Path, *, columns: int, sco
                      titles: Sequence[str] = ()) -> plt.Figure:
     """A grid of images with their captions (see `captions`), framed by whether they are predicted right.
 
-    `size` in inches an image; by default the grid is as wide as the page.
+    `size` in inches per image; by default the grid is as wide as the page.
     """
     size = size or min(2.1, WIDTH / columns)
     texts = captions(predictions, score_of, marks or {}, width=max(9, round(16 * size)))

@@ -34,10 +34,10 @@ def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = 
                    reduced: int | None = None) -> v2.Compose:
     """PIL image -> normalised (3, image_size, image_size) float32; the whole image is resized, nothing is cropped.
 
-    Augmentation is drawn anew for each image: "light" random resized crops (70-100 % of the area) and flips, "strong"
-    larger crops, TrivialAugment (Müller and Hutter 2021) and random erasing besides. Mean, standard deviation
+    Augmentation is drawn afresh for each image: "light" random resized crops (70-100 % of the area) and flips, "strong"
+    wider crops, plus TrivialAugment (Müller and Hutter 2021) and random erasing. Mean, standard deviation
     and interpolation come from `preprocessing`, which belongs to the weights. `reduced` first shrinks the image to that
-    many pixels a side, for the resolution control of notebook 03. With channels 1 in `preprocessing` images become gray.
+    many pixels per side, for the resolution control of notebook 03. With channels 1 in `preprocessing`, images become grey.
     """
     if augmentation not in AUGMENTATIONS:
         raise ValueError(f"AUGMENTATION = {augmentation!r} is not valid: {did_you_mean(augmentation, AUGMENTATIONS)}")
@@ -59,9 +59,9 @@ def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = 
 
 
 def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, workers: int = 0) -> DataLoader:
-    """A DataLoader with a generator of its own, which the training loop seeds anew each epoch.
+    """A DataLoader with its own generator, which the training loop reseeds every epoch.
 
-    The order, and with it every augmentation, follows from that seed and the number of workers. When shuffled, a last
+    The order, and hence every augmentation, follows from that seed and the number of workers. When shuffled, a last
     batch of one image is dropped, since batch norm cannot work on it.
     """
     return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, num_workers=workers,
@@ -70,14 +70,14 @@ def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, wor
 
 
 def to_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Images on the device, in channels_last where they have four axes."""
+    """Images on the device, in channels_last if they have four axes."""
     layout = {"memory_format": torch.channels_last} if images.ndim == 4 else {}
     return images.to(device, non_blocking=True, **layout)
 
 
 class TensorImages(TensorDataset):
-    """Features or images in memory: tensors (N, ...) with their targets, as a data set with `.targets`."""
+    """Features or images in memory: tensors (N, ...) and their targets, as a data set with `.targets`."""
 
     def __init__(self, features: torch.Tensor, targets: Sequence[int]):
-        super().__init__(features.clone(), torch.tensor(list(targets)))  # a clone, since inference tensors cannot learn
+        super().__init__(features.clone(), torch.tensor(list(targets)))  # clone: inference tensors cannot be trained on
         self.targets = list(targets)

@@ -1,6 +1,6 @@
 """Data sets by name and by folder.
 
-Every source is first made into one folder of images and one table, one row per image; all of notebook 01 hangs on it.
+Every source first becomes one folder of images and one table with one row per image: all that notebook 01 works on.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images below `root`: a row of `table` each, with its path relative to root and its label ("" where it has none).
+    """Images below `root`: one row of `table` each, with the path relative to root and the label ("" if there is none).
 
-    As listed by `open_dataset`, before any is opened, it has the column `given` too: the part that the data set itself puts
-    an image into ("train", "val", "test"), "" where it does not. `decode_images` adds width, height, sha256 and group.
-    `about` is one sentence for the reader; `drawn` is True for pictures that no camera took.
+    As listed by `open_dataset`, before any is opened, the table also has the column `given`: the part to which the data set
+    itself assigns an image ("train", "val", "test"), "" if to none. `decode_images` adds width, height, sha256 and group.
+    `about` is one sentence for the reader; `drawn` is True for drawings.
     """
 
     name: str
@@ -44,15 +44,15 @@ class ImageSet:
 
     @property
     def classes(self) -> list[str]:
-        """The class names in natural order, [""] where the images have no labels."""
+        """The class names in natural order, [""] if the images have no labels."""
         return natural_sort(self.table["label"].unique())
 
 
 def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: Path | None = None,
                  labels: bool = True) -> ImageSet:
-    """The data set of a name or of a folder; drawn or fetched into `data` where it is not there yet.
+    """The data set with this name or in this folder; drawn or downloaded into `data` if it is not there yet.
 
-    Folders: class folders; train/ with val/ or test/ of class folders; seg_train/ and seg_test/ (merged); an own copy
+    Folders: class folders; train/ with val/ or test/ of class folders; seg_train/ and seg_test/ (merged); a local copy
     of cifar-10-batches-py/ or MNIST/raw/; with labels=False also a flat folder of images. Raises ValueError.
     """
     data = DATA if data is None else Path(data)
@@ -70,22 +70,22 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
     root = next((place.resolve() for place in places if place.is_dir()), None)
     if root is None:
         looked = " and ".join(dict.fromkeys(str(place.absolute()) for place in places))
-        raise ValueError(f"DATASET = {dataset!r} is neither a data set's name nor a folder (looked at {looked}); "
+        raise ValueError(f"DATASET = {dataset!r} is neither the name of a data set nor a folder (looked at {looked}); "
                          f"{did_you_mean(dataset, DATASETS)}")
     for inside, name in (("cifar-10-batches-py", "cifar10"), ("MNIST", "mnist")):
         if (root / inside).is_dir() or root.name == inside:
             folder = data / f"{name}-{fingerprint(str(root))}"
             _make_once(folder, partial(_NAMED[name][1], downloads=root if (root / inside).is_dir() else root.parent))
-            return _read_folder(folder, name, about=f"{DATASETS[name]:,} {_NAMED[name][0]}, from an own copy")
+            return _read_folder(folder, name, about=f"{DATASETS[name]:,} {_NAMED[name][0]}, from a local copy")
     return _read_folder(root, root.name, about=f"the images of the folder {root.name}/", labels=labels)
 
 
 def _make_once(folder: Path, prepare: Callable[[Path], None]) -> None:
-    """Let `prepare` fill an empty temporary folder that becomes `folder` when all went well, unless it is there already."""
+    """Let `prepare` fill an empty temporary folder that becomes `folder` if all goes well, unless that exists already."""
     if folder.is_dir():
         return
     with one_at_a_time(folder):
-        if folder.is_dir():  # made while this process waited
+        if folder.is_dir():  # made while this process was waiting
             return
         temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -98,14 +98,14 @@ def _make_once(folder: Path, prepare: Callable[[Path], None]) -> None:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The entries of a folder in natural order, without hidden ones and those that archives leave behind."""
+    """The entries of a folder in natural order, without hidden ones and leftovers of archives."""
     entries = {entry.name: entry for entry in folder.iterdir()
                if not entry.name.startswith((".", "__")) and entry.name != "lost+found"}
     return [entries[name] for name in natural_sort(entries)]
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """All image files below a folder, by their ending, without hidden ones."""
+    """All image files below a folder, by their extension, without hidden ones."""
     found = []
     for entry in _visible(folder):
         if entry.is_dir():
@@ -135,13 +135,13 @@ def _read_folder(root: Path, name: str, *, about: str, drawn: bool = False, labe
              if entry.is_dir() and not entry.name.startswith("seg_") and not _images_below(entry)]
     if table.empty:
         flat = bool(_images_below(root))
-        raise ValueError(f"The folder {root} holds " + (
-            "images but no class folders: put the images of each class into a folder of the class's name." if flat else
-            f"no image ({', '.join(sorted(IMAGE_SUFFIXES))}): point DATASET to a folder with one folder a class."))
+        raise ValueError(f"The folder {root} contains " + (
+            "images but no class folders: put the images of each class into a folder named after the class." if flat else
+            f"no image ({', '.join(sorted(IMAGE_SUFFIXES))}): point DATASET to a folder with one folder per class."))
     if labels and empty:
-        raise ValueError(f"The class folder {empty[0]!r} of {root} holds no image: fill it or remove it.")
+        raise ValueError(f"The class folder {empty[0]!r} of {root} contains no image: fill it or remove it.")
     if labels and table["label"].nunique() < 2:
-        raise ValueError(f"The folder {root} holds one class only, {table['label'][0]!r}: a classifier needs two.")
+        raise ValueError(f"The folder {root} contains only one class, {table['label'][0]!r}: a classifier needs two.")
     return ImageSet(name, root, table, about, drawn)
 
 
@@ -169,9 +169,9 @@ def _write_torchvision(folder: Path, downloads: Path, *, kind: str, url: str, si
         dataset(downloads, download=False)
     except RuntimeError:
         inside = {"CIFAR10": "cifar-10-batches-py", "MNIST": "MNIST"}[kind]
-        require_reachable(url, kind, size, f"Set DATASET to a folder that holds an own copy: {inside}/ as it comes, "
-                                           "or one folder of images a class.")
-        print(f"{kind}: fetching {size} from {url}")
+        require_reachable(url, kind, size, f"Set DATASET to a folder with a local copy: {inside}/ as downloaded, "
+                                           "or one folder of images per class.")
+        print(f"{kind}: downloading {size} from {url}")
     for split in ("train", "test"):
         images = dataset(downloads, train=split == "train", download=True)
         for number, (pixels, label) in enumerate(zip(images.data, images.targets, strict=True)):
@@ -182,9 +182,9 @@ def _write_torchvision(folder: Path, downloads: Path, *, kind: str, url: str, si
 def _write_imagenette(folder: Path, downloads: Path) -> None:
     url = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz"
     if not (downloads / "imagenette2-160").is_dir():
-        require_reachable(url, "Imagenette", "94 MB", "Set DATASET to a folder that holds an own copy: "
+        require_reachable(url, "Imagenette", "94 MB", "Set DATASET to a folder with a local copy: "
                                                       "imagenette2-160/ (or -320, or full size) with train/ and val/.")
-        print(f"Imagenette: fetching 94 MB from {url}")
+        print(f"Imagenette: downloading 94 MB from {url}")
     for split in ("train", "val"):
         images = torchvision.datasets.Imagenette(downloads, split=split, size="160px",
                                                  download=not (downloads / "imagenette2-160").is_dir())
@@ -196,15 +196,15 @@ def _write_intel(folder: Path, downloads: Path) -> None:
     import kagglehub
     handle, page = "puneet6060/intel-image-classification", "https://www.kaggle.com"
     require_reachable(f"{page}/datasets/{handle}", "The Intel scenes data set", "346 MB",
-                      "Set DATASET to a folder that holds an own copy, with seg_train/ and seg_test/.")
-    print(f"Intel scenes: fetching 346 MB from {page}/datasets/{handle}")
+                      "Set DATASET to a folder with a local copy, with seg_train/ and seg_test/.")
+    print(f"Intel scenes: downloading 346 MB from {page}/datasets/{handle}")
     fetched = Path(kagglehub.dataset_download(handle))
     for part in ("seg_train", "seg_test"):
         shutil.copytree(fetched / part, folder / part)
     count, whole = len(_images_below(folder)), DATASETS["intel"]
     if count != whole:
         raise ValueError(f"The Intel scenes came with {count:,} images instead of {whole:,}: the download is "
-                         f"not whole; delete {fetched} and start again.")
+                         f"incomplete; delete {fetched} and start again.")
 
 
 def _save_png(pixels: np.ndarray, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The split into train, validation and test: stratified, seeded, duplicates on one side, and the proof."""
+"""The split into train, validation and test: stratified, seeded, duplicates kept together; and its proof."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def split_counts(n_images: int, sizes: Sequence[float]) -> list[int]:
     check_split(sizes)
     if all(isinstance(size, int) for size in sizes):
         if sum(sizes) > n_images:
-            raise ValueError(f"SPLIT = {list(sizes)} asks for {sum(sizes):,} images, but there are {n_images:,}: "
+            raise ValueError(f"SPLIT = {list(sizes)} asks for {sum(sizes):,} images, but there are only {n_images:,}: "
                              "lower the counts or give fractions.")
         return [int(size) for size in sizes]
     total = round(n_images * min(sum(sizes), 1))
     val, test = (round(n_images * size) for size in sizes[1:])
     if min(total - val - test, val, test) < 1:
-        raise ValueError(f"SPLIT = {list(sizes)} leaves a part empty with {n_images:,} images: give larger fractions.")
+        raise ValueError(f"SPLIT = {list(sizes)} leaves a part empty with {n_images:,} images: use larger fractions.")
     return [total - val - test, val, test]
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A split of the images below `root`: their table with a column `split`, "" for those that are not used."""
+    """A split of the images below `root`: their table with a column `split`, "" for unused ones."""
 
     table: pd.DataFrame
     root: Path
@@ -43,17 +43,17 @@ class Split:
 
     @functools.cached_property
     def parts(self) -> dict[str, pd.DataFrame]:
-        """{"train", "val", "test": table} of the parts that have images."""
+        """{"train", "val", "test": table} of the parts that contain images."""
         parts = {part: self.table[self.table["split"] == part].reset_index(drop=True) for part in SPLITS}
         return {part: table for part, table in parts.items() if len(table)}
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of a split: which image, by its pixels, is in which part under which label."""
+        """The fingerprint of a split: which image, identified by its pixels, is in which part with which label."""
         return fingerprint(self.table[["path", "label", "split", "sha256"]])
 
     def save(self, path: Path) -> Split:
-        """Write the table to `path` (split.csv) and give the split as it is read from there."""
+        """Write the table to `path` (split.csv) and return the split as read from there."""
         columns = ["path", "label", "split", "width", "height", "sha256", "group"]
         write_csv(path, self.table[columns])
         return self.read(path, self.root)
@@ -75,10 +75,10 @@ def split_table(table: pd.DataFrame, sizes: Sequence[float], *, seed: int) -> pd
     """The image table with a column `split`: "train", "val", "test", or "" for images that are not used.
 
     Stratified: each class has its share of each part, rounded to whole images. Images with the same pixels go to the same
-    part; where that makes the shares impossible they are met as nearly as whole groups allow (see `describe_split`).
-    A data set's given test images (its val/ where it has no test/) stay the test images, and copies of them elsewhere
-    are not used. The same images, sizes and seed give the same split, in whatever order the rows stand. Raises
-    ValueError, also where a class would have no image in one of the parts.
+    part; if that makes the shares impossible, they are met as closely as whole groups allow (see `describe_split`).
+    Test images given by the data set (its val/ if it has no test/) remain the test images, and copies of them elsewhere
+    are not used. The same images, sizes and seed give the same split, whatever the order of the rows. Raises
+    ValueError, also if a class would have no image in one of the parts.
     """
     parts, free, counts = _plan_split(table, sizes)
     if len(free):
@@ -104,23 +104,23 @@ def _plan_split(table: pd.DataFrame, sizes: Sequence[float]) -> tuple[pd.Series,
     if isinstance(val, float):
         val = max(1, round(len(free) * val / (train + val)))
     if len(free) - val < 1:
-        raise ValueError(f"SPLIT = {list(sizes)} leaves no training image beside {val:,} for validation: "
-                         f"{len(free):,} images are there besides the given test images.")
+        raise ValueError(f"SPLIT = {list(sizes)} leaves no training image besides {val:,} for validation: "
+                         f"there are {len(free):,} images apart from the given test images.")
     return parts, free, [len(free) - val, val, 0]
 
 
 def _require_every_class(table: pd.DataFrame) -> None:
-    """Raise ValueError where a class has no image in one of the parts of a split."""
+    """Raise ValueError if a class has no image in one of the parts of a split."""
     counts = pd.crosstab(table["label"], table["split"]).reindex(columns=[*SPLITS, ""], fill_value=0)
     for label, row in counts.loc[natural_sort(counts.index)].iterrows():
         if row[list(SPLITS)].min() < 1:
-            copies = f", and {row['']} of its images are not used since their pixels are in a given part" if row[""] else ""
+            copies = f", and {row['']} of its images are unused because their pixels are in a given part" if row[""] else ""
             raise ValueError(f"The class {label!r} has no image in {row[list(SPLITS)].idxmin()}{copies}: add images to it "
                              "there, or remove the class.")
 
 
 def split_overlaps(table: pd.DataFrame) -> pd.DataFrame:
-    """For each two of train, val and test: how many paths and how many decoded images they share (0: disjoint)."""
+    """For each pair of train, val and test: how many paths and decoded images they share (0: disjoint)."""
     parts = {split: table[table["split"] == split] for split in SPLITS}
     rows = [{"parts": f"{a} and {b}", **{f"shared {what}": len(set(parts[a][column]) & set(parts[b][column]))
                                         for what, column in (("paths", "path"), ("content", "sha256"))}}
@@ -129,9 +129,9 @@ def split_overlaps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Images by class and split, and each class's share of its split in percent.
+    """Images by class and part, and each class's share of the part in percent.
 
-    The last row is the sum, "all", or "(all)" where a class has that name: find it by its place.
+    The last row is the sum, "all", or "(all)" if a class has that name: find it by its position.
     """
     used = table[table["split"] != ""]
     counts = pd.crosstab(used["label"], used["split"]).reindex(

@@ -1,4 +1,4 @@
-"""The image table: every file decoded once, its size, a fingerprint of its pixels, its duplicates."""
+"""The image table: every file decoded once, with its size, a fingerprint of its pixels, and its duplicates."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from inside.text import natural_sort
 def load_image(path: str | Path) -> PILImage.Image:
     """Decode an image file of any mode to RGB, upright by its EXIF orientation; transparency becomes white.
 
-    16-bit gray levels are scaled to 8 bits (Pillow alone would clip them). Raises OSError, ValueError or
-    SyntaxError, as Pillow does, for what cannot be decoded.
+    16-bit grey levels are scaled to 8 bits (Pillow alone would clip them). Raises OSError, ValueError or
+    SyntaxError, as Pillow does, for a file that cannot be decoded.
     """
     with PILImage.open(path) as image:
         image.load()
@@ -30,10 +30,10 @@ def load_image(path: str | Path) -> PILImage.Image:
         if image.mode.startswith("I"):
             levels = np.asarray(image, dtype=np.float64)
             if levels.min() < 0 or levels.max() > 65535:
-                raise ValueError("32-bit levels beyond 16 bits: convert it to 8 or 16 bits")
+                raise ValueError("32-bit values beyond the 16-bit range: convert the image to 8 or 16 bits")
             image = PILImage.fromarray((levels / 257).round().astype(np.uint8))
         elif image.mode == "F":
-            raise ValueError("floating-point levels: convert it to 8 or 16 bits")
+            raise ValueError("floating-point values: convert the image to 8 or 16 bits")
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = PILImage.alpha_composite(PILImage.new("RGBA", image.size, "white"), image)
@@ -41,7 +41,7 @@ def load_image(path: str | Path) -> PILImage.Image:
 
 
 def _examine(path: Path) -> tuple[int, int, str, str]:
-    """(width, height, sha256 of the decoded RGB pixels, reason why it could not be decoded or "")."""
+    """(width, height, sha256 of the decoded RGB pixels, the reason why it could not be decoded or "")."""
     try:
         image = load_image(path)
     except Exception as error:  # decoders raise many kinds; each means that this file is not an image we can use
@@ -53,11 +53,11 @@ def _examine(path: Path) -> tuple[int, int, str, str]:
 
 def decode_images(images: ImageSet, *, bad_images: str = "skip", cache: Path | None = None,
                   workers: int | None = None) -> tuple[ImageSet, pd.DataFrame]:
-    """Decode every file of a set once and give the set of those that can be, and the table of those that cannot.
+    """Decode every file of a set once; returns the set of those that can be decoded and the table of those that cannot.
 
     The image table: path, label, given, width, height, sha256 (of the decoded pixels), group (of duplicates, <NA> for
-    single ones). Bad: path, reason. What is known of a file that has not changed (size, time) is kept in `cache`, so that
-    a second call decodes nothing. bad_images="stop" raises ValueError where one cannot be decoded.
+    unique images). Bad: path, reason. The results for files that have not changed (size, time) are kept in `cache`, so that
+    a second call decodes nothing. bad_images="stop" raises ValueError if a file cannot be decoded.
     """
     cache = (DATA / "cache" if cache is None else Path(cache)) / f"{fingerprint(str(images.root))}.csv"
     columns = ["path", "bytes", "changed", "width", "height", "sha256", "reason"]
@@ -85,7 +85,7 @@ def decode_images(images: ImageSet, *, bad_images: str = "skip", cache: Path | N
 
 
 def size_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Images by class, with the range of their widths and heights in pixels."""
+    """Images per class, with the range of their widths and heights in pixels."""
     by_class = table.groupby("label")
     ends = {side: by_class[side].agg(["min", "max"]).astype(str) for side in ("width", "height")}
     span = {side: end["min"].where(end["min"] == end["max"], end["min"] + "–" + end["max"]) for side, end in ends.items()}
@@ -94,7 +94,7 @@ def size_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def duplicate_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The images that share their pixels with another: group, path, label, split, conflicting (several labels)."""
+    """The images that share their pixels with another one: group, path, label, split, conflicting (several labels)."""
     found = table.dropna(subset=["group"]).sort_values(["group", "path"], kind="stable")
     found = found.assign(conflicting=found.groupby("group")["label"].transform("nunique") > 1)
     columns = ["group", "path", "label", "split", "conflicting"]

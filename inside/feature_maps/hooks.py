@@ -1,7 +1,7 @@
 """Forward hooks that leave no trace, and the feature maps that they see.
 
 A *feature map* is the output of one module; a *pooled feature* its mean over positions (tokens, for transformers), one
-vector of C channels an image; a *non-positive* value is one that is <= 0.
+vector of C channels per image; a *non-positive* value is one that is <= 0.
 
 Own code: the feature extractors of torchvision and timm give whole maps, where these hooks reduce each call's at once.
 """

@@ -20,7 +20,7 @@ from inside.feature_maps.spectra import Spectrum
 
 def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, noise: bool = True, relative: bool = False,
                      errors: Mapping[str, BootstrapSpectrum] | None = None, ax: Axes | None = None) -> Axes:
-    """Eigenvalues by rank, a line a scenario, on linear or double logarithmic axes.
+    """Eigenvalues by rank, one line per scenario, on linear or double logarithmic axes.
 
     `noise` adds the Marchenko-Pastur line of each scenario, dotted in its colour (one grey line if `relative`, which
     divides by the trace). `errors`: scenario -> bootstrap, the 95 % spread at this N as bars.
@@ -64,7 +64,7 @@ def _has_variance(spectra: Mapping[str, Spectrum], ax: Axes) -> bool:
 
 
 def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None = None) -> Axes:
-    """Share of the variance in the first k directions, a line a scenario, with the levels of 95 and 99 %."""
+    """Share of the variance in the first k directions, one line per scenario, with the levels of 95 and 99 %."""
     ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
     for scenario, s in spectra.items():
         share = s.cumulative_share
@@ -80,7 +80,7 @@ def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None
 def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable = plot_eigenvalues, *,
                   frozen: Sequence[str] = (), layout: str | None = "constrained",
                   beside: Callable[[Axes], object] | None = None, **options) -> Figure:
-    """A grid with a panel a layer, all scenarios in each, from scenario -> layer -> Spectrum, and one legend.
+    """A grid with one panel per layer, all scenarios in each, from scenario -> layer -> Spectrum, and one legend.
 
     `panel`: plot_eigenvalues or plot_cumulative_variance; `options`: its options (`errors` by scenario and layer, too).
     `frozen`: layers to mark. `layout`: matplotlib's; None is quicker, and leaves the margins to the caller. `beside` draws
@@ -134,7 +134,7 @@ def plot_reduced(ranks: pd.DataFrame, *, frozen: Sequence[str] = (), ax: Axes | 
 
 def plot_effective_ranks(table: pd.DataFrame, *, draws: pd.DataFrame | None = None, frozen: Sequence[str] = (),
                          ax: Axes | None = None) -> Axes:
-    """Effective rank by layer, a line a scenario; bars: the spread at this N, or the range of several draws of weights.
+    """Effective rank by layer, one line per scenario; bars: the spread at this N, or the range of several draws of weights.
 
     `table`: columns scenario, layer, effective rank, spread low, spread high. `draws`: scenario, draw, layer, effective
     rank; a scenario with several draws is shown by their mean and range. `frozen`: layers to mark.
@@ -162,7 +162,7 @@ def plot_effective_ranks(table: pd.DataFrame, *, draws: pd.DataFrame | None = No
 
 
 def plot_similarity(table: pd.DataFrame, *, frozen: Sequence[str] = ()) -> Figure:
-    """Overlap of eigenspaces and debiased linear CKA by layer, a line a pair of networks; thin and dotted: by chance."""
+    """Overlap of eigenspaces and debiased linear CKA by layer, one line per pair of networks; thin and dotted: by chance."""
     figure, axes = plt.subplots(1, 2, figsize=(10.4, 3.9), layout="constrained", sharey=True)
     layers = list(dict.fromkeys(table["layer"]))
     columns = (("overlap", "overlap by chance", "overlap of the leading directions"),

@@ -69,7 +69,7 @@ def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: C
     (first, *_), head = describe_leading(main, 1), "Eigenvalues as shares of the variance by rank"
     few = {name: {layer: replace(s, top_k=min(20, s.top_k)) for layer, s in found.items()} for name, found in main.items()}
     return [Figure(plot_by_layer(main, log=True, relative=True, errors=certainty.errors, frozen=certainty.frozen),
-                   "top_k_eigenvalues", f"{head}, log-log, a panel a layer; bars: 95 % spread at this N of at most "
+                   "top_k_eigenvalues", f"{head}, log-log, one panel per layer; bars: 95 % spread at this N of at most "
                    f"{certainty.n_leading} leading ones, over {certainty.n_resamples} resamples of the images. "
                    + plain_text(told),
                    f"{told} {head}, both axes logarithmic, down to 3·10⁻⁹; bars: 95 % spread at this N of the leading "
@@ -77,7 +77,7 @@ def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: C
             *[Text(line) for line in more],
             Fold("The first 20 eigenvalues on linear axes", (Figure(
                 plot_by_layer(few, relative=True, frozen=certainty.frozen), "eigenvalues_linear",
-                f"{head}, linear, the first 20, a panel a layer. {plain_text(first)}",
+                f"{head}, linear, the first 20, one panel per layer. {plain_text(first)}",
                 f"{first} {head}, the first 20; dotted black: pure noise with the same total variance."),))]
 
 
@@ -89,7 +89,7 @@ def report_cumulative_variance(spectra: Mapping[str, Mapping[str, Spectrum]], *,
     claim, *more = describe_k(rows)
     told = describe_by_layer(rows, "k95", digits=0, frozen=frozen)
     return [Figure(plot_by_layer(main, plot_cumulative_variance, frozen=frozen, beside=beside), "cumulative_variance",
-                   plain_text(" ".join(["Cumulative share of the variance, a panel a layer.", told, *blur])),
+                   plain_text(" ".join(["Cumulative share of the variance, one panel per layer.", told, *blur])),
                    f"{claim} Share of the variance in the first k directions; dotted: 95 and 99 %.{_first(main)}" + (
                        " Last panel: effective rank of images as they are and reduced to 32×32 pixels." if beside else "")),
             *([Text(more[0])] if more else [])]

@@ -50,8 +50,8 @@ def plot_channel_shares(table: pd.DataFrame, dead: pd.DataFrame | None = None, *
                         ax: Axes | None = None) -> Axes:
     """Distribution over channels of the share of non-positive values; columns scenario, layer, channel, share.
 
-    Boxes hold the middle half, whiskers the middle 90 % of the channels. `dead`: a row a scenario and layer with the number
-    of dead_channels, written above the boxes (– where channels cannot be called dead). `frozen`: layers to mark.
+    Boxes hold the middle half, whiskers the middle 90 % of the channels. `dead`: one row per scenario and layer with the
+    number of dead_channels, written above the boxes (– where channels cannot be called dead). `frozen`: layers to mark.
     """
     ax = ax or plt.subplots(figsize=(10, 4.4), layout="constrained")[1]
     scenarios, layers = list(table["scenario"].unique()), list(table["layer"].unique())

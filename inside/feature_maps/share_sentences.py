@@ -132,8 +132,8 @@ def describe_channel_figure(channels: pd.DataFrame) -> str:
     """How far the channels of `channel_share_table` differ, scenario by scenario, for those who do not see the figure."""
     spread = channels.groupby("scenario", sort=False)["share"].std()
     told = ", ".join(f"{scenario_title(name)} {_as_share(value)}" for name, value in spread.items())
-    return ("Distribution over channels of the share of values ≤ 0, a box a layer and scenario. Standard deviation over the "
-            f"channels of all layers: {told}.")
+    return ("Distribution over channels of the share of values ≤ 0, one box per layer and scenario. Standard deviation over "
+            f"the channels of all layers: {told}.")
 
 
 def describe_class_figure(heat: pd.DataFrame, scenario: str) -> str:

@@ -31,7 +31,7 @@ def count_twice(model: nn.Module, images: Tensor, layers: Sequence[str]) -> pd.D
 
 
 def share_table(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> pd.DataFrame:
-    """One row a scenario, layer and draw of random weights: SHARE_COLUMNS, dead_channels, activation, reason.
+    """One row per scenario, layer and draw of random weights: SHARE_COLUMNS, dead_channels, activation, reason.
 
     `values` are those that are numbers. dead_channels is missing where the map neither comes from an activation nor goes
     into one, and `reason` says why.
@@ -55,7 +55,7 @@ def over_draws(table: pd.DataFrame, value: str, how: str = "mean") -> pd.DataFra
 
 
 def share_overview(shares: pd.DataFrame, value: str = "non_positive_share") -> pd.DataFrame:
-    """One row a layer, a column a scenario; of several draws of random weights mean, lowest and highest value."""
+    """One row per layer, one column per scenario; of several draws of random weights mean, lowest and highest value."""
     mean, low, high = (over_draws(shares, value, how) for how in ("mean", "min", "max"))
     number = shares.groupby("scenario")["draw"].max()
     table = pd.DataFrame({"layer": mean.index})

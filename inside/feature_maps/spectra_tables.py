@@ -35,7 +35,7 @@ def remark(scenario: str, layer: str, frozen: Sequence[str] = ()) -> str:
 
 
 def spectra_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequence[str] = ()) -> pd.DataFrame:
-    """A row a scenario, draw of its weights and layer: sizes, trace, effective rank and its like, and a remark."""
+    """One row per scenario, draw of its weights and layer: sizes, trace, effective rank and its like, and a remark."""
     rows = []
     for name, by_layer in spectra.items():
         scenario, draw = scenario_draw(name)
@@ -48,7 +48,7 @@ def spectra_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequ
 
 def certainty_table(errors: Mapping[str, Mapping[str, BootstrapSpectrum]], halves: Mapping[str, Mapping[str, SplitHalf]], *,
                     leading: int = 10, frozen: Sequence[str] = ()) -> pd.DataFrame:
-    """A row a scenario and layer: the effective rank, its spread at this N, and what two halves of the images say.
+    """One row per scenario and layer: the effective rank, its spread at this N, and what two halves of the images say.
 
     `leading` directions of the first half (k: fewer where it has fewer) are compared by their share of the variance in the
     half that chose them and in the other; "found again" counts all directions of the first half (see SplitHalf).
@@ -75,7 +75,7 @@ def _part(value: float, whole: float) -> float:
 
 def comparison_table(statistics: Mapping[str, Mapping[str, LayerStatistics]], layers: Sequence[str], m: int, *,
                      frozen: Sequence[str] = (), seed: int = 0) -> pd.DataFrame:
-    """compare_features of the fine-tuned and of the random network with the initial one on own images, a row a layer.
+    """compare_features of the fine-tuned and of the random network with the initial one on own images, one row per layer.
 
     Of random weights the first draw. No rows where there is no such pair.
     """

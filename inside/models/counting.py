@@ -1,4 +1,4 @@
-"""What a ConvNet5 costs, by formula and counted in the built network; notebook 01 sets the two side by side."""
+"""The cost of a ConvNet5, by formula and as counted in the built network; notebook 01 compares the two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inside.models.surgery import count_costs
 def convnet5_costs(n_classes: int, image_size: int, *, in_channels: int = 3, filters: int | Sequence[int] = 16,
                    organisation: str = "double", kernel_size: int | Sequence[int] = 3, batch_norm: bool = True,
                    dense: int = 128, **_: object) -> dict[str, int]:
-    """Parameters and multiply-accumulates an image of ConvNet5, by formula instead of counting.
+    """Parameters of ConvNet5 and its multiply-accumulates per image, by formula instead of counting.
 
     With widths m₀ = in_channels, m₁, …, m₅, kernels kᵢ×kᵢ, sides sᵢ and n dense neurons:
     parameters Σᵢ (kᵢ² mᵢ₋₁ + 1) mᵢ + (s₅² m₅ + 1) n + (n + 1) n_classes, and 2 Σᵢ mᵢ for batch norm;
@@ -30,10 +30,10 @@ def convnet5_costs(n_classes: int, image_size: int, *, in_channels: int = 3, fil
 
 
 def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """Parameters P and multiply-accumulates M of some ConvNet5, by formula and counted; a row a network.
+    """Parameters P and multiply-accumulates M of some ConvNet5, by formula and counted; one row per network.
 
     m filters in each block, kernels of k×k, n dense neurons; `options` are those of one more network, the last row. The last
-    column is the share of P in the weights of the dense layer.
+    column is the fraction of P in the weights of the dense layer.
     """
     kinds = [{"filters": m, "organisation": "const", "kernel_size": k, "dense": n, "batch_norm": False}
              for m, k, n in ((16, 3, 64), (32, 3, 128), (32, 5, 128), (64, 3, 128))]
@@ -58,6 +58,6 @@ def describe_convnet5(table: pd.DataFrame) -> str:
 
 
 def options_table(architecture: str) -> pd.DataFrame:
-    """The ARCHITECTURE_OPTIONS of a network and their defaults."""
+    """The ARCHITECTURE_OPTIONS of a network with their defaults."""
     defaults = legal_options(architecture)
     return pd.DataFrame({"option": defaults.keys(), "default": [str(value) for value in defaults.values()]})

@@ -1,4 +1,4 @@
-"""The network that a run has saved: its weights (model.safetensors), and what is told of it (model.json)."""
+"""The network saved by a run: its weights (model.safetensors) and its description (model.json)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from inside.models.build import build_network
 
 @dataclasses.dataclass(kw_only=True)
 class SavedModel:
-    """What model.json holds of a network; a field with a default may be missing there, as in runs of earlier versions.
+    """The contents of model.json; a field with a default may be missing there, as in runs of earlier versions.
 
     `split` is the fingerprint of the split, `root` the folder of its images; `costs` counts parameters and
-    multiply-accumulates, `seconds` are those of the training. `first_trainable`: the first module that learnt, "" for all;
-    `frozen`: the outermost modules that have not changed; `train_unaugmented`: how it scores the training images.
+    multiply-accumulates, `seconds` are those of the training. `first_trainable`: the first trained module, "" for all;
+    `frozen`: the outermost modules that have not changed; `train_unaugmented`: its score on the training images.
     """
 
     architecture: str
@@ -58,15 +58,15 @@ class SavedModel:
 
     @classmethod
     def of(cls, run: RunFolder) -> SavedModel:
-        """What the model.json of a run tells; ValueError where the run holds no trained network."""
+        """The model.json of a run; ValueError if the run has no trained network."""
         saved = cls.read(run)
         if saved is None or not run.path("model.safetensors").exists():
-            raise ValueError(f"The run {run.name!r} holds no trained network (model.safetensors): run notebook 01 with "
+            raise ValueError(f"The run {run.name!r} has no trained network (model.safetensors): run notebook 01 with "
                              "TRAIN = True first.")
         return saved
 
     def write(self, run: RunFolder) -> None:
-        """Write model.json, whole or not at all."""
+        """Write model.json, atomically."""
         write_json(run.path("model.json"), dataclasses.asdict(self))
 
     @property
@@ -81,7 +81,7 @@ class SavedModel:
 
 
 def save_network(run: RunFolder, weights: Mapping[str, torch.Tensor], saved: SavedModel) -> None:
-    """Write model.safetensors, then model.json; whole or not at all."""
+    """Write model.safetensors, then model.json, each atomically."""
     run.path("model.json").unlink(missing_ok=True)
     with atomic_write(run.path("model.safetensors")) as temporary:
         safetensors.torch.save_file({name: weight.detach().cpu().contiguous().clone()
@@ -90,7 +90,7 @@ def save_network(run: RunFolder, weights: Mapping[str, torch.Tensor], saved: Sav
 
 
 def load_network(run: RunFolder) -> tuple[nn.Module, SavedModel]:
-    """The network that a run has saved, in evaluation mode, and what is told of it. ValueError when there is none."""
+    """The network saved by a run, in evaluation mode, and its description. ValueError if there is none."""
     saved = SavedModel.of(run)
     model = saved.build()
     model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))

@@ -1,7 +1,7 @@
-"""Small networks that are trained from scratch: two convolutional ones, and two perceptrons for small images.
+"""Small networks to train from scratch: two convolutional ones, and two perceptrons for small images.
 
 Each is a plain torch module with keyword options, which `ARCHITECTURE_OPTIONS` sets in the notebooks. Every activation
-and normalisation is a module of its own, called once, so that hooks see each value that is computed.
+and normalisation is a separate module, called once, so that hooks see every value that is computed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class ConvNet5(nn.Module):
 
     (N, in_channels, image_size, image_size) -> (N, n_classes) logits. `filters` is the width of the first block, which
     `organisation` keeps ("const"), doubles or halves from block to block, or a list of five widths. `kernel_size` is one
-    odd or even number, or five. `batch_norm` stands between convolution and activation. `dropout` acts after the dense
-    layer ("dense"), after each pooling ("convolutions") or at "both", by `dropout_in`. Pooling rounds the size up, so
-    that images of any size pass: the side is ⌈image_size / 32⌉ in the end.
+    odd or even number, or five. `batch_norm` goes between convolution and activation. `dropout_in` places `dropout` after
+    the dense layer ("dense"), after each pooling ("convolutions") or in "both" places. Pooling rounds the size up, so
+    that images of any size can be used: the final side is ⌈image_size / 32⌉.
     """
 
     def __init__(self, n_classes: int, *, image_size: int, in_channels: int = 3, filters: int | Sequence[int] = 16,
@@ -59,9 +59,9 @@ class ConvNet5(nn.Module):
 class ConvNetGAP(nn.Module):
     """Convolution blocks, global average pooling and one linear layer: its class activation maps are exact.
 
-    (N, in_channels, H, W) -> (N, n_classes) logits, for any H and W that the strides leave something of. A block is
+    (N, in_channels, H, W) -> (N, n_classes) logits, for any H and W large enough for the strides. A block is
     convolution, batch norm, ReLU and 2×2 max-pooling; `kernel_size`, `stride`, `padding` (None: half the kernel) and `pool`
-    hold for all blocks or are lists with one entry a block. The last block is not pooled unless `pool` is a list that
+    apply to all blocks or are lists with one entry per block. The last block is not pooled unless `pool` is a list that
     says so. `dropout` acts before the linear layer.
     """
 
@@ -121,7 +121,7 @@ class MLP(nn.Module):
 class SkipBlock(nn.Module):
     """Two linear layers with a skip around them: act(skip(x) + W₂ dropout(act(W₁ x))), (N, before) -> (N, after).
 
-    The skip is the identity, or a linear bridge where the widths differ (He et al. 2016, for linear layers).
+    The skip is the identity, or a linear map if the widths differ (He et al. 2016, for linear layers).
     """
 
     def __init__(self, before: int, after: int, activation: str, dropout: float):
@@ -168,13 +168,13 @@ def legal_options(name: str) -> dict[str, Any]:
 def build_from_scratch(name: str, n_classes: int, image_size: int, options: Mapping[str, Any]) -> nn.Module:
     """The network `name`, drawn from torch's generator. Raises ValueError for a value that is not valid."""
     if options.get("in_channels", 3) not in (1, 3):
-        raise ValueError(f"in_channels = {options['in_channels']!r} is not valid: it takes 1 (gray) or 3 (colour).")
+        raise ValueError(f"in_channels = {options['in_channels']!r} is not valid: it takes 1 (grey) or 3 (colour).")
     sized = "image_size" in inspect.signature(NETWORKS[name]).parameters
     return NETWORKS[name](n_classes, **({"image_size": image_size} if sized else {}), **options)
 
 
 def five_widths(filters: int | Sequence[int], organisation: str = "double") -> list[int]:
-    """The widths of ConvNet5's five blocks. Raises ValueError, also where halving leaves a block without filters."""
+    """The widths of ConvNet5's five blocks. Raises ValueError, also if halving leaves a block without filters."""
     _one_of("organisation", organisation, tuple(ORGANISATIONS))
     if isinstance(filters, Sequence):
         widths = _widths("filters", filters)
@@ -185,7 +185,7 @@ def five_widths(filters: int | Sequence[int], organisation: str = "double") -> l
     widths = [int(_count("filters", filters) * factor ** block) for block in range(5)]
     if min(widths) < 1:
         raise ValueError(f"filters = {filters} with organisation = {organisation!r} leaves a block without filters "
-                         f"({widths}): give 16 or more.")
+                         f"({widths}): use 16 or more.")
     return widths
 
 
@@ -202,7 +202,7 @@ def _count(name: str, value: object, low: int = 1) -> int:
 
 def _rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(f"dropout = {value!r} is not valid: it takes a share from 0 to below 1.")
+        raise ValueError(f"dropout = {value!r} is not valid: it takes a number from 0 to below 1.")
     return float(value)
 
 
@@ -224,7 +224,7 @@ def _widths(name: str, value: object) -> list[int]:
 
 
 def _for_each(name: str, value: object, n: int, low: int = 1) -> list[int]:
-    """One number for each of n blocks, or a list of n."""
+    """One number for all of n blocks, or a list of n."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) != n:
             raise ValueError(f"{name} = {list(value)} is not valid: it takes one number, or a list of {n}.")

@@ -1,4 +1,4 @@
-"""What is changed in a network that exists: its head, which layers learn; what it costs."""
+"""Changes to an existing network: its head, which layers are trained; and its cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inside.text import did_you_mean
 
 
 def reset_classifier(model: nn.Module, n_classes: int) -> None:
-    """Replace the last layer, the one with 1000 outputs, by a newly drawn one with `n_classes` outputs."""
+    """Replace the last layer, which has 1000 outputs, by a newly initialised one with `n_classes` outputs."""
     name = classifier_name(model)
     old = model.get_submodule(name)
     new = nn.Linear(old.in_features, n_classes) if isinstance(old, nn.Linear) else \
@@ -21,11 +21,11 @@ def reset_classifier(model: nn.Module, n_classes: int) -> None:
 
 
 class Head(nn.Sequential):
-    """A head of several layers, (N, features) -> (N, classes), in place of the last layer of a network."""
+    """A head of several layers, (N, features) -> (N, classes), that replaces the last layer of a network."""
 
 
 def add_hidden_layer(model: nn.Module, head: str, dropout: float = 0.0) -> None:
-    """Put a hidden layer with ReLU (see `read_head`), and `dropout`, before the last layer of a network, newly drawn."""
+    """Put `dropout` and a hidden layer with ReLU (see `read_head`) before the last layer, newly initialised."""
     width, inside = read_head(head)
     if not width and not dropout:
         return
@@ -41,7 +41,7 @@ def add_hidden_layer(model: nn.Module, head: str, dropout: float = 0.0) -> None:
 
 
 def classifier_name(model: nn.Module) -> str:
-    """The name of what gives the logits: a `Head`, else the last linear layer, or convolution where there is none."""
+    """The name of the module that gives the logits: a `Head`, or the last linear layer, or the last convolution."""
     heads = [name for name, module in model.named_modules() if isinstance(module, Head)]
     if heads:
         return heads[0]
@@ -51,11 +51,11 @@ def classifier_name(model: nn.Module) -> str:
             continue
         if names:
             return names[-1]
-    raise ValueError(f"{type(model).__name__} has neither a linear layer nor a convolution that could be its head.")
+    raise ValueError(f"{type(model).__name__} has neither a linear layer nor a convolution that could serve as its head.")
 
 
 def last_stage(model: nn.Module) -> str:
-    """The first module of the last stage: the shortest tail of the trunk's blocks with two or more weight layers.
+    """The first module of the last stage: the shortest tail of the trunk's blocks with at least two weight layers.
 
     The trunk is found by descending while one child holds at least 85 % of the weight layers (convolutions,
     or linear layers in transformers). In ResNets that is layer4, in EfficientNets the last block group.
@@ -82,10 +82,10 @@ def last_stage(model: nn.Module) -> str:
 
 
 def freeze(model: nn.Module, strategy: str) -> str:
-    """Make only a part of the network trainable; returns the name of the first trainable module ("" for all).
+    """Make part of the network trainable; returns the name of the first trainable module ("" for all).
 
     "head": the last layer; "last_stage": also the last stage; "full": everything; "from_layer:<name>": that module and
-    all that are defined after it. Raises ValueError when the module does not exist.
+    all that are defined after it. Raises ValueError if the module does not exist.
     """
     check_strategy(strategy)
     first = {"full": "", "head": classifier_name(model)}.get(strategy, "")
@@ -101,14 +101,14 @@ def freeze(model: nn.Module, strategy: str) -> str:
         train = train or not first or name == first or name.startswith(f"{first}.")
         parameter.requires_grad_(train)
     if not train:
-        raise ValueError(f"STRATEGY = {strategy!r}: no weights in {first!r} or after it; name an earlier module.")
+        raise ValueError(f"STRATEGY = {strategy!r}: there are no weights in {first!r} or after it; name an earlier module.")
     return first
 
 
 def set_train_mode(model: nn.Module, batch_norm: str = "update") -> None:
-    """Training mode, but for modules whose weights are all frozen: their batch norm and dropout stay still.
+    """Training mode, except for modules whose weights are all frozen: their batch norm and dropout stay in evaluation mode.
 
-    With batch_norm "frozen", all batch norm keeps to its stored statistics, while its scale and shift learn.
+    With batch_norm "frozen", every batch norm uses its stored statistics, while its scale and shift are trained.
     """
     model.train()
     for module in model.modules():

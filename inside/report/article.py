@@ -57,13 +57,14 @@ def make_article(name: str, notebook: NotebookNode) -> Article:
     trimmed = trim(notebook.cells)
     notebook = from_dict(notebook | {"cells": trimmed.cells})
     exporter = HTMLExporter(template_file="notebook.html.j2", extra_loaders=[TEMPLATES], preprocessors=[
-        CoalesceStreamsPreprocessor(enabled=True)], filters={"markdown2html": markdown, "fold_table": markup.fold_table})
+        CoalesceStreamsPreprocessor(enabled=True)], filters={"markdown2html": markdown, "fold_shown": markup.fold_shown})
     body, _ = exporter.from_notebook_node(notebook)
     number = name[:2]
     body = markup.accessible(markup.number_anchors(body, number))
     heads = re.findall(r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link"', body)
-    tops, sections = ([(anchor, text) for level, anchor, text in heads if level == wanted] for wanted in "23")
+    tops = [(anchor, text) for level, anchor, text in heads if level == "2"]
     anchor, title = tops[0] if tops else (f"{number}-", html.escape(name))
+    sections = [(anchor, text) for level, anchor, text in heads if level == "3"]
     return Article(body, anchor, title, sections, trimmed.left_out, _error(trimmed.cells))
 
 

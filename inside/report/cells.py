@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 REASONS = ("Left out: ", "No settings were searched in this run", "No networks were compared in this run", "Not measured: ",
            "There is no pair of networks to compare")  # how the one text of a section begins that has nothing in this run
 ONCE = ("Parameters", "Browse")  # sections that the page has once, for the three notebooks, or that are for JupyterLab
-OPEN_WORDS = 40  # prose behind the first paragraph that is as short as this is not folded
+OPEN_WORDS = 25  # so many words of a paragraph stand open, to the end of their sentence; as few behind them are not folded
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ def trim(cells: Sequence[NotebookNode]) -> Trimmed:
     left_out = []
     for section in _sections(_up_to_error(cells)):
         name, reason = _heading(section[0]), _nothing_here(section)
-        if name in ONCE:
+        if name in ONCE and not any(map(failed_with, section)):
             continue
         if reason:
             left_out.append((name, reason))
             section = _above(section[0])
-        kept += [_folded(cell) for cell in section if not _is_once(cell)]
+        kept += _with_code_above([_folded(cell) for cell in section if not _is_once(cell)])
     return Trimmed(kept, left_out)
 
 
@@ -82,13 +82,15 @@ def _nothing_here(section: Sequence[NotebookNode]) -> str:
 
 
 def _is_once(cell: NotebookNode) -> bool:
-    """Whether the page has what a cell shows in one place for all notebooks: its parameters and its versions."""
+    """Whether the page has what a cell shows in one place for all notebooks, parameters, versions, results."""
     tags = cell.metadata.get("tags", [])
-    return "parameters" in tags or "injected-parameters" in tags or "helpers.environment()" in cell.source
+    return not failed_with(cell) and (
+        "parameters" in tags or "injected-parameters" in tags or "helpers.environment()" in cell.source
+        or "run.finish(" in cell.source)
 
 
 def _folded(cell: NotebookNode) -> NotebookNode:
-    """A Markdown cell whose headings each keep their first paragraph, with what follows folded away; others as they are."""
+    """A Markdown cell whose headings each keep their first sentences, with what follows folded away; others as they are."""
     if cell.cell_type != "markdown":
         return cell
     parts: list[list[str]] = [[]]
@@ -99,24 +101,61 @@ def _folded(cell: NotebookNode) -> NotebookNode:
 
 
 def _fold_part(blocks: list[str]) -> str:
-    """A heading with its first paragraph, and the rest of its blocks in a fold that says what is in it."""
+    """A heading with its first sentences, and the rest of its blocks in a fold that says what is in it."""
     first = 2 if blocks[0].startswith("#") and "\n" not in blocks[0] else 1
     if blocks[0].lstrip("# ").startswith("Exercises"):
         told = f"{len(re.findall(r'^[0-9]+[.] ', chr(10).join(blocks), flags=re.M))} exercises"
-        return _fold(blocks[:1], told, "\n\n".join(blocks[1:]))
-    while first < len(blocks) and not blocks[first - 1].rstrip("*").endswith((".", "?", "!", ")", "|")):
+        return _fold(blocks[:1], told, "\n\n".join(blocks[1:]), kind="exercises")
+    appendix = blocks[0].lstrip("# ").startswith("Appendix")
+    while first < len(blocks) and not appendix and not blocks[first - 1].rstrip("*").endswith((".", "?", "!", ")", "|")):
         first += 1  # a formula or a list that the paragraph leads to
-    rest = "\n\n".join(blocks[first:])
-    if len(rest.split()) <= OPEN_WORDS:
+    opening, more = _opening(blocks[first - 1], 10 if appendix else OPEN_WORDS) if len(blocks) >= first else ("", "")
+    rest = "\n\n".join([more] * bool(more) + blocks[first:])
+    if not opening or len(rest.split()) <= OPEN_WORDS and not appendix:
         return "\n\n".join(blocks)
     words, formulas = len(rest.split()), rest.count("$$") // 2
     told = f"{words} words" + (f", {formulas} formula{'s' * (formulas > 1)}" if formulas else "")
     kind = "More about this notebook" if blocks[0].startswith("# ") else "How this works"
-    return _fold(blocks[:first], f"{kind} ({told})", rest)
+    return _fold([*blocks[:first - 1], opening], f"{kind} ({told})", rest)
 
 
-def _fold(above: Sequence[str], summary: str, folded: str) -> str:
-    return "\n\n".join([*above, f'<details class="fold prose"><summary>{summary}</summary>', folded, "</details>"])
+def _opening(paragraph: str, words: int) -> tuple[str, str]:
+    """The first sentences of a paragraph, of so many words or a few more, and the others; no bracket is cut in two."""
+    if not re.match(r"[A-Z*`\[(“\"]", paragraph):
+        return paragraph, ""
+    for end in re.finditer(r"[.?!][*`”\"]*\s+(?=[A-Z*`\[(“])", paragraph):
+        head, rest = paragraph[:end.end()].rstrip(), paragraph[end.end():]
+        whole = not (head.count("**") % 2 or head.count("`") % 2 or head.count("(") > head.count(")") or head.count("$") % 2)
+        if len(head.split()) >= words and whole:
+            return head, rest
+    return paragraph, ""
+
+
+def _fold(above: Sequence[str], summary: str, folded: str, kind: str = "prose") -> str:
+    return "\n\n".join([*above, f'<details class="fold {kind}"><summary>{summary}</summary>', folded, "</details>"])
+
+
+def _with_code_above(section: list[NotebookNode]) -> list[NotebookNode]:
+    """The cells of a section: its first one holds the code of all as metadata `code`, which the page has beside the heading.
+
+    Without a heading, and where a cell failed, the code stays with its cells.
+    """
+    sources = [cell.source for cell in section if cell.cell_type == "code" and cell.source.strip()]
+    if not sources or section[0].cell_type == "code" or failed_with(section[-1]):
+        return section
+    top, *others = (copy.deepcopy(cell) for cell in section)
+    top.metadata["code"] = "\n\n".join(sources)
+    for cell in others:
+        cell.metadata["code_above"] = cell.cell_type == "code"
+        cell.metadata["fold"] = cell.cell_type == "code" and _heading(top).startswith("Appendix") and _contents(cell)
+    return [top, *others]
+
+
+def _contents(cell: NotebookNode) -> str:
+    """What a code cell shows, in words: 1 figure, 2 tables."""
+    shown = "".join(output.get("data", {}).get("text/html", "") for output in cell.outputs)
+    counts = {"figure": shown.count('<figure class="picture'), "table": shown.count('<figure class="table')}
+    return ", ".join(f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count)
 
 
 def _with_source(cell: NotebookNode, source: str) -> NotebookNode:

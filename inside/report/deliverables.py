@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -106,7 +107,7 @@ def _reproduced(found: Found) -> str:
     if not done:
         return ""
     same = "identical" if done["max_difference"] == 0 else f"differ by at most {done['max_difference']:.1g}"
-    return f"scores of {done['checked']:,} test images from the saved weights: {same} (tolerance {done['tolerance']:g})"
+    return f"{done['checked']:,} test images scored again: {same} (tolerance {done['tolerance']:g})"
 
 
 def _layers(found: Found) -> str:
@@ -117,7 +118,7 @@ def _shares(found: Found) -> str:
     name, layers = next(iter(found.scenarios("02").items()), ("", {}))
     shares = [entry["non_positive_share"] for entry in layers.values()]
     what = {"finetuned_own": "fine-tuned", "imagenet_own": "ImageNet-initialised"}.get(name, name)
-    return f"{what}, own images: {', '.join(percent(share) for share in shares)} from first to last layer" if shares else ""
+    return f"{what}: {', '.join(percent(share) for share in shares)} from first to last layer" if shares else ""
 
 
 def _covariance(found: Found) -> str:
@@ -129,27 +130,27 @@ def _covariance(found: Found) -> str:
 def _compared(found: Found) -> str:
     pairs = found.moved("03", "effective_rank")
     told = ", ".join(f"{old:.1f} → {new:.1f}" for _, old, new in pairs)
-    return f"{told} (initial → fine-tuned, effective rank by layer)" if pairs else ""
+    return f"effective rank by layer: {told}" if pairs else ""
 
 
 _TASKS = ("1 · Split and classify", "2 · Feature-map statistics", "3 · Feature-map spectra")
 _ROWS = (
-    (_TASKS[0], "01", "Split into training, validation, test", _split, ("table-split_counts", "01-2-*")),
+    (_TASKS[0], "01", "Split into three parts", _split, ("table-split_counts",)),
     (_TASKS[0], "01", "Proof that the three are disjoint", _leaks, ("table-split_overlaps",)),
     (_TASKS[0], "01", "Loss curves", _losses, ("figure-training*", "figure-loss*")),
     (_TASKS[0], "01", "Accuracy of each class by epoch", _class_epochs, ("figure-class_accuracy*", "figure-training*")),
-    (_TASKS[0], "01", "Accuracy and average precision by class", _by_class, ("table-metrics_test", "figure-class_metrics")),
+    (_TASKS[0], "01", "Accuracy and AP by class", _by_class, ("table-metrics_test", "figure-class_metrics")),
     (_TASKS[0], "01", "Confusion matrix", _confusion, ("figure-confusion",)),
     (_TASKS[0], "01", "Ten highest and ten lowest images", _ranked, ("figure-ranked_*",)),
-    (_TASKS[0], "01", "Reproduced from the saved network", _reproduced, ("01-*reproduced*",)),
+    (_TASKS[0], "01", "Reproduced from the saved network", _reproduced, ("01-*reproduc*",)),
     (_TASKS[1], "02", "Five feature maps", _layers, ("table-02_layers",)),
     (_TASKS[1], "02", "Share of non-positive values", _shares, ("figure-non_positive_shares", "table-non_positive_shares")),
     (_TASKS[2], "03", "Covariance over minibatches", _covariance, ("03-2-*",)),
     (_TASKS[2], "03", "Fine-tuned against initial", _compared, ("figure-effective_ranks", "figure-directions")),
 )
-_SCENARIOS = (("finetuned_own", "fine-tuned network, own images"), ("imagenet_own", "ImageNet network, own images"),
-              ("imagenet_imagenet", "ImageNet network, ImageNet images"),
-              ("imagenet_cifar10", "ImageNet network, CIFAR-10 images"))
+_SCENARIOS = (("finetuned_own", "fine-tuned, own images"), ("imagenet_own", "initial, own images"),
+              ("imagenet_imagenet", "initial, ImageNet images"),
+              ("imagenet_cifar10", "initial, CIFAR-10 images"))
 _STAND_IN_OF = {"imagenet_imagenet": ("imagenet_photo_patches", "imagenet_demo"),
                 "imagenet_cifar10": ("imagenet_digits", "imagenet_demo")}
 
@@ -172,7 +173,7 @@ def _scenario_rows(found: Found) -> list[Row]:
     return rows
 
 
-def _leading(layers: Mapping[str, Mapping]) -> str:
+def _leading(layers: Mapping[str, Any]) -> str:
     """The share of the variance of the first eigenvalue, in the first and in the last layer."""
     shares = [entry["eigenvalues"][0] / entry["trace"] for entry in layers.values()
               if entry["trace"] and entry["eigenvalues"]]

@@ -12,21 +12,24 @@ from PIL import Image
 LONG = 12  # rows; longer tables are folded away
 FOLDED = frozenset({  # tables of detail, folded away however short
     "modules", "hook_audit", "activations", "counted_twice", "trials", "convnet5", "convnet5_options", "image_sizes",
-    "noise_band", "search_importance", "metrics_val", "03_scenarios", "randomisation_baselines"})
+    "noise_band", "search_importance", "metrics_val", "03_scenarios", "randomisation_baselines", "non_positive_shares",
+    "dead_channels", "effective_ranks", "found_again"})
+FOLDED_FIGURES = frozenset({"cumulative_variance", "randomised_maps", "sample_predictions"})
 _REGION = 'class="scroll" tabindex="0" role="group"'
 
 
-def fold_table(output: str) -> str:
-    """A table of `Run.show`, folded away where it is long or a matter of detail; other HTML as it is."""
-    found = re.match(r'\s*<figure class="table" id="table-([^"]*)"><figcaption>(.*?)</figcaption>', output, flags=re.S)
+def fold_shown(output: str) -> str:
+    """A table or figure of `Run.show`, folded away where it is long or a matter of detail; other HTML as it is."""
+    found = re.match(r'\s*<figure class="[^"]*" id="(figure|table)-([^"]*)">.*?<figcaption>(.*?)</figcaption>', output,
+                     flags=re.S)
     rows = len(re.findall(r"<tr\b", output)) - 1
-    if not found or rows <= LONG and html.unescape(found[1]) not in FOLDED:
+    if not found or not (rows > LONG or html.unescape(found[2]) in (FOLDED if found[1] == "table" else FOLDED_FIGURES)):
         return output
-    number, claim = re.findall(r"<b>(.*?)\.?</b>(.*)", found[2], flags=re.S)[0]
+    number, claim = re.findall(r"<b>(.*?)\.?</b>(.*)", found[3], flags=re.S)[0]
     caption = re.sub(r"<[^>]*>", "", re.split(r"[\d,]+ of [\d,]+ rows; all as |<a download", claim)[0]).strip()
-    told = re.split(r"(?<=[.:;]) ", caption)[0].rstrip(".:;") or found[1].lstrip("0123456789").replace("_", " ").strip()
-    length = f"{rows} row{'s' * (rows != 1)}"
-    return f'<details class="fold"><summary>{number} · {told} ({length})</summary>{output}</details>'
+    told = re.split(r"(?<=[.:;]) ", caption)[0].rstrip(".:;") or found[2].lstrip("0123456789").replace("_", " ").strip()
+    length = f" ({rows} row{'s' * (rows != 1)})" if found[1] == "table" else ""
+    return f'<details class="fold"><summary>{number} · {told}{length}</summary>{output}</details>'
 
 
 def fold_source(source: str, rendered: str) -> str:

@@ -1,4 +1,4 @@
-"""What arrives at the head, computed once and kept, with the dropout that stands before it."""
+"""The input of the head, computed once and cached, with the dropout that comes before it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def only_head_learns(model: nn.Module) -> Iterator[None]:
-    """Freeze all but the head while the block runs; afterwards, what learns is what learnt before."""
+    """Freeze everything but the head while the block runs; afterwards, the same layers are trainable as before."""
     learning, training = [weight.requires_grad for weight in model.parameters()], model.training
     freeze(model, "head")
     try:
@@ -36,7 +36,7 @@ def only_head_learns(model: nn.Module) -> Iterator[None]:
 
 
 class Tail(NamedTuple):
-    """The module whose input is kept as the features, and the layers that learn on them."""
+    """The module whose input is cached as features, and the layers that are trained on them."""
 
     start: str
     layers: nn.Sequential
@@ -44,11 +44,11 @@ class Tail(NamedTuple):
 
 @torch.no_grad()
 def find_tail(model: nn.Module, image_size: int, channels: int = 3) -> Tail | None:
-    """The layers from the first dropout that acts while the head learns to the head, or None where they are no chain.
+    """The layers from the first dropout active while the head is trained up to the head, or None if they are no chain.
 
-    What comes before is frozen and gives the same for an image in every pass. That nothing else varies, and that the
-    chain is what the network computes, is tried out: for two random images and the same seed the same must arrive at the
-    head, and the same logits leave it, as in the network in training.
+    Everything before is frozen and gives the same for an image in every pass. That nothing else varies, and that the
+    chain is what the network computes, is tested: for two random images and the same seed, the input of the head and the
+    logits must be those of the network in training mode.
     """
     device, statistics = next(model.parameters()).device, [buffer.clone() for buffer in model.buffers()]
     images = torch.randn(2, channels, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(device)
@@ -59,7 +59,7 @@ def find_tail(model: nn.Module, image_size: int, channels: int = 3) -> Tail | No
         with recorded_calls(model) as calls, kept_inputs(head) as wanted:
             wanted.append(model(images))
         for buffer, before in zip(model.buffers(), statistics, strict=True):
-            buffer.copy_(before)  # batch norm without weights is not frozen, and has moved
+            buffer.copy_(before)  # batch norm without weights is not frozen, and has been updated
         tail = _chain(model, calls)
         if tail is None:
             return None
@@ -71,13 +71,13 @@ def find_tail(model: nn.Module, image_size: int, channels: int = 3) -> Tail | No
         try:
             with kept_inputs(head) as given:
                 given.append(tail.layers(kept[0].to(device)))
-        except RuntimeError:  # shapes that do not fit: something stands between the layers
+        except RuntimeError:  # shapes that do not fit: something happens between the layers
             return None
     return tail if all(map(_same, given, wanted)) else None
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors differ by no more than rounding, compared with their own size."""
+    """Whether two tensors differ by no more than rounding, relative to their largest value."""
     return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=1e-3 * float(other.abs().max()))
 
 
@@ -91,7 +91,7 @@ class Call(NamedTuple):
 
 @contextlib.contextmanager
 def recorded_calls(model: nn.Module) -> Iterator[list[Call]]:
-    """The calls of a network's innermost modules, the head as a whole, in their order, while the block runs."""
+    """The calls of a network's innermost modules, with the head as a whole, in order, while the block runs."""
     head, calls = classifier_name(model), []
     def note(name: str) -> Callable:
         return lambda module, inputs, output: calls.append(
@@ -106,7 +106,7 @@ def recorded_calls(model: nn.Module) -> Iterator[list[Call]]:
 
 
 def _chain(model: nn.Module, calls: Sequence[Call]) -> Tail | None:
-    """The modules called from the first acting dropout to the head, flattened between where axes are lost."""
+    """The modules called from the first active dropout to the head, with flattening wherever axes are lost."""
     head, names = classifier_name(model), [call.name for call in calls]
     if names.count(head) != 1:
         return None
@@ -128,7 +128,7 @@ def _drops(module: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def kept_inputs(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Copies of what arrives at a module, float32 on the processor, a call each, while the block runs."""
+    """Copies of the input of a module, float32 on the CPU, one per call, while the block runs."""
     kept: list[torch.Tensor] = []
     handle = module.register_forward_pre_hook(
         lambda module, inputs: kept.append(inputs[0].detach().to("cpu", torch.float32, copy=True)))
@@ -146,7 +146,7 @@ def _head_loaders(experiment: Experiment, parts: Mapping[str, TensorImages]) -> 
 @torch.no_grad()
 def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "",
                 precision: torch.dtype = torch.float32) -> TensorImages:
-    """What arrives at the module `start` ("": the head), (N, C) float32, with the targets, for all images in one pass."""
+    """The input of the module `start` ("": the head), (N, C) float32, with the targets, for all images in one pass."""
     device, training, targets = next(model.parameters()).device, model.training, []
     with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept:
         model.eval()
@@ -161,10 +161,10 @@ def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "
 
 
 def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, TensorImages], float]:
-    """What arrives at the `tail` for the images of train and val, not augmented, and the seconds of the pass over them.
+    """The input of the `tail` for the images of train and val, not augmented, and the seconds of the pass over them.
 
-    Training features are computed at the precision of training, those of validation in float32. They are kept in
-    `folder`; where they are there already for the same network and images (by their pixels), they and their seconds are
+    Training features are computed at the precision of training, validation features in float32. They are cached in
+    `folder`; if they are there already for the same network and images (by their pixels), they and their seconds are
     read.
     """
     assert experiment.tail is not None, "features cannot be kept"
@@ -190,7 +190,7 @@ def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, Ten
 
 
 def read_cached(file: Path) -> dict:
-    """The features in a file, or {} where there is none, or none that can be read."""
+    """The features in a file, or {} if there is none, or none that can be read."""
     try:
         return torch.load(file, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError):

@@ -16,12 +16,12 @@ def check_network(settings: Mapping[str, Any]) -> None:
         for name, only in (("STRATEGY", "full"), ("HEAD", "linear")):
             if settings[name] != only:
                 raise ValueError(f"{name} = {settings[name]!r} needs a network with ImageNet weights, which {architecture} "
-                                 f"is not: set {name} = {only!r}.")
+                                 f"does not have: set {name} = {only!r}.")
 
 
 def with_overrides(settings: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with a change; what another architecture has not (options, STRATEGY and HEAD) is dropped, unless the change
-    itself names it."""
+    """Settings with a change; what the new architecture does not have (options, STRATEGY and HEAD) is dropped, unless the
+    change itself names it."""
     new = {**settings, **change}
     fixed = {"STRATEGY": "full", "HEAD": "linear"} if from_scratch(new["ARCHITECTURE"]) else {}
     legal = legal_options(new["ARCHITECTURE"])
@@ -30,10 +30,10 @@ def with_overrides(settings: Mapping[str, Any], change: Mapping[str, Any]) -> di
 
 
 def is_random(settings: Mapping[str, Any]) -> bool:
-    """Whether training starts from random weights: by WEIGHTS, or because the network has no others."""
+    """Whether training starts from random weights: because of WEIGHTS, or because the network has no others."""
     return settings["WEIGHTS"] == "random" or from_scratch(settings["ARCHITECTURE"])
 
 
 def frozen_backbone(settings: Mapping[str, Any]) -> bool:
-    """Whether only the head learns, from images that are not augmented: then one pass over the images gives its inputs."""
+    """Whether only the head is trained, on images that are not augmented: then one pass over the images gives its inputs."""
     return settings["STRATEGY"] == "head" and settings["AUGMENTATION"] == "none"

@@ -33,9 +33,9 @@ from inside.training.tracking import tracking
 
 
 class Experiment:
-    """What settings make of a split: network, transforms, data sets, loaders of its parts and recipe.
+    """Everything that settings define for a split: network, transforms, loaders of its parts, and recipe.
 
-    `first_trainable` is the first module that learns ("" for all), `costs` counts parameters and multiply-accumulates.
+    `first_trainable` is the first module that is trained ("" for all), `costs` counts parameters and multiply-accumulates.
     """
 
     def __init__(self, settings: Mapping[str, Any], split: Split):
@@ -68,22 +68,22 @@ class Experiment:
 
     @property
     def keeps_features(self) -> bool:
-        """Whether the backbone is the same for an image each time, so that one pass over the images is enough."""
+        """Whether the backbone gives the same for an image each time, so that one pass over the images is enough."""
         return frozen_backbone(self.settings) and self.tail is not None
 
     @property
     def has_linear_head(self) -> bool:
-        """Whether the head takes vectors (N, features), as kept features are."""
+        """Whether the head takes vectors (N, features), such as cached features."""
         return not isinstance(self.head, nn.Conv2d)
 
     @property
     def head(self) -> nn.Module:
-        """What gives the logits."""
+        """The module that gives the logits."""
         return self.model.get_submodule(classifier_name(self.model))
 
     @functools.cached_property
     def tail(self) -> Tail | None:
-        """What learns on kept features; None where features cannot be kept."""
+        """The layers trained on cached features; None if features cannot be cached."""
         if not self.has_linear_head:
             return None
         return find_tail(self.model, self.settings["IMAGE_SIZE"], self.preprocessing["channels"])
@@ -104,7 +104,7 @@ def proportional_sample(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFra
 
 @dataclasses.dataclass
 class TrainingResult:
-    """The outcome of a training: best weights, history (see fit), and seconds of everything that led to them."""
+    """The outcome of a training: best weights, history (see fit), and the seconds of everything that led to them."""
 
     weights: dict[str, torch.Tensor]
     history: pd.DataFrame
@@ -115,11 +115,11 @@ def train(experiment: Experiment, features: Path, *, checkpoint: Path | None = N
           after_epoch: Callable[[dict], object] | None = None) -> TrainingResult:
     """Train the network of an experiment.
 
-    Where only the head learns, and from images that are not augmented, the backbone is run once over the images and what
-    follows it (see `find_tail`) is trained on the features kept. Else, with HEAD_EPOCHS and ImageNet weights, the head is
-    first trained alone, which spares the other layers the large first steps that an untrained head causes (linear
-    probing, then fine-tuning: Kumar et al. 2022). `features` is the folder in which features are kept for later calls;
-    the seconds count their pass over the images in any case. `checkpoint`, `stamp`: see fit.
+    If only the head is trained, on images that are not augmented, the backbone is run once over the images and the layers
+    after it (see `find_tail`) are trained on the cached features. Otherwise, with HEAD_EPOCHS and ImageNet weights, the head
+    is trained alone first, which spares the other layers the large first steps that an untrained head causes (linear
+    probing, then fine-tuning: Kumar et al. 2022). `features` is the folder in which features are cached for later calls;
+    the seconds always include their pass over the images. `checkpoint`, `stamp`: see fit.
     """
     fit_all = functools.partial(fit, recipe=experiment.recipe, classes=experiment.split.classes, checkpoint=checkpoint,
                                 stamp=stamp, after_epoch=after_epoch)
@@ -137,9 +137,9 @@ def train(experiment: Experiment, features: Path, *, checkpoint: Path | None = N
 
 
 def train_head_alone(experiment: Experiment, features: Path) -> float:
-    """Train the head for HEAD_EPOCHS, leave the weights of its best epoch in the network, and give the seconds it took.
+    """Train the head for HEAD_EPOCHS, leave the weights of its best epoch in the network, and return the seconds it took.
 
-    On kept features; where they cannot be kept, in the network, on images as they are augmented.
+    On cached features; if they cannot be cached, within the network, on augmented images.
     """
     recipe = experiment.recipe.changed({"epochs": experiment.settings["HEAD_EPOCHS"], "patience": 0})
     layers, precision, seconds = experiment.model, experiment.precision, 0.0
@@ -154,7 +154,7 @@ def train_head_alone(experiment: Experiment, features: Path) -> float:
 
 
 def stored_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of the weights and statistics of a network, on the processor."""
+    """A copy of the weights and statistics of a network, on the CPU."""
     return {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
 
 
@@ -162,8 +162,8 @@ def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, fea
                report: Callable[[dict], object] = print_epoch) -> bool:
     """Train a network and write it into a run folder: history.csv, model.safetensors, model.json.
 
-    Where the folder holds the outcome of the same settings and images, that is used again (returns True); an
-    interrupted training goes on after its last whole epoch. `features` as in `train`; `report` is called with each row of
+    If the folder holds the result of the same settings and images, it is used again (returns True); an
+    interrupted training resumes after its last complete epoch. `features` as in `train`; `report` is called with each row of
     the history.
     """
     stamp = training_fingerprint(settings, split)
@@ -180,9 +180,9 @@ def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, fea
 
 
 def saved_model(experiment: Experiment, trained: TrainingResult, start: Mapping[str, torch.Tensor]) -> SavedModel:
-    """What model.json is to hold of a trained network; `start`: its weights before the training.
+    """The model.json of a trained network; `start`: its weights before the training.
 
-    `frozen` is of `unchanged_modules`, `train_unaugmented` of `score_unaugmented`.
+    `frozen` comes from `unchanged_modules`, `train_unaugmented` from `score_unaugmented`.
     """
     s, split = experiment.settings, experiment.split
     return SavedModel(
@@ -195,7 +195,7 @@ def saved_model(experiment: Experiment, trained: TrainingResult, start: Mapping[
 
 
 def unchanged_modules(model: nn.Module, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[str]:
-    """The outermost modules with weights whose weights and statistics are all the same before and after a training."""
+    """The outermost modules whose weights and statistics are all the same before and after a training."""
     same, found = {name for name in before if torch.equal(before[name], after[name])}, list[str]()
     for name, module in model.named_modules():
         if name and any(True for _ in module.parameters()) and not any(name.startswith(f"{outer}.") for outer in found) \
@@ -207,7 +207,7 @@ def unchanged_modules(model: nn.Module, before: Mapping[str, torch.Tensor], afte
 def score_unaugmented(experiment: Experiment, weights: Mapping[str, torch.Tensor], *, at_most: int = 1000) -> dict:
     """The training images, not augmented, scored by the given weights in float32: images, of, loss, mean_class_accuracy.
 
-    At most so many of them, a seeded `proportional_sample`. The loss is the plain cross-entropy, a mean over images.
+    At most this many of them, a seeded `proportional_sample`. The loss is plain cross-entropy, a mean over images.
     """
     loader = experiment.loader("train", learning=False, at_most=at_most)
     experiment.model.load_state_dict(weights)
@@ -217,11 +217,11 @@ def score_unaugmented(experiment: Experiment, weights: Mapping[str, torch.Tensor
             "mean_class_accuracy": float(hits.groupby(loader.dataset.targets).mean().mean())}
 
 
-TRAINING_VERSION = 2  # raised when the same settings give other weights, or a history of another meaning
+TRAINING_VERSION = 2  # increased whenever the same settings give other weights, or the history changes its meaning
 
 
 def training_fingerprint(settings: Mapping, split: Split) -> str:
-    """The fingerprint of all that training depends on: its settings, the split, the images' pixels and labels."""
+    """The fingerprint of everything that training depends on: its settings, the split, the images' pixels and labels."""
     of_training = {name: settings[name] for name in parameters_where(trains=True) if name in settings}
     return fingerprint(TRAINING_VERSION, of_training, split.table[["path", "label", "split", "sha256"]])
 
@@ -235,12 +235,12 @@ def finish_training(run: RunFolder, trained: TrainingResult, saved: SavedModel, 
 
 
 def load_trained(run: RunFolder, *, split: Split) -> tuple[nn.Module, SavedModel, pd.DataFrame]:
-    """The trained network of a run, what is told of it and its history; ValueError unless it was trained on this very split.
+    """The trained network of a run, its description and its history; ValueError unless it was trained on this very split.
 
-    Scoring a network on another split would test it on images that it has learnt.
+    Scored on another split, a network would be tested on images that it was trained on.
     """
     model, saved = load_network(run)
     if saved.classes != split.classes or saved.split != split.fingerprint:
-        raise ValueError(f"The network of the run {run.name!r} was trained on another split or other classes than these: "
-                         "set TRAIN = True, or take back the changes to DATASET, SPLIT and SEED.")
+        raise ValueError(f"The network of the run {run.name!r} was trained on a different split or different classes: "
+                         "set TRAIN = True, or undo the changes to DATASET, SPLIT and SEED.")
     return model, saved, pd.read_csv(run.path("history.csv"))

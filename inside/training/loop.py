@@ -1,6 +1,6 @@
 """The training loop, its checkpoints, its history.
 
-Own code, since it is what notebook 01 teaches: fastai and Lightning hide these lines behind callbacks.
+Own code, because it is what notebook 01 teaches: fastai and Lightning hide these lines behind callbacks.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from inside.training.recipe import Recipe, balanced_weights, make_optimizer, mak
 
 
 class Trainer:
-    """One training under way: network, optimizer, schedule, history, the best weights so far.
+    """A training in progress: network, optimiser, schedule, history, the best weights so far.
 
-    `step` computes the mean loss of a batch in micro-batches; out of memory on a GPU halves the micro-batch and repeats
-    the batch, so that the gradient stays that of the whole batch (batch norm then sees the parts).
+    `step` computes the mean loss of a batch in micro-batches; if a GPU runs out of memory, the micro-batch is halved and
+    the batch repeated, so that the gradient remains that of the whole batch (batch norm then sees the parts).
     """
 
     def __init__(self, model: nn.Module, loader: DataLoader, recipe: Recipe, n_classes: int, precision: torch.dtype):
@@ -46,7 +46,7 @@ class Trainer:
         self.best: dict[str, torch.Tensor] = {}
 
     def step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """One optimizer step on a batch: (logits, mean loss)."""
+        """One optimiser step on a batch: (logits, mean loss)."""
         while True:
             try:
                 self.optimizer.zero_grad(set_to_none=True)
@@ -63,7 +63,7 @@ class Trainer:
         return logits, loss
 
     def loss_and_gradients(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """Logits and mean loss of a batch; the gradients of its micro-batches add up in the weights."""
+        """Logits and mean loss of a batch; the gradients of its micro-batches accumulate in the weights."""
         total, logits, loss_sum = self.class_weights[targets].sum(), [], 0.0
         for part, wanted in zip(images.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
@@ -78,8 +78,8 @@ class Trainer:
     def train_epoch(self, loader: DataLoader, bar: bool) -> tuple[float, float, np.ndarray]:
         """One epoch: (cross-entropy, objective, (images, 2) true and predicted classes).
 
-        The cross-entropy is plain, its mean is over images. The objective is what is optimised, with label smoothing and
-        class weights; its mean is over the weights of the images, so that it does not depend on how they fall into batches.
+        The cross-entropy is plain, a mean over images. The objective is what is optimised, with label smoothing and class
+        weights; its mean is weighted by the images' class weights, so that it does not depend on the batches.
         """
         set_train_mode(self.model, self.recipe.batch_norm)
         losses, pairs = [], []
@@ -111,14 +111,14 @@ class Trainer:
 def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *, classes: Sequence[str],
         precision: torch.dtype = torch.float32, checkpoint: Path | None = None, stamp: str = "",
         bar: bool = False, after_epoch: Callable[[dict], object] | None = None) -> tuple[dict, pd.DataFrame]:
-    """Train, and give the weights of the best epoch (by validation mean class accuracy) and the history.
+    """Train; returns the weights of the best epoch (by validation mean class accuracy) and the history.
 
-    With `checkpoint`, a path, the state is written after every epoch; a file there with the same `stamp` is resumed,
-    to the same numbers as without an interruption: all randomness of an epoch follows from its number and the seed.
+    With `checkpoint`, a path, the state is written after every epoch; training resumes from a file there with the same
+    `stamp`, with the same result as without interruption: all randomness of an epoch follows from its number and the seed.
     History: epoch, train_loss, val_loss (both the plain cross-entropy in nats), train_objective (what is optimised, with
     label smoothing and class weights), train_accuracy, val_accuracy, train_/val_mean_class_accuracy, train_/val_
-    accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are those of the images as
-    they were augmented and measured during training; validation is scored in float32. `after_epoch` is called with each
+    accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are measured during
+    training, on augmented images; validation is scored in float32. `after_epoch` is called with each
     row.
     """
     trainer = Trainer(model, train, recipe, len(classes), precision)
@@ -168,7 +168,7 @@ def _accuracies(part: str, pairs: np.ndarray, classes: Sequence[str]) -> dict[st
 
 
 def best_epoch(history: Sequence[Mapping]) -> int:
-    """The epoch with the highest validation mean class accuracy; among equals that of the lowest validation loss."""
+    """The epoch with the highest validation mean class accuracy; among ties, the one with the lowest validation loss."""
     return max(history, key=lambda row: (row["val_mean_class_accuracy"], -row["val_loss"]))["epoch"]
 
 

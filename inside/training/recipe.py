@@ -1,4 +1,4 @@
-"""How to train: optimizer, schedule, weights of classes."""
+"""How to train: optimiser, schedule, class weights."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from inside.models.surgery import classifier_name
 class Recipe:
     """How to train: what `fit` needs to know besides network and images.
 
-    learning_rate is that of the head; the layers before it learn at backbone_factor times that. warmup is the share of
-    all steps over which the rate rises. batch_norm "frozen" keeps the statistics that batch norm starts with, "update"
-    moves them. patience counts the epochs without a better one before stopping, 0: never.
+    learning_rate is that of the head; the other layers are trained at backbone_factor times that. warmup is the fraction
+    of all steps over which the rate rises. batch_norm "frozen" keeps the initial running statistics, "update"
+    updates them. patience is the number of epochs without improvement before stopping, 0: never.
     """
 
     epochs: int = 4
@@ -42,7 +42,7 @@ class Recipe:
         """The recipe in notebook parameters: EPOCHS is epochs, and so on.
 
         BATCH_NORM = "auto" is "frozen" for ImageNet weights and "update" for random ones, which have no statistics yet.
-        Random weights all learn at the full rate, whatever BACKBONE_FACTOR is.
+        Random weights are all trained at the full rate, whatever BACKBONE_FACTOR is.
         """
         recipe = cls(**{field.name: settings[field.name.upper()] for field in dataclasses.fields(cls)})
         random = settings["WEIGHTS"] == "random" or from_scratch(settings["ARCHITECTURE"])
@@ -55,9 +55,9 @@ class Recipe:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimizer over the trainable weights: the head at the full rate, the rest at backbone_factor times that.
+    """The optimiser of the trainable weights: the head at the full rate, the rest at backbone_factor times that.
 
-    Weight decay spares biases and norms (one-dimensional weights).
+    Weight decay excludes biases and norms (one-dimensional weights).
     """
     head = classifier_name(model)
     groups: dict[tuple, list] = {}
@@ -73,9 +73,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int):
-    """The learning rate by step: warm-up, then constant, half a cosine to zero, or one cycle (Smith 2018).
+    """The learning rate per step: warm-up, then constant, half a cosine to zero, or one cycle (Smith 2018).
 
-    At least one step has the full rate. One cycle needs two steps of warm-up to rise; with fewer it falls like "cosine".
+    At least one step has the full rate. One cycle needs two steps of warm-up; with fewer it decays like "cosine".
     """
     warm = min(round(recipe.warmup * steps), steps - 1)
     if recipe.schedule == "one_cycle" and warm > 1:
@@ -91,6 +91,6 @@ def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int)
 
 
 def balanced_weights(targets: Sequence[int], n_classes: int) -> torch.Tensor:
-    """Class weights in inverse proportion to the class sizes, with mean 1 over the images; (n_classes,) float32."""
+    """Class weights inversely proportional to the class sizes, with mean 1 over the images; (n_classes,) float32."""
     counts = np.bincount(targets, minlength=n_classes)
     return torch.tensor(counts.sum() / (n_classes * np.maximum(counts, 1)), dtype=torch.float32)

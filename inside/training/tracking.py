@@ -1,4 +1,4 @@
-"""Curves of trainings for TensorBoard and Weights & Biases."""
+"""Training curves for TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 @contextlib.contextmanager
 def tracking(settings: Mapping[str, Any], folder: Path, name: str = "") -> Iterator[Callable[[dict], object]]:
-    """A function that hands each row of a history to the TRACKERS of the settings; they close when the block ends.
+    """A function that passes each row of a history to the TRACKERS of the settings; they are closed when the block ends.
 
-    TensorBoard writes to <folder>/tensorboard/; Weights & Biases to <folder>/wandb/, offline unless the environment says
+    TensorBoard writes to <folder>/tensorboard/; Weights & Biases to <folder>/wandb/, offline unless the environment sets
     WANDB_MODE=online (`wandb sync` uploads later).
     """
     name = name or folder.name

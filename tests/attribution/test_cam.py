@@ -17,7 +17,7 @@ from inside.attribution.cam import class_activation_maps, view_examples
 from inside.attribution.guided import guided_backpropagation, saliency
 from inside.attribution.inputs import Inspection, feature_maps_of, pick_examples
 from inside.attribution.occlusion import occlusion_check
-from inside.attribution.plots import plot_class_activation_maps, plot_guided_gradient
+from inside.attribution.plots import plot_class_activation_maps, plot_error_maps, plot_guided_gradient
 from inside.models.build import build_network
 from inside.models.scratch import ConvNetGAP
 from inside.models.surgery import add_hidden_layer, classifier_name
@@ -256,6 +256,11 @@ def test_views_of_examples(inspected):
         np.testing.assert_array_equal(cam.images[0].get_array(), view.map.clip(min=0))
         assert cam.images[0].get_clim() == (0, first.scale)  # one scale for both
         np.testing.assert_allclose(overlay.images[1].get_array(), view.heat / first.scale, atol=1e-6)
+    image, predicted, true, bar = plot_error_maps([first, second]).axes
+    assert len(image.images) == 1 and (image.images[0].get_array() == first.picture).all() and bar.get_ylim() == (0, pytest.approx(first.scale))
+    for ax, view in ((predicted, first), (true, second)):
+        assert ax.get_title(loc="left") == view.title
+        np.testing.assert_allclose(ax.images[1].get_array(), view.heat / first.scale, atol=1e-6)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_plots_of_pictures(inspected):
     shown = plot_filters(np.stack([np.full((2, 2), -3.0), np.eye(2)])).axes[0].images[0]
     assert shown.get_clim() == (-3, 3)  # signed, around 0
     first = plot_first_layer(np.zeros((8, 8, 3)), filters, np.zeros((20, 4, 4)))
-    assert sum(len(part.axes) for part in first.subfigs) == 1 + 24 + 24
+    assert sum(len(part.axes) for part in first.subfigs) == 1 + 20 + 20
     heat = plot_class_activation(np.zeros((12, 10, 3)), np.full((12, 10), 2.0), scale=4).images[1]
     assert (heat.get_array() == 0.5).all()
     shown = plot_guided_gradient(torch.zeros(3, 4, 4)).images[0].get_array()

@@ -98,12 +98,11 @@ def test_what_explanations_miss(inspection):
 
 
 def test_the_first_layer(inspection):
-    filters, maps = report_first_layer(inspection, "00.png")
-    assert kinds([filters, maps]) == ["first_layer_filters", "first_layer_maps"]
-    assert filters.alt == "6 of the 6 kernels of the first convolution, 3×3 pixels each."
-    assert maps.alt.startswith("One image, 6 filters of the first layer") and "32×32 values each" in maps.alt
+    (shown,) = report_first_layer(inspection, "00.png")
+    assert shown.name == "first_layer" and len(shown.drawing.axes) == 1 + 8 + 8  # six of each, and two empty places
+    assert shown.alt.startswith("One image, 6 of the 6 filters of the first convolution, 3×3 pixels each") and "32×32 values each" in shown.alt
     many = dataclasses.replace(inspection, model=nn.Sequential(nn.Conv2d(3, 70, 5)))
-    assert report_first_layer(many, "00.png")[0].alt == "64 of the 70 kernels of the first convolution, 5×5 pixels each."
+    assert "8 of the 70 filters of the first convolution, 5×5 pixels each" in report_first_layer(many, "00.png")[0].alt
     assert "MLP cannot be shown: there is none" in left_out(report_first_layer(without_convolutions(inspection), "00.png"))
     four = dataclasses.replace(inspection, model=nn.Sequential(nn.Conv2d(4, 2, 1)))
     assert "it reads 4 channels; expected 1 and 3." in left_out(report_first_layer(four, "00.png"))
@@ -115,7 +114,7 @@ def test_neurons(inspection):
     labels = [ax.get_ylabel().split("\n")[0] for ax in figure.drawing.axes if ax.get_ylabel()]
     assert labels == ["channel 3", "channel 1"]
     (figure,) = report_neurons(inspection, inspection.predictions, "blocks.0.conv")
-    assert figure.alt.startswith("6 channels of blocks.0.conv")
+    assert figure.alt.startswith("4 channels of blocks.0.conv")
     assert "a network with convolutions" in left_out(report_neurons(without_convolutions(inspection), inspection.predictions))
     linear = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     told = left_out(report_neurons(dataclasses.replace(inspection, model=linear), inspection.predictions))

@@ -46,15 +46,15 @@ def test_intel_copy_is_merged(make_folder, tmp_path, nested):
 
 def test_messages_for_folders_that_are_no_data_set(make_folder, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no image"):
+    with pytest.raises(ValueError, match="contains no image"):
         open_dataset(str(tmp_path / "empty"))
     flat = make_folder({"x": 2})
     with pytest.raises(ValueError, match="images but no class folders"):
         open_dataset(str(flat / "x"))
-    with pytest.raises(ValueError, match="one class only, 'x'"):
+    with pytest.raises(ValueError, match="only one class, 'x'"):
         open_dataset(str(flat))
     (flat / "hollow").mkdir()
-    with pytest.raises(ValueError, match="'hollow'.*holds no image"):
+    with pytest.raises(ValueError, match="'hollow'.*contains no image"):
         open_dataset(str(flat))
     with pytest.raises(ValueError, match="did you mean 'cifar10'"):
         open_dataset("cifar_10")
@@ -68,7 +68,7 @@ def test_what_cannot_be_fetched_says_so_within_seconds(tmp_path, monkeypatch, na
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     start = time.perf_counter()
-    with pytest.raises(ValueError, match="Set DATASET to a folder that holds an own copy") as error:
+    with pytest.raises(ValueError, match="Set DATASET to a folder with a local copy") as error:
         open_dataset(name, data=tmp_path)
     assert size in str(error.value) and "https://" in str(error.value) and time.perf_counter() - start < 10
     assert not (tmp_path / name).exists() and {path.name for path in tmp_path.glob(".*")} <= {f".{name}.lock"}

@@ -154,9 +154,9 @@ def test_no_other_split_of_whole_groups_is_nearer(table, seed):
 
 
 @pytest.mark.parametrize("singles, groups, message", [
-    ({"a": 40}, [["b"] * 40], "The class 'b' has too few different pictures \\(1\\)"),
-    ({"a": 40, "b": 1}, [["b"] * 40], "The class 'b' has too few different pictures \\(2\\)"),
-    ({}, [["a", "b", "c"], ["a", "b", "d"], ["a", "c", "d"], ["b", "c", "d"]] * 1, "The class 'a' shares so many pictures with b, c, d")])
+    ({"a": 40}, [["b"] * 40], "The class 'b' has too few distinct images \\(1\\)"),
+    ({"a": 40, "b": 1}, [["b"] * 40], "The class 'b' has too few distinct images \\(2\\)"),
+    ({}, [["a", "b", "c"], ["a", "b", "d"], ["a", "c", "d"], ["b", "c", "d"]] * 1, "The class 'a' shares so many images with b, c, d")])
 def test_too_few_different_pictures(singles, groups, message):
     with pytest.raises(ValueError, match=message) as error:
         split_table(grouped_table(singles, groups), [0.4, 0.3, 0.3], seed=0)
@@ -196,7 +196,7 @@ def test_a_class_without_a_given_test_image_is_named():
         split_table(table, [0.7, 0.12, 0.18], seed=0)
     table = grouped_table({"a": 20}, [["b", "b"]] * 3)
     table["given"] = ["test" if path in ("a/0", "b/0-0", "b/1-0", "b/2-0") else "train" for path in table["path"]]
-    with pytest.raises(ValueError, match="'b' has no image in train, and 3 of its images are not used since their pixels are in a given"):
+    with pytest.raises(ValueError, match="'b' has no image in train, and 3 of its images are unused because their pixels are in a given"):
         split_table(table, [0.7, 0.12, 0.18], seed=0)
 
 
@@ -233,7 +233,7 @@ def test_three_given_parts_are_kept():
 
 
 @pytest.mark.parametrize("sizes, split, message", [
-    ({"a": 30, "b": 30}, [50, 20, 10], "asks for 80 images, but there are 60"),
+    ({"a": 30, "b": 30}, [50, 20, 10], "asks for 80 images, but there are only 60"),
     ({"a": 30, "b": 30}, [0.9, 0.01, 0.01], "class 'b' with its 30 images would have none in val"),
     ({"a": 60, "b": 2}, [0.6, 0.2, 0.2], "class 'b' with its 2 images would have none in (val|test)"),
     ({"a": 30, "b": 30}, [0.7, 0.5, 0.2], "SPLIT"),

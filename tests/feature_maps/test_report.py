@@ -137,7 +137,7 @@ def test_spectra(statistics):
     assert [part.drawing.axes[0].get_xscale() for part in (linear, log)] == ["linear", "log"]
     assert any(bars.get_segments() for bars in log.drawing.axes[0].collections) and not linear.drawing.axes[0].collections  # intervals
     for part, words in ((linear, "linear"), (log, "log-log")):
-        assert part.alt.startswith(f"Eigenvalues as shares of the variance by rank, {words}") and "a panel a layer" in part.alt
+        assert part.alt.startswith(f"Eigenvalues as shares of the variance by rank, {words}") and "one panel per layer" in part.alt
         assert part.alt.count("random_own") == 1 and "_32px" not in part.alt and not any("32×32" in text for text in labels_of(part))
     assert "at most 2 leading ones, over 10 resamples" in log.alt
     assert ranks.alt.startswith("Effective rank by layer; bars: the 95 % spread at this N (bootstrap of the images), or the range of several draws")

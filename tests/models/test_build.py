@@ -87,12 +87,12 @@ def test_maps_of_convnet_gap_add_up_to_the_logits():
     ("convnet5", {"filter": 8}, "did you mean 'filters'"), ("convnet5", {"filters": 0}, "whole numbers from 1"),
     ("convnet5", {"filters": [8, 8]}, "one width or five"), ("convnet5", {"filters": 8, "organisation": "half"}, "without filters"),
     ("convnet5", {"organisation": "triple"}, "'const', 'double', 'half'"), ("convnet5", {"kernel_size": [3, 3]}, "a list of 5"),
-    ("convnet5", {"activation": "relus"}, "'ReLU'"), ("convnet5", {"dropout": 1}, "share from 0"),
-    ("convnet5", {"dropout_in": "all"}, "'dense'"), ("convnet5", {"in_channels": 2}, "1 \\(gray\\) or 3"),
+    ("convnet5", {"activation": "relus"}, "'ReLU'"), ("convnet5", {"dropout": 1}, "number from 0"),
+    ("convnet5", {"dropout_in": "all"}, "'dense'"), ("convnet5", {"in_channels": 2}, "1 \\(grey\\) or 3"),
     ("convnet_gap", {"widths": []}, "a list of widths"), ("convnet_gap", {"pool": [True]}, "a list of 4"),
     ("convnet_gap", {"stride": 0}, "whole numbers from 1"), ("mlp", {"hidden": 64}, "a list of widths"),
     ("skip_mlp", {"widths": [64, True]}, "whole numbers from 1"), ("resnet18", {"filters": 8}, "has no option 'filters'"),
-    ("resnet18", {"dropout": "much"}, "share from 0")])
+    ("resnet18", {"dropout": "much"}, "number from 0")])
 def test_options_that_are_not_legal(name, options, message):
     with pytest.raises(ValueError, match=message) as error:
         check_options(name, options)

@@ -57,5 +57,5 @@ def test_half_a_network_is_none(tmp_path, gone):
     run = RunFolder(str(tmp_path / "run"))
     save_network(run, network().build().state_dict(), network())
     run.path(gone).unlink()
-    with pytest.raises(ValueError, match="holds no trained network"):
+    with pytest.raises(ValueError, match="has no trained network"):
         load_network(run)

@@ -117,7 +117,7 @@ def test_long_prose_tables_logs_and_sources_are_folded_and_say_how_long(tmp_path
                         nbformat.v4.new_output("display_data", {"text/html": table_html(Table(rows, "rows", "It rises. Read it."), "1.1")}),
                         nbformat.v4.new_output("display_data", {"text/html": table_html(Table(rows[:3], "few", "It rises."), "1.2")})))
     told = re.findall("<summary>(.*)</summary>", page)
-    assert told == ["Contents", "How this works (61 words, 1 formula)", "Code (1 line)", "Source of <code>loss</code> (2 lines)", "Log (5 lines)",
+    assert told == ["Contents", "Code (1 line)", "How this works (61 words, 1 formula)", "Source of <code>loss</code> (2 lines)", "Log (5 lines)",
                     "Table 1.1 · It rises (30 rows)"]
     assert page.index("as its formula") < page.index("How this works") < page.index("word word")
 
@@ -148,6 +148,13 @@ def test_a_cell_that_failed_is_on_the_first_screen(run_folder):
     header = re.search("<header>(.*)</header>", page, flags=re.S)[1]
     assert "ValueError: 1 &lt; 2" in header and 'href="#failed-cell"' in header and "tiles" not in header and "95.0%" not in page
     assert page.count('id="failed-cell"') == 1 and "never" not in page and "01 · A" not in page and '<details class="code" open' in page
+
+
+@pytest.mark.parametrize("source", ["helpers.environment()", "run = helpers.open_run(globals(), '01')"])
+def test_cells_that_the_page_leaves_out_are_there_where_they_failed(tmp_path, source):
+    error = nbformat.v4.new_output("error", ename="ValueError", evalue="EPOCHS = 0", traceback=["ValueError: EPOCHS = 0"])
+    page = page_of(tmp_path, nbformat.v4.new_markdown_cell("# 01 · A"), nbformat.v4.new_markdown_cell("## Parameters"), code(source, error))
+    assert "EPOCHS = 0" in page.split("</header>")[0] and 'id="failed-cell"' in page
 
 
 def test_the_command_is_on_the_first_screen(run_folder):

@@ -43,7 +43,7 @@ def test_confusions_without_errors_and_with_ties(run_folder):
     table.loc[[0, 1, 40, 41], "predicted"] = ["mountain", "mountain", "glacier", "glacier"]
     table.to_csv(run_folder / "predictions_test.csv", index=False)
     tile = summary.tiles(Found.read(run_folder))[1]
-    assert tile.value == "2 pairs alike" and "2 of 4 wrong images each" in tile.detail
+    assert tile.value == "2 pairs alike" and "2 each of 4 errors" in tile.detail
 
 
 @pytest.mark.parametrize("low, high, words", [(0.9, 0.99, "is better than"), (0.2, 0.4, "cannot be told apart from"), (0.1, 0.2, "is worse than")])
@@ -85,21 +85,21 @@ def test_nothing_moved(run_folder):
 
 def test_deliverables_answer_in_a_line(run_folder):
     rows = {row.name: row for row in deliverables(Found.read(run_folder))}
-    assert rows["Split into training, validation, test"].answer == "630 / 108 / 162 images, stratified"
+    assert rows["Split into three parts"].answer == "630 / 108 / 162 images, stratified"
     assert rows["Proof that the three are disjoint"].answer.startswith("0 shared paths, 0 shared images")
     assert rows["Loss curves"].answer == "epoch 2 of 3 kept: cross-entropy 0.400 in training, 0.500 on validation"
     assert rows["Accuracy of each class by epoch"].answer.endswith("lowest glacier 80.0%, highest sea 100.0%")
-    assert "accuracy 0.900 (glacier) to 1.000" in rows["Accuracy and average precision by class"].answer
+    assert "accuracy 0.900 (glacier) to 1.000" in rows["Accuracy and AP by class"].answer
     assert rows["Ten highest and ten lowest images"].answer == "among the highest, of the class: sea 10 of 10"
     assert rows["Reproduced from the saved network"].answer.endswith("identical (tolerance 0.0001)")
     assert "50.0%, 60.0%, 40.0% from first to last" in rows["Share of non-positive values"].answer
-    assert rows["Top-k eigenvalues: fine-tuned network, own images"].answer == \
+    assert rows["Top-k eigenvalues: fine-tuned, own images"].answer == \
         "λ₁ holds 50.0% of the variance in the first layer, 50.0% in the last"
 
 
 def test_stand_ins_and_missing_scenarios_are_marked(run_folder):
     rows = {row.name: row for row in deliverables(Found.read(run_folder))}
-    stand_in, missing = (rows[f"Top-k eigenvalues: ImageNet network, {name} images"] for name in ("CIFAR-10", "ImageNet"))
+    stand_in, missing = (rows[f"Top-k eigenvalues: initial, {name} images"] for name in ("CIFAR-10", "ImageNet"))
     assert stand_in.remark == "stand-in" and stand_in.answer.startswith("digits for CIFAR-10 images: ") and stand_in.anchors
     assert missing.remark == "missing" and missing.answer == "IMAGENET_VAL: no folder 'x'" and not missing.anchors
 

@@ -58,7 +58,7 @@ def test_the_best_trial_goes_on_and_the_report_tells_how_it_was_found(run, split
 
 def test_without_training_they_are_those_of_the_network_that_is_there(run, split):
     trained = settings(LEARNING_RATE=0.02)
-    with pytest.raises(ValueError, match="holds no trained network"):
+    with pytest.raises(ValueError, match="has no trained network"):
         choose_settings(run, settings(TRAIN=False), split)
     train_into(run, trained, split, features=run.path("features"))
     choice = choose_settings(run, settings(TRAIN=False, SEARCH_TRIALS=5, EPOCHS=9, IMAGE_SIZE=64), split)

@@ -380,7 +380,7 @@ CLASSES = ["a", "b", "c"]
 
 def test_saving_and_loading_give_the_same_network(tmp_path):
     run = RunFolder(str(tmp_path / "run"))
-    with pytest.raises(ValueError, match="holds no trained network"):
+    with pytest.raises(ValueError, match="has no trained network"):
         load_network(run)
     model, preprocessing = build_network(SMALL_NETWORK, 3, weights="random", seed=5)
     table = pd.DataFrame({"path": ["a/1.png"], "label": "a", "split": "test", "sha256": "x"})
@@ -395,5 +395,5 @@ def test_saving_and_loading_give_the_same_network(tmp_path):
         assert torch.equal(model.eval()(image), again(image))
     assert told.preprocessing == preprocessing and set(safetensors.torch.load_file(run.path("model.safetensors"))) == set(model.state_dict())
     for wrong in (other, Split(table, tmp_path, ["a", "b"])):
-        with pytest.raises(ValueError, match="another split or other classes"):
+        with pytest.raises(ValueError, match="a different split or different classes"):
             load_trained(run, split=wrong)
