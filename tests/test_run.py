@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from inside.cli.estimate import count_images, estimate
 from inside.cli import run as run_module
+from inside.cli.estimate import count_images, estimate
 from inside.cli.main import main
 from inside.cli.profiles import NOTEBOOKS, PROFILES, default_parameters, notebook_parameters, read_profile
 from inside.data.sources import open_dataset
