@@ -101,7 +101,7 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
             execute(book, folder, given, log)
         except NotebookFailed as error:
             try:
-                up_to_there = _export(folder, books[:books.index(book) + 1], "report.failed.html")
+                up_to_there = str(_export(folder, books[:books.index(book) + 1], "report.failed.html"))
             except ValueError as other:  # must not hide why the notebook failed
                 up_to_there = f"none, {other}"
             raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
