@@ -37,4 +37,4 @@ figures: .venv/installed
 	$(PY) run.py demo --publish figures
 
 clean:
-	rm -rf runs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf runs .pytest_cache .ruff_cache .mypy_cache
