@@ -112,7 +112,7 @@ class Scene:
         """A Pen for shapes with smooth edges: it draws at twice the size."""
         pen = Pen(_image(self.px).resize((2 * self.n, 2 * self.n), Image.NEAREST))
         yield pen
-        self.px = np.float32(np.moveaxis(np.asarray(pen.image.reduce(2)), 2, 0)) / 255
+        self.px[:] = np.moveaxis(np.asarray(pen.image.reduce(2)), 2, 0).astype(np.float32) / 255
 
     def sky(self):
         """Gradient, sun or moon with its glow, stars, clouds."""
