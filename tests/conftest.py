@@ -4,17 +4,23 @@ import os
 import shutil
 
 import hypothesis
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
+from inside.attribution.inputs import Inspection
 from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
+from inside.models.scratch import ConvNetGAP
+from shared.attribution import CLASSES, seeded
 
 os.environ.setdefault("MPLBACKEND", "agg")
+plt.switch_backend(os.environ["MPLBACKEND"])
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)  # the same examples in every run
 hypothesis.settings.load_profile("same")
@@ -66,3 +72,31 @@ def browser(tmp_path_factory):
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield found
     found.quit()
+
+
+@pytest.fixture
+def one_thread():
+    """Small inputs: threads would only wait for each other. Figures are closed afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    plt.close("all")
+
+
+@pytest.fixture
+def inspected(tmp_path):
+    """An Inspection of six images of two classes, and the network's own predictions of them."""
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    model = seeded(ConvNetGAP, 2, widths=[6, 8])
+    inspection = Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
+    paths = [f"{index}.png" for index in range(6)]
+    with torch.no_grad():
+        scores = model(inspection.load(paths)).softmax(1).double().numpy()
+    predicted = [CLASSES[index] for index in scores.argmax(1)]
+    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
+    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
+                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
+    return inspection, table

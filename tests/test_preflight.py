@@ -4,16 +4,8 @@ import sys
 
 import pytest
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.preflight import check_settings
-
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 0.01,
-        "PRECISION": "float32", "AUGMENTATION": "none"}
-
-
-def settings(**changes):
-    return notebook_parameters(BOOK) | TINY | changes
+from shared.settings import settings
 
 
 @pytest.mark.parametrize("changes, message", [

@@ -1,73 +1,23 @@
 """Tests of inside/attribution/cam.py."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint
 import torchvision
-from PIL import Image
 from torch import nn
 
 from inside.attribution import cam
 from inside.attribution.cam import class_activation_maps, view_examples
 from inside.attribution.guided import guided_backpropagation, saliency
-from inside.attribution.inputs import Inspection, feature_maps_of, pick_examples
+from inside.attribution.inputs import feature_maps_of, pick_examples
 from inside.attribution.occlusion import occlusion_check
 from inside.attribution.plots import plot_class_activation_maps, plot_error_maps, plot_guided_gradient
-from inside.models.build import build_network
-from inside.models.scratch import ConvNetGAP
 from inside.models.surgery import add_hidden_layer, classifier_name
 from inside.panels import draw_views
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(make, *arguments, **options):
-    torch.manual_seed(0)
-    model = make(*arguments, **options).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
-    return model
-
-
-SMALL_VIT = {"num_classes": 3, "num_layers": 2, "hidden_dim": 24, "mlp_dim": 24, "num_heads": 2, "patch_size": 16, "image_size": 224}
-
-
-def resnet18():
-    return seeded(torchvision.models.resnet18)
-
-
-def hooks_of(model):
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
-
-
-class Rectified(nn.Module):
-    """One small network, its activations written as `call`; biases so that each kind of unit occurs."""
-
-    def __init__(self, call):
-        super().__init__()
-        torch.manual_seed(4)
-        self.conv1, self.conv2, self.head = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3), nn.Linear(5, 4)
-        self.call = call
-
-    def forward(self, x):
-        return self.head(self.call(self.conv2(self.call(self.conv1(x) * 4))).mean((2, 3)))
+from shared.attribution import CLASSES, SMALL_VIT, Rectified, gap_network, hooks_of, images, lite, resnet18, seeded
 
 
 @pytest.mark.parametrize("layer", ["conv2", "conv1"])
@@ -97,10 +47,6 @@ def test_grad_cam_equals_captum(make, layer):
     expected = LayerGradCam(model, model.get_submodule(layer)).attribute(batch, target=[3, 8])[:, 0].detach().numpy()
     ours = class_activation_maps(model, batch, [3, 8], layer=layer).maps
     assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
-
-
-def gap_network():
-    return ConvNetGAP(4, widths=[6, 8])
 
 
 def averaging(average, after=torch.clone):
@@ -167,10 +113,6 @@ def test_networks_that_change_their_input_or_return_a_dictionary():
     assert occlusion_check(model, batch)[0].notna().all(axis=None)
 
 
-def lite():
-    return build_network("efficientnet_lite0", 6, weights="random")[0]
-
-
 @pytest.mark.parametrize("make, layer", [
     (resnet18, "layer4.1"), (gap_network, None), (lite, "bn2"), (lambda: Rectified(F.relu), "the input of global average pooling"),
     (lambda: torchvision.models.densenet121(num_classes=5), "the input of global average pooling"),
@@ -218,27 +160,6 @@ def test_explaining_within_inference_mode():
     np.testing.assert_array_equal(inside[1], guided_backpropagation(model, batch.clone(), 0))
 
 
-CLASSES = ["a", "b"]
-
-
-@pytest.fixture
-def inspected(tmp_path):
-    """An Inspection of six images of two classes, and the network's own predictions of them."""
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
-    model = seeded(ConvNetGAP, 2, widths=[6, 8])
-    inspection = Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
-    paths = [f"{index}.png" for index in range(6)]
-    with torch.no_grad():
-        scores = model(inspection.load(paths)).softmax(1).double().numpy()
-    predicted = [CLASSES[index] for index in scores.argmax(1)]
-    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
-    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
-                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
-    return inspection, table
-
-
 def test_views_of_examples(inspected):
     inspection, table = inspected
     right = pick_examples(table, CLASSES, right=True)
@@ -261,19 +182,6 @@ def test_views_of_examples(inspected):
     for ax, view in ((predicted, first), (true, second)):
         assert ax.get_title(loc="left") == view.title
         np.testing.assert_allclose(ax.images[1].get_array(), view.heat / first.scale, atol=1e-6)
-
-
-@pytest.fixture
-def shown(monkeypatch, capsys):
-    """shown(): what a panel has shown since the last call."""
-    pages = []
-    monkeypatch.setattr("inside.panels.display", lambda page: pages.append(page.data))
-
-    def read():
-        text = capsys.readouterr().out + "".join(pages)
-        pages.clear()
-        return text
-    return read
 
 
 def test_views_are_those_of_the_layer(inspected):

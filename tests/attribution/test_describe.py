@@ -4,7 +4,6 @@ import copy
 import importlib.util
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +13,6 @@ import torch.utils.checkpoint
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torch import nn
 
 from inside.attribution.cam import class_activation_maps
@@ -29,41 +27,11 @@ from inside.attribution.describe import (
     randomisation_baselines,
     summarise_randomisation,
 )
-from inside.attribution.inputs import Inspection
 from inside.attribution.occlusion import OCCLUSIONS, middle_image, occlusion_check
 from inside.attribution.plots import plot_randomisation, plot_randomised
 from inside.attribution.randomisation import UNRELATED, Randomisation, parameter_randomisation_test
 from inside.files import ROOT
-from inside.models.scratch import ConvNetGAP
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(make, *arguments, **options):
-    torch.manual_seed(0)
-    model = make(*arguments, **options).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
-    return model
-
-
-SMALL_VIT = {"num_classes": 3, "num_layers": 2, "hidden_dim": 24, "mlp_dim": 24, "num_heads": 2, "patch_size": 16, "image_size": 224}
-
-
-def gap_network():
-    return ConvNetGAP(4, widths=[6, 8])
+from shared.attribution import SMALL_VIT, gap_network, images, seeded
 
 
 def test_a_fresh_network_whose_head_is_zero():
@@ -235,27 +203,6 @@ def test_verdicts_on_occlusion(drops, words):
     assert few.startswith("No verdict: only 9 of 9 images have a map that points somewhere") and few.endswith("it takes 10.")
 
 
-CLASSES = ["a", "b"]
-
-
-@pytest.fixture
-def inspected(tmp_path):
-    """An Inspection of six images of two classes, and the network's own predictions of them."""
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
-    model = seeded(ConvNetGAP, 2, widths=[6, 8])
-    inspection = Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
-    paths = [f"{index}.png" for index in range(6)]
-    with torch.no_grad():
-        scores = model(inspection.load(paths)).softmax(1).double().numpy()
-    predicted = [CLASSES[index] for index in scores.argmax(1)]
-    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
-    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
-                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
-    return inspection, table
-
-
 def test_results_are_what_json_can_hold(inspected):
     inspection, table = inspected
     batch = inspection.load(table["path"])
@@ -266,19 +213,6 @@ def test_results_are_what_json_can_hold(inspected):
     assert found["occlusion"]["drop"]["hottest tenth"]["mean"] == pytest.approx(occluded["hottest tenth"].mean())
     assert found["randomisation"]["gradient"]["down_to"]["output"] == pytest.approx(1)
     assert attribution_results(None, None, None) == {"class_activation_map": None, "randomisation": None, "occlusion": None}
-
-
-@pytest.fixture
-def shown(monkeypatch, capsys):
-    """shown(): what a panel has shown since the last call."""
-    pages = []
-    monkeypatch.setattr("inside.panels.display", lambda page: pages.append(page.data))
-
-    def read():
-        text = capsys.readouterr().out + "".join(pages)
-        pages.clear()
-        return text
-    return read
 
 
 def test_the_verdicts_of_all_methods_in_a_sentence(monkeypatch):

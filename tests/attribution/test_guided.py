@@ -3,16 +3,13 @@
 import copy
 import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint
 import torchvision
-from PIL import Image
 from torch import nn
 
 from inside.attribution.cam import class_activation_maps
@@ -24,57 +21,11 @@ from inside.attribution.guided import (
     saliency,
     strongest_neurons,
 )
-from inside.attribution.inputs import Inspection, feature_maps_of, last_convolution
+from inside.attribution.inputs import feature_maps_of, last_convolution
 from inside.attribution.plots import plot_neurons
 from inside.attribution.randomisation import attribution_methods
 from inside.feature_maps.hooks import capture, module_table
-from inside.models.scratch import ConvNetGAP
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(make, *arguments, **options):
-    torch.manual_seed(0)
-    model = make(*arguments, **options).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
-    return model
-
-
-SMALL_VIT = {"num_classes": 3, "num_layers": 2, "hidden_dim": 24, "mlp_dim": 24, "num_heads": 2, "patch_size": 16, "image_size": 224}
-
-
-def resnet18():
-    return seeded(torchvision.models.resnet18)
-
-
-def hooks_of(model):
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
-
-
-class Rectified(nn.Module):
-    """One small network, its activations written as `call`; biases so that each kind of unit occurs."""
-
-    def __init__(self, call):
-        super().__init__()
-        torch.manual_seed(4)
-        self.conv1, self.conv2, self.head = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3), nn.Linear(5, 4)
-        self.call = call
-
-    def forward(self, x):
-        return self.head(self.call(self.conv2(self.call(self.conv1(x) * 4))).mean((2, 3)))
+from shared.attribution import SMALL_VIT, Rectified, hooks_of, images, resnet18, seeded
 
 
 class Statement(nn.Module):
@@ -274,27 +225,6 @@ def test_the_neurons_that_stand_out():
     assert choose_neurons(values, channels=[3, 1])["channel"].tolist() == [3, 1]
     with pytest.raises(ValueError, match="no channel 4; expected 0 to 3"):
         choose_neurons(values, channels=[4])
-
-
-CLASSES = ["a", "b"]
-
-
-@pytest.fixture
-def inspected(tmp_path):
-    """An Inspection of six images of two classes, and the network's own predictions of them."""
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
-    model = seeded(ConvNetGAP, 2, widths=[6, 8])
-    inspection = Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
-    paths = [f"{index}.png" for index in range(6)]
-    with torch.no_grad():
-        scores = model(inspection.load(paths)).softmax(1).double().numpy()
-    predicted = [CLASSES[index] for index in scores.argmax(1)]
-    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
-    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
-                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
-    return inspection, table
 
 
 def test_neurons_with_their_images_and_gradients(inspected):

@@ -1,51 +1,21 @@
 """Tests of inside/attribution/inputs.py."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import timm
 import torch
 import torch.utils.checkpoint
-import torchvision
 from PIL import Image
 from torch import nn
 
 from inside.attribution.inputs import (
-    Inspection,
     describe_sizes,
     feature_maps_of,
     first_convolution,
     first_filters,
     pick_examples,
 )
-from inside.models.scratch import ConvNetGAP
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(make, *arguments, **options):
-    torch.manual_seed(0)
-    model = make(*arguments, **options).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
-    return model
-
-
-def resnet18():
-    return seeded(torchvision.models.resnet18)
+from shared.attribution import CLASSES, Rectified, images, resnet18, seeded
 
 
 def test_first_filters():
@@ -73,40 +43,6 @@ def test_maps_of_a_layer():
     maps = feature_maps_of(vit, images(1, 224)[0], "norm")
     assert maps.shape == (192, 14, 14)  # after the class token, row by row
     np.testing.assert_allclose(maps[:, 2, 5], tokens[0, 1 + 2 * 14 + 5].detach(), atol=1e-4)
-
-
-class Rectified(nn.Module):
-    """One small network, its activations written as `call`; biases so that each kind of unit occurs."""
-
-    def __init__(self, call):
-        super().__init__()
-        torch.manual_seed(4)
-        self.conv1, self.conv2, self.head = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3), nn.Linear(5, 4)
-        self.call = call
-
-    def forward(self, x):
-        return self.head(self.call(self.conv2(self.call(self.conv1(x) * 4))).mean((2, 3)))
-
-
-CLASSES = ["a", "b"]
-
-
-@pytest.fixture
-def inspected(tmp_path):
-    """An Inspection of six images of two classes, and the network's own predictions of them."""
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
-    model = seeded(ConvNetGAP, 2, widths=[6, 8])
-    inspection = Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
-    paths = [f"{index}.png" for index in range(6)]
-    with torch.no_grad():
-        scores = model(inspection.load(paths)).softmax(1).double().numpy()
-    predicted = [CLASSES[index] for index in scores.argmax(1)]
-    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
-    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
-                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
-    return inspection, table
 
 
 def test_images_for_display_are_the_images(inspected):

@@ -2,7 +2,6 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,19 +16,6 @@ from inside.attribution.cam import class_activation_maps
 from inside.attribution.describe import FEWEST, attribution_results, describe_occlusion, describe_occlusion_figure
 from inside.attribution.occlusion import OCCLUSIONS, middle_image, occlusion_check, occlusion_masks, top_fraction_mask
 from inside.attribution.plots import plot_occlusion
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def test_the_hottest_tenth():
@@ -137,15 +123,3 @@ def test_the_image_in_the_middle():
     table = pd.DataFrame(dict.fromkeys(OCCLUSIONS, [np.nan, 0.9, 0.1, np.nan, 0.3]))
     assert middle_image(table) == 4 and middle_image(table.head(1)) is None
 
-
-@pytest.fixture
-def shown(monkeypatch, capsys):
-    """shown(): what a panel has shown since the last call."""
-    pages = []
-    monkeypatch.setattr("inside.panels.display", lambda page: pages.append(page.data))
-
-    def read():
-        text = capsys.readouterr().out + "".join(pages)
-        pages.clear()
-        return text
-    return read

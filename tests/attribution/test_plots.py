@@ -1,15 +1,12 @@
 """Tests of inside/attribution/plots.py."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch.utils.checkpoint
-from PIL import Image
 from torch import nn
 
-from inside.attribution.inputs import Inspection, first_filters
+from inside.attribution.inputs import first_filters
 from inside.attribution.occlusion import OCCLUSIONS, occlusion_check
 from inside.attribution.plots import (
     plot_class_activation,
@@ -21,50 +18,6 @@ from inside.attribution.plots import (
     plot_randomised,
 )
 from inside.attribution.randomisation import parameter_randomisation_test
-from inside.models.scratch import ConvNetGAP
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(make, *arguments, **options):
-    torch.manual_seed(0)
-    model = make(*arguments, **options).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
-    return model
-
-
-CLASSES = ["a", "b"]
-
-
-@pytest.fixture
-def inspected(tmp_path):
-    """An Inspection of six images of two classes, and the network's own predictions of them."""
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
-    model = seeded(ConvNetGAP, 2, widths=[6, 8])
-    inspection = Inspection(model, {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}, 32, tmp_path)
-    paths = [f"{index}.png" for index in range(6)]
-    with torch.no_grad():
-        scores = model(inspection.load(paths)).softmax(1).double().numpy()
-    predicted = [CLASSES[index] for index in scores.argmax(1)]
-    label = [name if index < 4 else CLASSES[1 - CLASSES.index(name)] for index, name in enumerate(predicted)]
-    table = pd.DataFrame({"path": paths, "label": label, "predicted": predicted, "confidence": scores.max(1),
-                          "prob_a": scores[:, 0], "prob_b": scores[:, 1]})
-    return inspection, table
 
 
 def another_network(model):
@@ -93,19 +46,6 @@ def test_plots_of_pictures(inspected):
     masks = {name: np.eye(8, dtype=bool) for name in OCCLUSIONS}
     figure = plot_occlusion(np.zeros((8, 8, 3)), masks, ["x"] * 4, occlusion_check(inspection.model, batch)[0])
     assert sum(len(part.axes) for part in figure.subfigs) == 5
-
-
-@pytest.fixture
-def shown(monkeypatch, capsys):
-    """shown(): what a panel has shown since the last call."""
-    pages = []
-    monkeypatch.setattr("inside.panels.display", lambda page: pages.append(page.data))
-
-    def read():
-        text = capsys.readouterr().out + "".join(pages)
-        pages.clear()
-        return text
-    return read
 
 
 def test_the_dotted_line_is_the_map_of_another_image(inspected):

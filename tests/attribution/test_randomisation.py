@@ -4,7 +4,6 @@ import copy
 import weakref
 from functools import partial
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -29,45 +28,8 @@ from inside.attribution.randomisation import (
     weighted_parts,
 )
 from inside.evaluation.intervals import mean_interval
-from inside.models.build import build_network
 from inside.models.scratch import ConvNetGAP
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(make, *arguments, **options):
-    torch.manual_seed(0)
-    model = make(*arguments, **options).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)  # some are initialised to zero
-    return model
-
-
-SMALL_VIT = {"num_classes": 3, "num_layers": 2, "hidden_dim": 24, "mlp_dim": 24, "num_heads": 2, "patch_size": 16, "image_size": 224}
-
-
-def resnet18():
-    return seeded(torchvision.models.resnet18)
-
-
-def gap_network():
-    return ConvNetGAP(4, widths=[6, 8])
-
-
-def lite():
-    return build_network("efficientnet_lite0", 6, weights="random")[0]
+from shared.attribution import SMALL_VIT, gap_network, images, lite, seeded
 
 
 @pytest.mark.parametrize("make, first, last", [

@@ -3,7 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,17 +26,7 @@ from inside.feature_maps.scenarios import Scenario
 from inside.files import RunFolder
 from inside.models.scratch import ConvNetGAP, build_from_scratch
 from inside.shown import Figure, Fold, Table, Text
-
-CLASSES = ["a", "b"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
+from shared.attribution import CLASSES
 
 
 def network(seed=0):

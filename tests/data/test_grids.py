@@ -10,16 +10,7 @@ from PIL import Image
 
 from inside.data.grids import FRAMES, captions, draw_augmentation, draw_samples, plot_images, plot_predictions, short_paths
 from inside.data.loading import make_transform
-from inside.data.sources import open_dataset
-from inside.data.table import decode_images
-
-GRAY = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
-
-
-def table_of(folder, tmp_path, **options):
-    images, bad = decode_images(open_dataset(str(folder), data=tmp_path / "data"), cache=tmp_path / "cache", **options)
-    return images.table, bad
-
+from shared.images import GRAY, table_of
 
 WORDS = st.text("ab/1.x…", min_size=1, max_size=70)
 

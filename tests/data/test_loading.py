@@ -5,8 +5,7 @@ import torch
 from PIL import Image
 
 from inside.data.loading import TensorImages, make_loader, make_transform
-
-GRAY = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
+from shared.images import GRAY
 
 
 def test_evaluation_is_fixed_and_the_whole_image():

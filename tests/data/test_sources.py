@@ -13,8 +13,7 @@ import torch
 from inside.data.demo.scenes import VERSION
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import open_dataset
-
-GRAY = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
+from shared.images import GRAY
 
 
 def test_class_folders_without_hidden_ones(make_folder, tmp_path):

@@ -9,11 +9,7 @@ from PIL import Image
 
 from inside.data.sources import open_dataset
 from inside.data.table import _examine, decode_images, describe_duplicates, duplicate_table, image_marks, load_image
-
-
-def table_of(folder, tmp_path, **options):
-    images, bad = decode_images(open_dataset(str(folder), data=tmp_path / "data"), cache=tmp_path / "cache", **options)
-    return images.table, bad
+from shared.images import table_of
 
 
 def test_digits_and_photo_patches(tmp_path):

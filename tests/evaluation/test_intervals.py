@@ -3,13 +3,10 @@
 import math
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-import torch
-import torch.utils.checkpoint
 from hypothesis import example, given
 from hypothesis import settings as options
 from hypothesis import strategies as st
@@ -31,14 +28,7 @@ from inside.evaluation.plots import plot_class_metrics
 from inside.evaluation.predictions import prediction_table
 from inside.text import percent, points
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_mean_and_its_interval():

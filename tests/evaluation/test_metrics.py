@@ -2,19 +2,8 @@
 
 import math
 
-import numpy as np
-import pandas as pd
-
 from inside.evaluation.metrics import class_metrics, metrics_summary
-from inside.evaluation.predictions import prediction_table
-
-CLASSES = ["a", "b", "c"]
-
-
-def predictions_of(labels, scores, classes):
-    table = pd.DataFrame({"path": [f"{index}.png" for index in range(len(labels))], "label": labels})
-    scores = np.asarray(scores, dtype=float)
-    return prediction_table(table, scores, -np.log(scores.max(1)), classes)
+from shared.training import CLASSES, predictions_of
 
 
 def test_metrics_at_known_answers():

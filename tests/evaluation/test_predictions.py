@@ -1,44 +1,13 @@
 """Tests of inside/evaluation/predictions.py."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from torch import nn
 
-from inside.data.loading import TensorImages, make_loader
+from inside.data.loading import make_loader
 from inside.evaluation.describe import describe_confusion
-from inside.evaluation.predictions import predict, prediction_table, top_and_bottom
-from inside.training.loop import fit
-
-CLASSES = ["a", "b", "c"]
-
-
-def features(n=60, seed=0, spread=3.0):
-    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.arange(n) % 3
-    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
-    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
-
-
-def small_network(seed=0):
-    """Two layers with dropout between: chance enters each step."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
-
-
-def train(recipe, model=None, **options):
-    model = model or small_network()
-    loaders = [make_loader(features(seed=seed), batch_size=16, shuffle=seed == 0) for seed in (0, 1)]
-    return fit(model, *loaders, recipe, classes=CLASSES, **options)
-
-
-def predictions_of(labels, scores, classes):
-    table = pd.DataFrame({"path": [f"{index}.png" for index in range(len(labels))], "label": labels})
-    scores = np.asarray(scores, dtype=float)
-    return prediction_table(table, scores, -np.log(scores.max(1)), classes)
+from inside.evaluation.predictions import predict, top_and_bottom
+from shared.training import features, predictions_of, small_network
 
 
 def test_scores_are_softmax_in_the_order_of_the_loader():

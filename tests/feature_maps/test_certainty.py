@@ -1,29 +1,11 @@
 """Tests of inside/feature_maps/certainty.py."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 
 from inside.feature_maps.certainty import bootstrap_spectrum, split_half
 from inside.feature_maps.spectra import spectrum
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+from shared.feature_maps import rng
 
 
 def test_bootstrap_agrees_with_drawing_the_images_and_covers_the_estimate():

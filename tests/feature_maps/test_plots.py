@@ -5,7 +5,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from inside.feature_maps.axes import label_lines
 from inside.feature_maps.certainty import bootstrap_spectrum
@@ -13,19 +12,7 @@ from inside.feature_maps.plots import plot_by_layer, plot_cumulative_variance, p
 from inside.feature_maps.scenario_names import SCENARIO_COLORS, SCENARIO_LABELS, scenario_style
 from inside.feature_maps.share_plots import plot_channel_shares, plot_class_heatmap, plot_non_positive_shares
 from inside.feature_maps.spectra import spectrum
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
+from shared.feature_maps import rng
 
 
 def spectra_of(*scenarios, n=30):

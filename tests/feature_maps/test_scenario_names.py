@@ -1,8 +1,5 @@
 """Tests of inside/feature_maps/scenario_names.py."""
 
-import matplotlib.pyplot as plt
-import pytest
-import torch
 
 from inside.feature_maps.scenario_names import (
     SCENARIO_COLORS,
@@ -12,15 +9,6 @@ from inside.feature_maps.scenario_names import (
     main_scenarios,
     scenario_style,
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
 
 
 def test_every_scenario_of_the_design_has_its_own_colour_and_words():

@@ -5,7 +5,6 @@ import json
 import re
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,15 +74,6 @@ from inside.models.scratch import build_from_scratch
 from inside.models.surgery import freeze
 
 BOOK = ROOT / "notebooks" / "02_feature_map_statistics.ipynb"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
 
 
 def noise(n=3, size=64, seed=0, channels=3):

@@ -1,24 +1,10 @@
 """Tests of inside/feature_maps/similarity.py."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 
 from inside.feature_maps.similarity import compare_features, subspace_overlap
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
+from shared.feature_maps import rng
 
 
 def test_subspace_overlap_at_known_answers():

@@ -1,51 +1,14 @@
 """Tests of inside/feature_maps/spectra.py."""
 
-import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.integrate
-import torch
 
 from inside.feature_maps.spectra import covariance_difference, marchenko_pastur, measure_spectra, spectrum, trace_difference
 from inside.feature_maps.states import StreamingCovariance
 from inside.feature_maps.statistics import LayerStatistics
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-FEATURES = {
-    "plain": rng(1).standard_normal((100, 12)) @ rng(2).standard_normal((12, 12)),
-    "huge offset": rng(3).standard_normal((100, 8)) + 1e9,
-    "mixed scales": rng(4).standard_normal((100, 6)) * 10.0 ** np.arange(-6, 6, 2) + 5e4,
-    "constant feature": np.column_stack([rng(5).standard_normal((64, 3)), np.full(64, 0.1)]),
-    "all constant": np.full((40, 5), 1 / 3),
-    "one image": rng(6).standard_normal((1, 7)),
-    "C > N": rng(7).standard_normal((20, 60)),
-}
-
-
-def reference_covariance(x):
-    """numpy.cov(bias=True) after taking off the first image, which changes nothing but NumPy's own rounding."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return np.atleast_2d(np.cov(x - x[0], rowvar=False, bias=True))
+from shared.feature_maps import FEATURES, reference_covariance, rng
 
 
 def measured(name, batch=7):

@@ -36,6 +36,7 @@ from inside.feature_maps.spectra_tables import certainty_table, comparison_table
 from inside.feature_maps.states import StreamingCovariance
 from inside.files import ROOT, RunFolder
 from inside.models.saved import SavedModel
+from shared.feature_maps import rng
 
 REAL = ["imagenet_own", "imagenet_imagenet", "imagenet_cifar10"]
 STAND_INS = ["imagenet_photo_patches", "imagenet_digits", "imagenet_demo"]
@@ -45,10 +46,6 @@ STAND_INS = ["imagenet_photo_patches", "imagenet_digits", "imagenet_demo"]
 def _close_figures():
     yield
     plt.close("all")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def decaying(generator, n, c):

@@ -1,65 +1,16 @@
 """Tests of inside/feature_maps/statistics.py."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import timm
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import nn
 
 from inside.feature_maps.audit import hook_audit
-from inside.feature_maps.hooks import RESNET_LAYERS, only_tensor
+from inside.feature_maps.hooks import only_tensor
 from inside.feature_maps.statistics import collect_statistics
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small inputs: threads would only wait for each other
-    yield
-    torch.set_num_threads(before)
-    plt.close("all")
-
-
-def images(n=4, size=64, seed=0, channels=3):
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def batches_of(x, labels, size):
-    return [(x[i:i + size], torch.tensor(labels[i:i + size])) for i in range(0, len(x), size)]
-
-
-def resnet18():
-    torch.manual_seed(0)
-    return torchvision.models.resnet18()
-
-
-class Net(nn.Module):
-    """A small network with all that can go wrong: in-place module after the convolution, functions, a shared module."""
-
-    def __init__(self, channels=4):
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(3, channels, 3), nn.Conv2d(channels, channels, 3)
-        self.norm, self.act = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
-        self.head = nn.Linear(channels, 3)
-
-    def forward(self, x):
-        x = self.act(self.conv1(x))
-        x = self.act(self.norm(self.conv2(x)))
-        x = F.gelu(x - 0.5)
-        F.relu_(x)
-        return self.head(torch.relu(x).mean((2, 3)))
-
-
-class Tuples(nn.Module):
-    def __init__(self, output):
-        super().__init__()
-        self.inner, self.output = nn.Identity(), output
-
-    def forward(self, x):
-        return self.output(self.inner(x))
+from shared.attribution import images
+from shared.feature_maps import Net, Tuples, batches_of, brute_force, network, stored_maps
 
 
 def test_outputs_that_are_not_one_tensor():
@@ -82,41 +33,6 @@ def test_audit_of_a_layer_that_is_never_called():
     assert audit["layers"]["aux1.conv.conv"]["calls"] == 0
     with pytest.raises(ValueError, match="never called"):
         collect_statistics(model, [images(1)], ["aux1.conv.conv"])
-
-
-NETWORKS = {
-    "resnet18": (lambda: torchvision.models.resnet18(), [*RESNET_LAYERS, "layer1.0.bn1", "layer1.0.relu"]),
-    "resnet50": (lambda: torchvision.models.resnet50(), [*RESNET_LAYERS, "layer1.0.bn2", "layer1.0.relu", "layer4"]),
-    "vgg16": (lambda: torchvision.models.vgg16(init_weights=False, num_classes=10), None),
-    "vit_b_16": (lambda: torchvision.models.vit_b_16(image_size=64, num_classes=10), None),
-    "efficientnet_lite0": (lambda: timm.create_model("tf_efficientnet_lite0"), None),
-}
-_made = {}
-
-
-def network(name):
-    if name not in _made:
-        torch.manual_seed(1)
-        _made[name] = NETWORKS[name][0]()
-    return _made[name]
-
-
-def stored_maps(model, batches, layers, *, clone, precision=torch.float32):
-    """Every output of the named modules, call by call; without `clone` as a naive hook keeps them."""
-    maps, modules = {name: [] for name in layers}, dict(model.named_modules())
-    handles = [modules[name].register_forward_hook(
-        lambda m, i, o, name=name: maps[name].append(o.detach().clone() if clone else o.detach())) for name in layers]
-    model.eval()
-    with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
-        for x, _ in batches:
-            model(x.contiguous(memory_format=torch.channels_last))
-    for handle in handles:
-        handle.remove()
-    return {name: [m.double().numpy() for m in outputs] for name, outputs in maps.items()}
-
-
-def brute_force(maps):
-    return sum(int((m <= 0).sum()) for m in maps), sum(m.size for m in maps)
 
 
 @pytest.mark.parametrize("name, layer", [("vgg16", "features.0"), ("resnet18", "layer1.0.bn1")])

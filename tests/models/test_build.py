@@ -6,6 +6,7 @@ from torch import nn
 
 from inside.data.loading import make_transform
 from inside.models.build import build_network, check_architecture, check_options
+from shared.networks import build
 
 TINY = "timm/test_resnet"
 
@@ -49,10 +50,6 @@ def test_weights_that_cannot_be_had(monkeypatch, tmp_path):
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(ValueError, match=r"resnet18-\w+.pth.*Put it at .*efficientnet_lite0"):
         build_network("resnet18", 3)
-
-
-def build(name, n_classes=4, image_size=33, **options):
-    return build_network(name, n_classes, weights="random", image_size=image_size, options=options)[0]
 
 
 @pytest.mark.parametrize("where, after_pool, dense", [("dense", 0, 0.5), ("convolutions", 5, 0.0), ("both", 5, 0.5)])

@@ -2,14 +2,10 @@
 
 import pytest
 
-from inside.models.build import build_network
 from inside.models.counting import convnet5_costs, convnet5_table, describe_convnet5, options_table
 from inside.models.scratch import legal_options
 from inside.models.surgery import count_costs
-
-
-def build(name, n_classes=4, image_size=33, **options):
-    return build_network(name, n_classes, weights="random", image_size=image_size, options=options)[0]
+from shared.networks import build
 
 
 @pytest.mark.parametrize("options", [

@@ -7,10 +7,7 @@ from torch import nn
 from inside.models.build import build_network
 from inside.models.scratch import ACTIVATIONS, NETWORKS, SkipBlock, five_widths
 from inside.text import did_you_mean
-
-
-def build(name, n_classes=4, image_size=33, **options):
-    return build_network(name, n_classes, weights="random", image_size=image_size, options=options)[0]
+from shared.networks import build
 
 
 @pytest.mark.parametrize("activation, kind", ACTIVATIONS.items())

@@ -6,19 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from inside.data.loading import TensorImages
 from inside.models.build import build_network
 from inside.models.scratch import NETWORKS
 from inside.models.surgery import classifier_name, count_costs, freeze, last_stage
 from inside.training.recipe import Recipe, make_optimizer
-
-
-def features(n=60, seed=0, spread=3.0):
-    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.arange(n) % 3
-    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
-    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
+from shared.networks import build
 
 
 @pytest.mark.parametrize("name, stage", [
@@ -75,10 +67,6 @@ def test_costs_at_known_answers():
     costs = count_costs(model, 224)
     assert costs["parameters"] == costs["trainable"] == 25_557_032
     assert abs(costs["macs"] / 4.09e9 - 1) < 0.01  # 4.09 GFLOPS in torchvision's table, counted as multiply-accumulates
-
-
-def build(name, n_classes=4, image_size=33, **options):
-    return build_network(name, n_classes, weights="random", image_size=image_size, options=options)[0]
 
 
 @pytest.mark.parametrize("name, image_size, channels", list(itertools.product(NETWORKS, (8, 33), (1, 3))))

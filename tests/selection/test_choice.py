@@ -5,14 +5,14 @@ import json
 import pandas as pd
 import pytest
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
+from inside.cli.profiles import notebook_parameters
 from inside.files import RunFolder, write_json
 from inside.selection.choice import choose_settings
 from inside.selection.describe import describe_search
 from inside.shown import Text
 from inside.training.experiment import train_into
+from shared.searches import BOOK
 
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 1, "BATCH_SIZE": 16, "PRECISION": "float32",
         "SEARCH_SPACE": {"lr": [1e-3, 0.1, "log"], "epochs": [1, 2]}, "FINAL_SEEDS": 0}
 

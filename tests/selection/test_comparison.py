@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.split import Split
 from inside.evaluation.metrics import class_metrics
 from inside.files import RunFolder, write_json
@@ -24,14 +23,7 @@ from inside.selection.comparison import (
 )
 from inside.training.experiment import train_into
 from inside.training.plots import plot_learning_curves
-
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 0.01,
-        "PRECISION": "float32", "AUGMENTATION": "none"}
-
-
-def settings(**changes):
-    return notebook_parameters(BOOK) | TINY | changes
+from shared.settings import settings
 
 
 def test_comparison(split, tmp_path, capsys):

@@ -5,16 +5,13 @@ import math
 import re
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as some
-from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.files import write_json
 from inside.selection import search as search_module
 from inside.selection.describe import (
@@ -30,27 +27,8 @@ from inside.selection.describe import (
     describe_strongest,
     describe_trials,
 )
-from inside.selection.search import Search, noise_band, run_search
-
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
-DEFAULTS = notebook_parameters(BOOK)
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "WORKERS": 0,
-        "PRECISION": "float32", "FINAL_SEEDS": 2}
-
-
-def settings(space=None, **changes):
-    return DEFAULTS | TINY | {"SEARCH_TRIALS": 4, "SEARCH_SPACE": space or {"lr": [1e-4, 1e-2, "log"]}} | changes
-
-
-SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": ["head", "full"], "architecture": ["timm/test_resnet", "convnet5"],
-            "dropout": [0.0, 0.4], "filters": [4, 8, 12]}
-
-
-@pytest.fixture(scope="module")
-def found(split, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("search")
-    chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
-    return run_search(chosen, split, folder=folder), folder, chosen
+from inside.selection.search import noise_band
+from shared.searches import made_band, made_search, settings
 
 
 def test_settings_that_stand_and_fail_are_told(split, tmp_path, monkeypatch):
@@ -76,13 +54,6 @@ def test_settings_that_stand_and_fail_are_told(split, tmp_path, monkeypatch):
     inside = search_module.run_search(search.settings | {"SEARCH_SPACE": {"lr": [0.01, 0.1]}}, split, folder=tmp_path)
     assert inside.base.number == 0 and inside.base.state == TrialState.FAIL and len(trained) == 3
     assert describe_base(inside) == "The settings as they stand (trial 0) failed: ZeroDivisionError: division by zero."
-
-
-def made_band(scores, trial_scores=None):
-    """A noise band with these scores: {setting: [score of each seed]}."""
-    rows = [{"setting": name, "trial": number, "seed": seed + 1, "score": score, "trial_score": (trial_scores or {}).get(name, 0.5)}
-            for number, (name, values) in enumerate(scores.items()) for seed, score in enumerate(values)]
-    return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -142,21 +113,6 @@ def test_failed_seeds_are_not_counted_as_scores():
     none = describe_noise(made_band({"best": [nan, nan], "runner-up": [nan, nan]}))
     assert none == ("With 2 new seeds: the best setting (trial 0) no score (every seed failed); the runner-up (trial 1) no score (every seed "
                     "failed). The best setting minus the runner-up: unknown, since no seed has a score of both.")
-
-
-TOLD_SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-2, log=True), "augmentation": CategoricalDistribution(["none", "light"])}
-
-
-def made_search(trials, apart=None):
-    """A search with the trials [(learning rate, augmentation, state, score)]; apart: the score of the settings as they stand, or "FAIL"."""
-    study = optuna.create_study(direction="maximize")
-    for rate, augmentation, state, value in trials:
-        study.add_trial(optuna.trial.create_trial(
-            params={"learning_rate": rate, "augmentation": augmentation}, distributions=TOLD_SPACE, state=TrialState[state],
-            value=None if state == "FAIL" else value, user_attrs={"reason": "The loss is not finite."} if state == "FAIL" else {}))
-    own = None if apart is None else optuna.trial.create_trial(
-        state=TrialState.FAIL if apart == "FAIL" else TrialState.COMPLETE, value=None if apart == "FAIL" else apart)
-    return Search(study, TOLD_SPACE, settings(), len(trials), own)
 
 
 STANDING = (0.001, "light")

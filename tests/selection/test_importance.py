@@ -4,51 +4,15 @@ import math
 import re
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as some
-from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.selection.describe import describe_importances
 from inside.selection.importance import chance_level, correlation, importances
-from inside.selection.search import Search, run_search
-
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
-DEFAULTS = notebook_parameters(BOOK)
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "WORKERS": 0,
-        "PRECISION": "float32", "FINAL_SEEDS": 2}
-
-
-def settings(space=None, **changes):
-    return DEFAULTS | TINY | {"SEARCH_TRIALS": 4, "SEARCH_SPACE": space or {"lr": [1e-4, 1e-2, "log"]}} | changes
-
-
-SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": ["head", "full"], "architecture": ["timm/test_resnet", "convnet5"],
-            "dropout": [0.0, 0.4], "filters": [4, 8, 12]}
-
-
-@pytest.fixture(scope="module")
-def found(split, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("search")
-    chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
-    return run_search(chosen, split, folder=folder), folder, chosen
-
-
-scores = some.sampled_from([0.0, 0.3, 0.5, 0.5004, 0.5006, 0.897, 1.0])
-
-
-def made(n=40):
-    """A search with a known answer: the score follows x, and a little the word; y is noise."""
-    space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-3, 1, log=True), "word": CategoricalDistribution(["a", "b", "c"])}
-    rng, study = np.random.default_rng(0), optuna.create_study(direction="maximize")
-    for _ in range(n):
-        params = {"x": float(rng.uniform()), "y": float(rng.uniform(0.01, 1)), "word": str(rng.choice(["a", "b", "c"]))}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=params["x"] + 0.1 * (params["word"] == "c")))
-    return Search(study, space, {}, n)
+from shared.searches import made
 
 
 def test_importance_and_correlation_at_a_known_answer():

@@ -11,26 +11,13 @@ from hypothesis import settings as budget
 from hypothesis import strategies as some
 from optuna.distributions import FloatDistribution
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.split import Split
 from inside.selection import search as search_module
 from inside.selection.describe import describe_base, describe_noise
 from inside.selection.search import Search, noise_band, run_search, same_settings, stratified_subset, trial_name
 from inside.training.compatible import check_network
 from inside.training.experiment import Experiment, train
-
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
-DEFAULTS = notebook_parameters(BOOK)
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "WORKERS": 0,
-        "PRECISION": "float32", "FINAL_SEEDS": 2}
-
-
-def settings(space=None, **changes):
-    return DEFAULTS | TINY | {"SEARCH_TRIALS": 4, "SEARCH_SPACE": space or {"lr": [1e-4, 1e-2, "log"]}} | changes
-
-
-SEARCHED = {"lr": [1e-3, 0.1, "log"], "augment": ["none", "light"], "strategy": ["head", "full"], "architecture": ["timm/test_resnet", "convnet5"],
-            "dropout": [0.0, 0.4], "filters": [4, 8, 12]}
+from shared.searches import SEARCHED, settings
 
 
 @pytest.fixture(scope="module")

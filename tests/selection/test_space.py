@@ -6,20 +6,11 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.preflight import check_search
 from inside.selection.space import grid_of, search_space, suggest, with_trial_params
 from inside.selection.study import RepeatableSampler
 from inside.training.compatible import check_network
-
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
-DEFAULTS = notebook_parameters(BOOK)
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "WORKERS": 0,
-        "PRECISION": "float32", "FINAL_SEEDS": 2}
-
-
-def settings(space=None, **changes):
-    return DEFAULTS | TINY | {"SEARCH_TRIALS": 4, "SEARCH_SPACE": space or {"lr": [1e-4, 1e-2, "log"]}} | changes
+from shared.searches import settings
 
 
 def test_ranges_and_choices():

@@ -15,24 +15,13 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from hypothesis import strategies as some
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.preflight import check_search
 from inside.selection import study
-from inside.selection.search import Search
 from inside.selection.study import FINISHED, GRACE_PERIOD, RepeatableSampler, is_stale, run_trials, trial_table, worker
-
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
-DEFAULTS = notebook_parameters(BOOK)
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "WORKERS": 0,
-        "PRECISION": "float32", "FINAL_SEEDS": 2}
-
-
-def settings(space=None, **changes):
-    return DEFAULTS | TINY | {"SEARCH_TRIALS": 4, "SEARCH_SPACE": space or {"lr": [1e-4, 1e-2, "log"]}} | changes
+from shared.searches import settings
 
 
 @pytest.mark.parametrize("storage, message", [
@@ -261,15 +250,3 @@ def test_the_first_trial_has_the_settings_as_they_are(tmp_path):
     assert study.trials[0].params["x"] == 0.25 and study.trials[0].params["z"] == "b" and study.trials[0].params["y"] <= 1
     assert study.trials[1].params["x"] != 0.25
 
-
-scores = some.sampled_from([0.0, 0.3, 0.5, 0.5004, 0.5006, 0.897, 1.0])
-
-
-def made(n=40):
-    """A search with a known answer: the score follows x, and a little the word; y is noise."""
-    space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-3, 1, log=True), "word": CategoricalDistribution(["a", "b", "c"])}
-    rng, study = np.random.default_rng(0), optuna.create_study(direction="maximize")
-    for _ in range(n):
-        params = {"x": float(rng.uniform()), "y": float(rng.uniform(0.01, 1)), "word": str(rng.choice(["a", "b", "c"]))}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=params["x"] + 0.1 * (params["word"] == "c")))
-    return Search(study, space, {}, n)

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.loading import TensorImages, make_loader
 from inside.data.sources import open_dataset
 from inside.data.split import Split
@@ -18,60 +17,8 @@ from inside.evaluation.predictions import predict
 from inside.training.cached import cached_features, find_tail, penultimate_features
 from inside.training.experiment import Experiment
 from inside.training.loop import Trainer
-
-BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 0.01,
-        "PRECISION": "float32", "AUGMENTATION": "none"}
-
-
-def settings(**changes):
-    return notebook_parameters(BOOK) | TINY | changes
-
-
-class Backbone(nn.Module):
-    """A small network whose first layer is frozen in the end, with a way from there to the logits that a test writes."""
-
-    def __init__(self, forward, **layers):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.way = nn.Conv2d(3, 8, 3, stride=2), forward
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, images):
-        return self.way(self, self.first(images))
-
-
-def classifier(*rates):
-    """Linear layers with ReLU and dropout between, as in VGG: the last one is the head."""
-    layers = [part for rate in rates for part in (nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Dropout(rate))]
-    return nn.Sequential(*layers, nn.Linear(8, 3))
-
-
-def pooled(maps):
-    return maps.mean((2, 3))
-
-
-CHAINS = {  # the way from the first layer to the logits, the layers, and where the kept features start
-    "no dropout": (lambda net, x: net.fc(pooled(x)), {"fc": nn.Linear(8, 3)}, "fc"),
-    "dropout of 0": (lambda net, x: net.fc(net.drop(pooled(x))), {"drop": nn.Dropout(0.0), "fc": nn.Linear(8, 3)}, "fc"),
-    "dropout": (lambda net, x: net.fc(net.drop(pooled(x))), {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, "drop"),
-    "dropout of maps": (lambda net, x: net.fc(net.drop(x.mean((2, 3), keepdim=True)).flatten(1)),
-                        {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, "drop"),
-    "two dropouts": (lambda net, x: net.classifier(pooled(x)), {"classifier": classifier(0.3, 0.5)}, "classifier.2"),
-    "the first dropout is 0": (lambda net, x: net.classifier(pooled(x)), {"classifier": classifier(0.0, 0.5)}, "classifier.5"),
-    "frozen wholly": (lambda net, x: net.fc(net.frozen(pooled(x))), {"frozen": nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), "fc": nn.Linear(8, 3)}, "fc"),
-    # nothing that a chain of layers could stand for
-    "a function": (lambda net, x: net.fc(nn.functional.dropout(pooled(x), 0.4, net.training)), {"fc": nn.Linear(8, 3)}, None),
-    "around a layer": (lambda net, x: net.fc((lambda y: y + net.inner(y))(net.drop(pooled(x)))),
-                       {"drop": nn.Dropout(0.4), "inner": nn.Linear(8, 8), "fc": nn.Linear(8, 3)}, None),
-    "noise of its own": (lambda net, x: net.fc(pooled(x) * (1 + torch.rand(8) * net.training)), {"fc": nn.Linear(8, 3)}, None),
-    "after the head": (lambda net, x: net.drop(net.fc(pooled(x))), {"drop": nn.Dropout(0.4), "fc": nn.Linear(8, 3)}, None),
-    "two heads": (lambda net, x: (net.fc(pooled(x)) + net.other(x.amax((2, 3)))) / 2, {"fc": nn.Linear(8, 3), "other": nn.Linear(8, 3)}, None),
-    "batch statistics": (lambda net, x: net.fc(net.norm(pooled(x))), {"norm": nn.BatchNorm1d(8, affine=False), "fc": nn.Linear(8, 3)}, None),
-    "dropout twice": (lambda net, x: net.fc(net.drop(net.inner(net.drop(pooled(x))))),
-                      {"drop": nn.Dropout(0.4), "inner": nn.Linear(8, 8), "fc": nn.Linear(8, 3)}, None),
-}
+from shared.settings import settings
+from shared.training import CHAINS, Backbone
 
 
 @pytest.mark.parametrize("name", CHAINS)

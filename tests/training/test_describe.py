@@ -1,55 +1,13 @@
 """Tests of inside/training/describe.py."""
 
-import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from torch import nn
 
-from inside.data.loading import TensorImages, make_loader
 from inside.names import AUGMENTATIONS
 from inside.training.describe import describe_changes, describe_chosen_epoch, describe_classes_by_epoch, describe_training
-from inside.training.loop import fit
-
-CLASSES = ["a", "b", "c"]
-
-
-def features(n=60, seed=0, spread=3.0):
-    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.arange(n) % 3
-    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
-    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
-
-
-def small_network(seed=0):
-    """Two layers with dropout between: chance enters each step."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
-
-
-def train(recipe, model=None, **options):
-    model = model or small_network()
-    loaders = [make_loader(features(seed=seed), batch_size=16, shuffle=seed == 0) for seed in (0, 1)]
-    return fit(model, *loaders, recipe, classes=CLASSES, **options)
-
-
-def learning(model):
-    return {name for name, weight in model.named_parameters() if weight.requires_grad}
-
-
-def history_of(train, val, chosen=1, epochs=3, **columns):
-    """A history whose chosen epoch has the given losses."""
-    rows = [{"epoch": epoch, "train_loss": train + epoch - chosen, "val_loss": val + abs(epoch - chosen), "train_objective": 1.0,
-             "val_mean_class_accuracy": 0.8 - 0.1 * abs(epoch - chosen), "train_mean_class_accuracy": 0.7} for epoch in range(1, epochs + 1)]
-    return pd.DataFrame(rows).assign(**columns)
-
-
-def unaugmented_of(loss, images=30, of=30):
-    return {"images": images, "of": of, "loss": loss, "mean_class_accuracy": 0.9}
+from shared.training import CLASSES, history_of, unaugmented_of
 
 
 @pytest.mark.parametrize("train, val, alike, augmentation, words", [

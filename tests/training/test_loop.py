@@ -2,7 +2,6 @@
 
 import copy
 import math
-import os
 import subprocess
 import sys
 
@@ -13,33 +12,12 @@ from torch import nn
 
 from inside.data.loading import TensorImages, make_loader
 from inside.evaluation.predictions import predict
+from inside.files import ROOT
 from inside.models.build import build_network
 from inside.models.surgery import freeze
 from inside.training.loop import Trainer, _accuracies, _read_checkpoint, best_epoch, fit
 from inside.training.recipe import Recipe
-
-CLASSES = ["a", "b", "c"]
-
-
-def features(n=60, seed=0, spread=3.0):
-    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.arange(n) % 3
-    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
-    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
-
-
-def small_network(seed=0):
-    """Two layers with dropout between: chance enters each step."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
-
-
-def train(recipe, model=None, **options):
-    model = model or small_network()
-    loaders = [make_loader(features(seed=seed), batch_size=16, shuffle=seed == 0) for seed in (0, 1)]
-    return fit(model, *loaders, recipe, classes=CLASSES, **options)
+from shared.training import CLASSES, features, small_network, train
 
 
 def test_frozen_batch_norm_stays_still_in_weights_and_statistics():
@@ -133,16 +111,16 @@ def test_out_of_memory_with_one_image_is_raised():
 KILLED = """
 import sys, torch
 sys.path.insert(0, {tests!r})
-import test_loop
-recipe = test_loop.Recipe(epochs=400, learning_rate=0.01, seed=4)
-test_loop.train(recipe, checkpoint=__import__("pathlib").Path({file!r}), stamp="s", after_epoch=lambda row: print(row["epoch"], flush=True))
+from inside.training.recipe import Recipe
+from shared.training import train
+train(Recipe(epochs=400, learning_rate=0.01, seed=4), checkpoint=__import__("pathlib").Path({file!r}), stamp="s", after_epoch=lambda row: print(row["epoch"], flush=True))
 """
 
 
 def test_a_kill_at_any_moment_leaves_a_good_checkpoint(tmp_path):
     """A process that writes a checkpoint every few milliseconds is killed at odd moments; each time the file is whole."""
     file, seen = tmp_path / "c.pt", 0
-    code = KILLED.format(tests=os.path.dirname(__file__), file=str(file))
+    code = KILLED.format(tests=str(ROOT / "tests"), file=str(file))
     for lines in (3, 10, 7):
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(lines):

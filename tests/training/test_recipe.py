@@ -15,34 +15,11 @@ from torch import nn
 from inside.data.loading import TensorImages, make_loader
 from inside.models.build import build_network
 from inside.names import OPTIMIZERS, SCHEDULES
-from inside.training.loop import Trainer, fit
+from inside.training.loop import Trainer
 from inside.training.recipe import Recipe, make_optimizer, make_scheduler
+from shared.training import small_network, train
 
 TINY = "timm/test_resnet"
-CLASSES = ["a", "b", "c"]
-
-
-def features(n=60, seed=0, spread=3.0):
-    """Points of three classes in 8 dimensions: a data set that a linear layer learns."""
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.arange(n) % 3
-    centres = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)) * spread
-    return TensorImages(centres[targets] + torch.randn(n, 8, generator=generator), targets.tolist())
-
-
-def small_network(seed=0):
-    """Two layers with dropout between: chance enters each step."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
-
-
-def train(recipe, model=None, **options):
-    model = model or small_network()
-    loaders = [make_loader(features(seed=seed), batch_size=16, shuffle=seed == 0) for seed in (0, 1)]
-    return fit(model, *loaders, recipe, classes=CLASSES, **options)
-
-
 def test_batch_norm_keeps_its_statistics_while_it_learns():
     model, _ = build_network(TINY, 3, weights="random")
     before = copy.deepcopy(model.state_dict())
