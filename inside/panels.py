@@ -156,6 +156,7 @@ def browse_views(inspection: Inspection, layers: Sequence[str]) -> widgets.VBox:
         index = None if target == "as predicted" else list(inspection.classes).index(target)
         return draw_views(inspection, path, index, layer)
 
+    assert inspection.predictions is not None, "the panel is of predicted images"
     ends = {True: "", False: ", wrong"}
     options = [(f"{row.path}: {row.predicted} {row.confidence:.2f}{ends[row.label == row.predicted]}", row.path)
                for row in inspection.predictions[["path", "label", "predicted", "confidence"]].itertuples()]

@@ -8,9 +8,16 @@ import numpy as np
 import pandas as pd
 
 from inside.attribution.cam import View
-from inside.attribution.describe import FEWEST, describe_occlusion, randomisation_baselines, summarise_randomisation
+from inside.attribution.describe import (
+    FEWEST,
+    control_mean,
+    describe_occlusion,
+    randomisation_baselines,
+    summarise_randomisation,
+)
 from inside.attribution.occlusion import OCCLUSIONS, top_fraction_mask
 from inside.attribution.randomisation import UNRELATED, Randomisation, can_be_ranked, rank_correlation
+from inside.evaluation.intervals import mean_interval
 from inside.text import listed, percent
 
 
@@ -21,7 +28,7 @@ def describe_first_maps(maps: np.ndarray) -> str:
         return f"{low} of the values of this map are non-positive."
     if low == high:
         return f"{low} of the values of each of these {len(maps)} maps are non-positive."
-    return f"Between {low} and {high} of the values of each of these {len(maps)} maps are non-positive."
+    return f"Depending on the filter, between {low} and {high} of the values of these {len(maps)} maps are non-positive."
 
 
 def describe_filters(weights: np.ndarray) -> str:
@@ -92,9 +99,9 @@ def describe_concentration(views: Sequence[View]) -> str:
     shares = pd.Series([hottest_share(view.heat) for view in views]).dropna()
     if shares.empty:
         return "None of the maps holds evidence for its class."
-    images = "its hottest tenth" if len(shares) == 1 else f"the hottest tenth of each of {len(shares)} images, on average,"
-    held = f"{shares.mean():.0%} of the evidence for the class lies in {images}"
-    return f"{held.removesuffix(',')}; spread evenly it would be 10%."
+    average = "" if len(shares) == 1 else f"On average over {len(shares)} images, "
+    return (f"{average}{shares.mean():.0%} of the evidence for the class lies in the hottest tenth of the image; spread "
+            "evenly it would be 10%.")
 
 
 def describe_extremes(views: Sequence[View], names: Sequence[str]) -> str:
@@ -127,9 +134,9 @@ def describe_overlap(views: Sequence[View]) -> str:
     known = map_overlaps(views).dropna()
     if known.empty:
         return "No error has evidence for both classes, so that the places cannot be compared."
-    average = "" if len(known) == 1 else f"on average over {len(known)} errors "
-    return (f"The hottest tenths for the predicted and the true class {average}share {known.mean():.0%} of their pixels; "
-            "tenths placed at random would share about 10%.")
+    start = "The" if len(known) == 1 else f"On average over {len(known)} errors, the"
+    return (f"{start} hottest tenths for the predicted and the true class share {known.mean():.0%} of their pixels; tenths "
+            "placed at random would share about 10%.")
 
 
 def describe_places(wrong: pd.DataFrame, views: Sequence[View]) -> str:
@@ -142,7 +149,7 @@ def describe_places(wrong: pd.DataFrame, views: Sequence[View]) -> str:
         return "Nothing in the maps tells whether the network looked at the wrong place or misread the right one."
     if not named:
         return (f"In no error ({known} compared) do the tenths share half of their pixels: the evidence for the two classes "
-                "lies in different places.")
+                "lies mostly in different places.")
     return (f"In {len(named)} of {known} errors ({listed(named)}) they share half of their pixels or more: one and the same "
             "place holds evidence for both classes.")
 
@@ -176,17 +183,19 @@ def describe_least_changed(pictures: Mapping[str, Mapping[str, np.ndarray]]) -> 
 
 
 def describe_baselines(found: Randomisation) -> str:
-    """Of which methods the maps of different images are more alike than chance gives."""
-    table = randomisation_baselines(found)
-    if "another image" not in table or UNRELATED not in table:
-        return "No maps of different images could be compared."
-    table = table.set_index("method")[["another image", UNRELATED]].dropna().round(2)
-    alike = [f"{row.Index} ({row[1]:.2f}; chance {row[2]:.2f})" for row in table.itertuples() if row[1] > row[2]]
-    if table.empty:
+    """Of which methods the maps of different images are more alike than chance, beyond the 95 % interval over the images."""
+    alike, compared = [], False
+    for method, rows in found.controls[found.controls["control"] == "another image"].groupby("method", sort=False):
+        mean, low, _ = (round(value, 2) for value in mean_interval(rows["correlation"].abs().dropna()))
+        chance = round(control_mean(found, str(method), UNRELATED), 2)
+        compared |= bool(np.isfinite(low) and np.isfinite(chance))
+        if low > chance:
+            alike.append(f"{method} (|ρ| {mean:.2f}; chance {chance:.2f})")
+    if not compared:
         return "No maps of different images could be compared."
     if not alike:
-        return "Maps of different images are no more alike than chance, by any method: they depend on the image."
-    return (f"Maps of *different* images are more alike than chance by {listed(alike)}: a part of these maps is the same "
+        return "By no method are maps of different images shown to be more alike than chance."
+    return (f"Maps of *different* images are more alike than chance for {listed(alike)}: a part of these maps is the same "
             "whatever the image.")
 
 

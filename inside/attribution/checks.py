@@ -46,8 +46,8 @@ class RandomisationCheck:
         if self.found is None or self.picture is None:
             return [_left_out(self.left_out)]
         told = captions.describe_randomised(self.found.pictures)
-        alt = ("One image and its explanations, one row per method: by the trained network, and with the weights "
-               f"re-initialised from the classifier down to {', '.join(list(self.found.pictures)[1:])}. {told}")
+        alt = ("One image and its explanations, one row per method: by the trained network, and with more and more weights "
+               f"re-initialised: down to {', '.join(list(self.found.pictures)[1:])}. {told}")
         read = ("One row per method, one column per step: the weights are re-initialised from the classifier down to the "
                 "part named. Below each map its ρ with that of the trained network (– if a map is constant).")
         claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95 % intervals over the "

@@ -40,7 +40,7 @@ def move_within(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     It is mirrored at random too: a shape that reaches from border to border could not be moved otherwise.
     """
-    moved = np.flip(mask, [axis for axis in (0, 1) if rng.random() < 0.5])
+    moved = np.flip(mask, tuple(axis for axis in (0, 1) if rng.random() < 0.5))
     for axis in (0, 1):
         taken = np.flatnonzero(moved.any(1 - axis))
         if len(taken):

@@ -116,7 +116,7 @@ def plot_class_activation_maps(rows: Sequence[Sequence[View]]) -> Figure:
     Of one view the map at its own resolution and the overlay; of several views of one image the overlay of each. The views
     of a row have one scale.
     """
-    figure, axes = plt.subplots(len(rows), 4, figsize=(5.6, 1.58 * len(rows)), squeeze=False, layout="constrained",
+    figure, axes = plt.subplots(len(rows), 4, figsize=(5.2, 1.56 * len(rows)), squeeze=False, layout="constrained",
                                 width_ratios=[1, 1, 1, 0.05])
     figure.get_layout_engine().set(wspace=0.01, hspace=0.01, w_pad=0.03, h_pad=0.02)
     for (image, first, second, bar), views in zip(axes, rows, strict=True):

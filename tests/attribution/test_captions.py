@@ -59,7 +59,7 @@ def square(y, x, value=1.0):
 
 
 @pytest.mark.parametrize("maps, told", [
-    ([[[1, 1], [1, -1]], [[-1, -1], [0, 2]]], "Between 25.0% and 75.0% of the values of each of these 2 maps are non-positive."),
+    ([[[1, 1], [1, -1]], [[-1, -1], [0, 2]]], "Depending on the filter, between 25.0% and 75.0% of the values of these 2 maps are non-positive."),
     ([[[1, -1]], [[-1, 1]]], "50.0% of the values of each of these 2 maps are non-positive."),
     ([[[0, 0]]], "100.0% of the values of this map are non-positive.")])
 def test_maps_of_the_first_layer(maps, told):
@@ -106,9 +106,9 @@ def test_no_refutation_where_there_is_no_verdict():
 def test_how_concentrated_the_evidence_is():
     even, point, none = view(np.ones((10, 10))), view(square(0, 0)), view(np.zeros((10, 10)))
     assert hottest_share(even.heat) == pytest.approx(0.1) and hottest_share(point.heat) == 1 and np.isnan(hottest_share(none.heat))
-    assert describe_concentration([even, point, none]) == ("55% of the evidence for the class lies in the hottest tenth of each of 2 images, on average; "
-                                                            "spread evenly it would be 10%.")
-    assert describe_concentration([point, none]).startswith("100% of the evidence for the class lies in its hottest tenth;")
+    assert describe_concentration([even, point, none]) == ("On average over 2 images, 55% of the evidence for the class lies in the hottest "
+                                                            "tenth of the image; spread evenly it would be 10%.")
+    assert describe_concentration([point, none]).startswith("100% of the evidence for the class lies in the hottest tenth of the image;")
     assert describe_concentration([none]) == "None of the maps holds evidence for its class."
     assert describe_extremes([even, point, none], "abc") == "It is most concentrated in the image of b (100% in the hottest tenth) and least in that of a (10%)."
     assert describe_extremes([even, even], "ab").startswith("The evidence is equally concentrated in all of them: 10%")
@@ -119,7 +119,7 @@ def test_where_errors_were_seen():
     wrong = pd.DataFrame({"label": ["a", "b", "c"], "predicted": ["b", "c", "a"]})
     same, half, apart = ([view(square(0, 0)), view(square(y, x))] for y, x in ((0, 0), (0, 5), (5, 0)))
     assert map_overlaps([*same, *half, *apart]).tolist() == [1, 0.5, 0]
-    assert describe_overlap([*same, *half, *apart]).startswith("The hottest tenths for the predicted and the true class on average over 3 errors share 50%")
+    assert describe_overlap([*same, *half, *apart]).startswith("On average over 3 errors, the hottest tenths for the predicted and the true class share 50%")
     assert describe_places(wrong, [*same, *half, *apart]).startswith("In 2 of 3 errors (a taken for b and b taken for c) they share half")
     assert describe_places(wrong.head(1), apart).startswith("In no error (1 compared) do the tenths share half")
     none = [view(np.zeros((10, 10))), view(square(0, 0))]
@@ -147,9 +147,17 @@ def test_tables_of_the_test(steps, another, n_images):
     counts = {verdict: int(count) for count, verdict in re.findall(r"(\d+) “([^”]+)”", told)}
     assert counts == verdicts.value_counts().to_dict() and told.startswith(f"Of {len(steps)} steps")
     alike = describe_baselines(found)
-    assert ("more alike than chance by" in alike) == (another > 0.2) and ("could be compared" in alike) == np.isnan(another)
+    assert ("more alike than chance for" in alike) == (another > 0.2) and ("could be compared" in alike) == np.isnan(another)
     largest = describe_largest_baseline(found)
     assert largest == f"The largest baseline is {np.nanmax([another, 0.2]):.3f}: {'another image' if another > 0.2 or another == 0.2 else UNRELATED}, by {GUIDED}."
+
+
+def test_maps_are_alike_only_beyond_their_interval():
+    found = randomised((0.1,))
+    rows = found.controls["control"] == "another image"
+    for spread, told in ((0.01, "more alike than chance for"), (0.5, "By no method")):
+        found.controls.loc[rows, "correlation"] = np.clip(0.3 + spread * np.linspace(-1, 1, rows.sum()), 0, 1)
+        assert told in describe_baselines(found)
 
 
 def test_no_baseline_where_no_map_can_be_ranked():

@@ -87,7 +87,7 @@ def test_the_first_layer(inspection):
     image, grid = shown.drawing.subfigs
     assert shown.name == "first_layer" and len(image.axes) == 1 and len(grid.axes) == 8 + 8  # six of each, and two empty places
     assert shown.alt.startswith("One image, 6 of the 6 filters of the first layer, 3×3 pixels each") and "32×32 values" in shown.alt
-    assert shown.caption.startswith("Between ") and "filters shown (6)" in text.markdown
+    assert shown.caption.startswith("Depending on the filter, between ") and "filters shown (6)" in text.markdown
     many = dataclasses.replace(inspection, model=nn.Sequential(nn.Conv2d(3, 70, 5)))
     shown, _ = report_first_layer(many, "00.png")
     assert "8 of the 70 filters of the first layer, 5×5 pixels" in shown.alt
