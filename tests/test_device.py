@@ -14,7 +14,7 @@ def test_devices_that_are_there_and_that_are_not(monkeypatch, cuda, mps):
         if there:
             assert choose_device(name).type == name
         else:
-            with pytest.raises(ValueError, match=f"^DEVICE = '{name}' is not available here; DEVICE = \"auto\" takes what there is.$"):
+            with pytest.raises(ValueError, match=f"^DEVICE = '{name}' is not available here; DEVICE = \"auto\" takes what is.$"):
                 choose_device(name)
     assert choose_device("auto").type == ("cuda" if cuda else "mps" if mps else "cpu")
 

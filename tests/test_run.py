@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from inside.cli import run as run_module
 from inside.cli.estimate import count_images, estimate
 from inside.cli.main import main
 from inside.cli.profiles import NOTEBOOKS, PROFILES, default_parameters, notebook_parameters, read_profile
@@ -376,6 +377,23 @@ def test_profiles_are_legal_and_run_without_a_screen(profile):
     check_names(given)
     check_parameters(given)
     assert given["INTERACTIVE"] is False
+
+
+def test_results_of_an_earlier_version_do_not_hide_why_a_notebook_failed(monkeypatch, tmp_path, capsys):
+    def old(notebooks, target):
+        raise KeyError("verdict")
+
+    def fails(*arguments):
+        raise run_module.NotebookFailed("a cell of the notebook failed: ZeroDivisionError: by zero")
+    monkeypatch.setattr(run_module, "export_report", old)
+    monkeypatch.setattr(run_module, "execute", lambda *arguments: None)
+    monkeypatch.setattr(run_module, "estimate", lambda *arguments: "time: unknown")
+    words = ["demo", "-p", "RUN", str(tmp_path / "run"), "--only", "02"]
+    assert main(words) == 2 and "are of an earlier version, without 'verdict': run all three notebooks again" in capsys.readouterr().err
+    monkeypatch.setattr(run_module, "execute", fails)
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert "ZeroDivisionError: by zero" in told and "report up to there: none, the results in" in told
 
 
 def test_estimate_tells_a_time():

@@ -100,9 +100,12 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
         try:
             execute(book, folder, given, log)
         except NotebookFailed as error:
-            failed = export_report(_executed(folder, books[:books.index(book) + 1]), folder / "report.failed.html")
-            raise NotebookFailed(f"{error}\nreport up to there: {failed}") from None
-    report = export_report(_executed(folder, books), folder / "report.html")
+            try:
+                up_to_there = str(_export(folder, books[:books.index(book) + 1], "report.failed.html"))
+            except ValueError as other:  # must not hide why the notebook failed
+                up_to_there = f"none, {other}"
+            raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
+    report = _export(folder, books, "report.html")
     (folder / "report.failed.html").unlink(missing_ok=True)
     if options.publish:
         publish(folder, Path(options.publish))
@@ -110,9 +113,13 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
     return 0
 
 
-def _executed(folder: Path, books: Sequence[Path]) -> list[Path]:
-    """The executed copies of notebooks that a run folder has."""
-    return [folder / book.name for book in books if (folder / book.name).exists()]
+def _export(folder: Path, books: Sequence[Path], name: str) -> Path:
+    """The report of the executed copies of notebooks that a run folder has; ValueError if an old one does not fit."""
+    try:
+        return export_report([folder / book.name for book in books if (folder / book.name).exists()], folder / name)
+    except KeyError as error:
+        raise ValueError(f"the results in {folder} are of an earlier version, without {error}: run all three notebooks "
+                         "again, or under another --name.") from None
 
 
 def publish(folder: Path, target: Path) -> None:

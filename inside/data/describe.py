@@ -63,8 +63,7 @@ def describe_draws(evaluated: np.ndarray, draws: Sequence[np.ndarray], augmentat
         return f"With the augmentation “{augmentation}” training sees the image as it is evaluated."
     low, high = min(apart), max(apart)
     return (f"The augmentation “{augmentation}” changes a pixel of this image by {low:.0f} to {high:.0f} of 255 levels "
-            f"on average, "
-            "draw by draw.")
+            "on average, draw by draw.")
 
 
 def _counted(number: int, noun: str) -> str:

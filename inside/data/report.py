@@ -17,8 +17,8 @@ from inside.shown import Figure, Fold, Shown, Table, Text
 
 def report_images(images: ImageSet, bad: pd.DataFrame, *, seed: int) -> list[Shown]:
     """Sizes by class, the files that could not be decoded where there are any, and images drawn from each class."""
-    about = (f"**{images.name}**: {images.about}. {len(images.table):,} images in {len(images.classes)} classes; "
-             f"{len(bad)} files could not be decoded.".replace(" 1 files", " 1 file"))
+    lost = f"{len(bad):,} file{'s' * (len(bad) > 1)} could not be decoded" if len(bad) else "every file could be decoded"
+    about = f"**{images.name}**: {images.about}. {len(images.table):,} images in {len(images.classes)} classes; {lost}."
     sizes = size_table(images.table)
     shown: list[Shown] = [Text(about), Table(sizes, "image_sizes", f"{describe_sizes(sizes)} Widths and heights in pixels.")]
     if len(bad):
@@ -66,8 +66,7 @@ def report_duplicates(images: ImageSet, *, at_most: int = 12) -> list[Shown]:
         shown += [Figure(fig, "label_conflicts",
                          f"Suspected label errors, identical within a group: {'; '.join(conflicts['path'])}.",
                          f"{describe_conflicts(duplicates)} Images of the same group are identical, pixel by pixel; the "
-                         f"folder is "
-                         "the label."),
+                         "folder is the label."),
                   Text("A network that gets one image of such a group right gets at least one other of it wrong."
                        + (f" {rest:,} more images of such groups are in the table." if rest else ""))]
     if len(duplicates):
@@ -94,7 +93,6 @@ def report_augmentation(split: Split, transforms: Mapping[str, Callable], prepro
     fig = plot_images(pictures, texts, columns=len(pictures), size=WIDTH / len(pictures))
     first, *draws = (np.asarray(picture) for picture in pictures)
     return [Figure(fig, "augmentation", f"The training image {path}: on the left as evaluated, beside it {len(draws)} "
-                                        f"draws of the "
-                   f"augmentation “{augmentation}”.",
+                   f"draws of the augmentation “{augmentation}”.",
                    f"The training image `{path}` as it is evaluated, and {len(draws)} draws of it as training may see it."),
             Text(describe_draws(first, draws, augmentation))]

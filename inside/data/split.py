@@ -166,7 +166,7 @@ def describe_split(table: pd.DataFrame, sizes: Sequence[float]) -> list[str]:
 
 
 def _describe_shares(free: pd.DataFrame, quota: pd.DataFrame, found: pd.DataFrame, *, named: int = 10) -> list[str]:
-    """Sentences on the images `found` of each class in each part beside their `quota`; `named` misses are told by name."""
+    """Sentences on the images `found` of each class in each part beside their `quota`; up to `named` misses by name."""
     words = [{"val": "validation"}.get(part, part) for part in quota]
     missed = quota.index[(found != quota).any(axis=1)]
     together = free.groupby("sha256")["label"].transform("size")
@@ -175,7 +175,7 @@ def _describe_shares(free: pd.DataFrame, quota: pd.DataFrame, found: pd.DataFram
         group = together[free["label"] == label].max()
         here = _listed([f"{number:,} {word}" for number, word in zip(found.loc[label], words, strict=True)])
         lines.append(f"“{label}” has {here} images where its shares are {_listed(quota.loc[label])}: images with the same "
-                     f"pixels stay together, and it has a group of {group:,}.")
+                     f"pixels stay together, and its largest group has {group:,}.")
     if len(missed) > named:
         most = int((found - quota).loc[missed[named:]].abs().max(axis=None))
         lines.append(f"Duplicates keep {len(missed) - named:,} more of the classes from their shares, by at most "

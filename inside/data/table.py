@@ -105,7 +105,7 @@ def describe_duplicates(duplicates: pd.DataFrame) -> str:
     """What `duplicate_table` found, and what it cannot find, in two sentences."""
     groups, conflicting = (rows["group"].nunique() for rows in (duplicates, duplicates[duplicates["conflicting"]]))
     found = (f"{groups:,} group{'' if groups == 1 else 's'} of images with the same decoded pixels, {conflicting:,} of them "
-             "with several labels.") if groups else "No two images have the same decoded pixels."
+             "with different labels.") if groups else "No two images have the same decoded pixels."
     return f"{found} Copies that were recompressed (as JPEG), resized or cropped have different pixels and are not found."
 
 

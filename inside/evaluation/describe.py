@@ -45,8 +45,11 @@ def describe_confused_pair(predictions: pd.DataFrame) -> str:
         return (f"Counted in both directions, no single pair of classes stands out: {len(names)} pairs have {most:,} "
                 f"error{'s' * (most > 1)} each.")
     one = wrong.loc[pairs == names[0], "label"].value_counts()
-    ways = f"{one.iloc[0]:,} one way and {one.iloc[1]:,} the other" if len(one) > 1 else "all one way"
-    return f"{most / len(wrong):.0%} of the errors are between {names[0]}: {most:,} of {len(wrong):,}, {ways}."
+    if len(one) == 1:
+        pair = wrong[pairs == names[0]].iloc[0]
+        return f"The reverse, {pair['predicted']} taken for {pair['label']}, does not occur."
+    return (f"{most / len(wrong):.0%} of the errors are between {names[0]}: {most:,} of {len(wrong):,}, {one.iloc[0]:,} one "
+            f"way and {one.iloc[1]:,} the other.")
 
 
 def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
@@ -54,8 +57,10 @@ def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
     highest, _ = top_and_bottom(predictions, name)
     wrong = highest[highest["label"] != name]
     others = "; ".join(f"{row.path} is {row.label}" for row in wrong.itertuples())
-    return f"{len(highest) - len(wrong)} of the {len(highest)} highest scores for {name} belong to images of that class" + (
-        f" ({others})." if others else ".")
+    if wrong.empty:
+        return f"All {len(highest)} highest scores for {name} belong to images of that class."
+    right = len(highest) - len(wrong)
+    return f"{right} of the {len(highest)} highest scores for {name} belong to images of that class ({others})."
 
 
 def describe_lowest(predictions: pd.DataFrame, name: str) -> str:
@@ -70,8 +75,7 @@ def describe_lowest(predictions: pd.DataFrame, name: str) -> str:
     above = ("no image of another class stands", "1 image of another class stands")[below] if below < 2 else \
         f"{below:,} images of other classes stand"
     return (f"The image of {name} with the lowest score is {last['path']}, at place {own.index[-1] + 1:,} of "
-            f"{len(order):,}: "
-            f"{above} above it. It is predicted as {last['predicted']}, {found}.")
+            f"{len(order):,}: {above} above it. It is predicted as {last['predicted']}, {found}.")
 
 
 def describe_confidence(sample: pd.DataFrame) -> str:
@@ -79,7 +83,7 @@ def describe_confidence(sample: pd.DataFrame) -> str:
     right = sample["label"] == sample["predicted"]
     means = [sample.loc[chosen, "confidence"].mean() for chosen in (right, ~right)]
     if right.all() or not right.any():
-        return f"Their mean confidence is {means[0] if right.all() else means[1]:.2f}."
+        return f"The mean confidence of these predictions is {means[0] if right.all() else means[1]:.2f}."
     return f"The mean confidence is {means[0]:.2f} where the prediction is right and {means[1]:.2f} where it is wrong."
 
 
@@ -89,8 +93,7 @@ def describe_scores(result: Mapping, baseline: Mapping) -> str:
              "mean_average_precision": "mean average precision"}
     told = ", ".join(f"{title} **{result[name]:.3f}** ({baseline[name]:.3f})" for name, title in names.items())
     return (f"On test: {told}. In brackets: the baseline, which always predicts “{baseline['class']}”, the most frequent "
-            f"class "
-            "of training.")
+            "class of training.")
 
 
 def describe_classes(metrics: pd.DataFrame) -> str:
@@ -152,8 +155,7 @@ def describe_evaluation(metrics: Mapping[str, pd.DataFrame], baseline: Mapping, 
         f"The network classifies **{percent(mean['accuracy'])}** of the test images correctly, as a mean over classes (95 % "
         f"interval {percent(mean['accuracy_low'])} to {percent(mean['accuracy_high'])}). Always predicting "
         f"“{baseline['class']}”, the most frequent class of training, gives {percent(base)} as a mean over classes, "
-        f"{place} that "
-        "interval.",
+        f"{place} that interval.",
         _describe_extremes(metrics["test"].iloc[:-1]),
         _describe_val_and_test(metrics["val"], metrics["test"]),
         f"{groups} different labels, and {files}.",

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 
 def sampling_units(label: Sequence, groups: Sequence | None = None) -> np.ndarray:
-    """A number an image, (N,): equal for images of the same label and group, one of its own for an image without a group."""
+    """One number per image, (N,): equal for images of the same label and group, its own for an image without a group."""
     singles = np.arange(len(label))
     groups = pd.Series(singles if groups is None else np.asarray(groups, dtype=object))
     if len(groups) != len(label):

@@ -28,8 +28,8 @@ def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, groups: 
 
     Average precision is one against the rest from the softmax scores (scikit-learn's definition). A class without
     images has NaN. The last row (MEAN_ROW; read it with .iloc[-1]) is the mean over the classes that have images.
-    `groups` holds a label an image, in the order of `predictions`; images of a class with the same label are copies of one
-    picture and count as one draw, missing values are pictures of their own. The intervals, for class sizes that are given:
+    `groups` holds one label per image, in the order of `predictions`; images of a class with the same label are copies
+    of one picture and count as one draw, missing values are pictures of their own. The intervals, for given class sizes:
     `wilson_interval`, `mean_share_interval`, and `logit_interval` for both average precisions. How often they hold the
     truth is measured by benchmarks/coverage.py.
     """

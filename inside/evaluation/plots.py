@@ -20,6 +20,11 @@ def class_colors(classes: Sequence[str]) -> dict[str, tuple]:
     return dict(zip(natural_sort(classes), colors, strict=True))
 
 
+def short_name(name: str, width: int = 24) -> str:
+    """A class name for a figure: what is longer than `width` loses its middle."""
+    return name if len(name) <= width else f"{name[:width - 9]}…{name[-8:]}"
+
+
 MEASURES = {"accuracy": ("accuracy", "o", -0.14), "average_precision": ("average precision", "D", 0.14)}  # marker, place
 
 
@@ -32,18 +37,18 @@ def plot_class_metrics(metrics: pd.DataFrame, *, baseline: float | None = None, 
     last, color = len(metrics) - 1, "#0072b2"
     ax = ax or plt.subplots(figsize=(9.5, 0.4 * len(metrics) + 1.1), layout="constrained")[1]
     for column, (name, (title, marker, shift)) in enumerate(MEASURES.items()):
-        at = 1.05 + 0.12 * column
-        ax.annotate(title.replace(" ", "\n"), (at, 1), xycoords="axes fraction", ha="center", va="bottom", fontsize=9)
+        at = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+        ax.annotate(title.replace(" ", "\n"), (1, 1), (32 + 58 * column, 3), xycoords="axes fraction", va="bottom", **at)
         for place, row in enumerate(metrics.to_dict("records")):
             known = math.isfinite(row[name])
-            ax.annotate(f"{row[name]:.3f}" if known else "–", (at, place), xycoords=("axes fraction", "data"),
-                        ha="center", va="center", fontsize=9, fontweight="bold" if place == last else None)
+            ax.annotate(f"{row[name]:.3f}" if known else "–", (1, place), (32 + 58 * column, 0), va="center",
+                        xycoords=("axes fraction", "data"), fontweight="bold" if place == last else None, **at)
             if known:
                 ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [place + shift] * 2, color=color, lw=2.5, alpha=0.4)
                 ax.plot(row[name], place + shift, marker, color=color, markerfacecolor=color if marker == "o" else "white",
                         label=None if place < last else title, markersize=7)
     ax.axhline(last - 0.5, color="black", linewidth=0.8)
-    names = [f"{row['class']} ({row['support']:,})" for row in metrics.to_dict("records")]
+    names = [f"{short_name(row['class'])} ({row['support']:,})" for row in metrics.to_dict("records")]
     ax.set_yticks(range(last + 1), names, parse_math=False)
     ax.set(xlabel="accuracy (●) and average precision (◇), with 95 % intervals", ylim=(last + 0.5, -0.5))
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -58,11 +63,11 @@ def plot_confusion(predictions: pd.DataFrame, classes: Sequence[str], *, ax: plt
     side = max(4.2, 0.62 * len(classes) + 1.3)
     ax = ax or plt.subplots(figsize=(side + 0.3, side), layout="constrained")[1]
     counts = confusion_matrix(predictions["label"], predictions["predicted"], labels=list(classes))
+    names = [short_name(name) for name in classes]
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     numbers = np.where(counts > 0, counts.astype(str), "")
     sns.heatmap(share, annot=numbers if len(classes) <= 20 else None, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False,
-                square=True, linewidths=0.5, linecolor="#dddddd", xticklabels=list(classes), yticklabels=list(classes),
-                ax=ax)
+                square=True, linewidths=0.5, linecolor="#dddddd", xticklabels=names, yticklabels=names, ax=ax)
     for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
         label.set_parse_math(False)
     ax.tick_params(axis="y", rotation=0)

@@ -24,16 +24,21 @@ from inside.evaluation.plots import plot_class_metrics, plot_confusion
 from inside.evaluation.predictions import top_and_bottom
 from inside.shown import Figure, Shown, Table, Text
 
-SIGNS = "Green frame and ✓: predicted right; orange frame and ✗: wrong. † has a duplicate, ‡ is a suspected label error."
+
+def explain_signs(paths: pd.Series, marks: Mapping[str, str]) -> str:
+    """What the signs in a grid of these images mean; only of those that occur."""
+    shown = {marks.get(path, "").strip() for path in paths}
+    known = {"†": "† has a duplicate", "‡": "‡ is a suspected label error"}
+    told = [text for sign, text in known.items() if sign in shown]
+    return "; ".join(["Green and ✓: predicted right; orange and ✗: wrong", *told]) + "."
 
 
 def report_metrics(metrics: pd.DataFrame, part: str) -> list[Shown]:
     """The table of `class_metrics` of the part "val" or "test"."""
     name = {"val": "validation"}.get(part, part)
-    return [Table(format_metrics(metrics), f"metrics_{part}", f"{describe_errors(metrics, name)} One row per class: its "
-                  "images (support), accuracy and average precision with their 95 % intervals; the last row is the mean "
-                  "over classes.",
-                  rows=len(metrics))]
+    caption = (f"{describe_errors(metrics, name)} One row per class: its images (support), accuracy and average precision "
+               "with their 95 % intervals; the last row is the mean over classes.")
+    return [Table(format_metrics(metrics), f"metrics_{part}", caption, rows=len(metrics))]
 
 
 def report_scores(metrics: pd.DataFrame, result: Mapping, baseline: Mapping) -> list[Shown]:
@@ -41,8 +46,7 @@ def report_scores(metrics: pd.DataFrame, result: Mapping, baseline: Mapping) -> 
     fig = plot_class_metrics(metrics).figure
     alt = f"Accuracy and average precision of each class on test with 95 % intervals: {describe_classes(metrics)}."
     caption = (f"{describe_ranges(metrics)} In brackets after a class: its test images. Lines are 95 % intervals, "
-               f"Wilson's for "
-               "accuracy; where those of two classes overlap widely, their order may be chance.")
+               "Wilson's for accuracy; where those of two classes overlap widely, their order may be chance.")
     return [Figure(fig, "class_metrics", alt, caption), Text(describe_scores(result, baseline))]
 
 
@@ -68,13 +72,11 @@ def _report_class(predictions: pd.DataFrame, root: Path, name: str, marks: Mappi
                            titles=[f"highest scores for {name}", f"lowest scores for {name}, the lowest first"])
     told = [", ".join(f"{row['path']} {row[f'prob_{name}']:.2g}" for row in rows.to_dict("records"))
             for rows in (highest, lowest)]
-    return [Figure(fig, f"ranked_{name}", f"Test images with the {n} highest scores for {name}: {told[0]}. With the {n} "
-                                          f"lowest, the "
-                   f"lowest first: {told[1]}.",
-                   f"{describe_ranked(predictions, name)} Below each image: class and file, the score for {name}, and "
-                   f"after → the "
-                   f"predicted class where it is wrong. {SIGNS}"),
-            Text(describe_lowest(predictions, name))]
+    alt = f"Test images with the {n} highest scores for {name}: {told[0]}. With the {n} lowest, the lowest first: {told[1]}."
+    signs = explain_signs(pd.concat([highest, lowest])["path"], marks)
+    caption = (f"{describe_ranked(predictions, name)} Below each image: class and file, the score for {name}, and after → "
+               f"the predicted class where it is wrong. {signs}")
+    return [Figure(fig, f"ranked_{name}", alt, caption), Text(describe_lowest(predictions, name))]
 
 
 def report_samples(predictions: pd.DataFrame, root: Path, grid: Sequence[int], *, seed: int,
@@ -85,7 +87,8 @@ def report_samples(predictions: pd.DataFrame, root: Path, grid: Sequence[int], *
     fig = plot_predictions(sample, root, columns=n_columns, marks=marks)
     right = sample["label"] == sample["predicted"]
     alt = f"{len(sample)} test images drawn at random, with true and predicted class; {right.sum()} are predicted right."
-    caption = (f"{right.sum()} of these {len(sample)} test images, drawn at random, are predicted right. Below each: "
-               f"class and file, "
-               f"the score of the predicted class, and after → that class where it is wrong. {SIGNS}")
+    n_right = "All" if right.all() else f"{right.sum()} of"
+    signs = explain_signs(sample["path"], marks)
+    caption = (f"{n_right} these {len(sample)} test images, drawn at random, are predicted right. Below each: class and "
+               f"file, the score of the predicted class, and after → that class where it is wrong. {signs}")
     return [Figure(fig, "sample_predictions", alt, caption), Text(describe_confidence(sample))]

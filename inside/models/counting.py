@@ -54,7 +54,7 @@ def describe_convnet5(table: pd.DataFrame) -> str:
     agree = int(((table["P: formula"] == table["P: counted"]) & (table["M: formula"] == table["M: counted"])).sum())
     shares = table["share of P in the dense layer"]
     return (f"Formula and count agree in {agree} of {len(table)} networks; the dense layer holds from {shares.min():.0%} to "
-            f"{shares.max():.0%} of the parameters. $P$: parameters, $M$: multiply-accumulates per image.")
+            f"{shares.max():.0%} of the parameters. P: parameters, M: multiply-accumulates per image.")
 
 
 def options_table(architecture: str) -> pd.DataFrame:

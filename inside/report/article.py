@@ -60,7 +60,7 @@ def make_article(name: str, notebook: NotebookNode) -> Article:
         CoalesceStreamsPreprocessor(enabled=True)], filters={"markdown2html": markdown, "fold_shown": markup.fold_shown})
     body, _ = exporter.from_notebook_node(notebook)
     number = name[:2]
-    body = markup.accessible(markup.number_anchors(body, number))
+    body = markup.accessible(markup.code_behind_heading(markup.number_anchors(body, number)))
     heads = re.findall(r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link"', body)
     tops = [(anchor, text) for level, anchor, text in heads if level == "2"]
     anchor, title = tops[0] if tops else (f"{number}-", html.escape(name))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
 
 REASONS = ("Left out: ", "No settings were searched in this run", "No networks were compared in this run", "Not measured: ",
            "There is no pair of networks to compare")  # how the one text of a section begins that has nothing in this run
@@ -33,7 +34,7 @@ def trim(cells: Sequence[NotebookNode]) -> Trimmed:
             continue
         if reason:
             left_out.append((name, reason))
-            section = _above(section[0])
+            continue
         kept += _with_code_above([_folded(cell) for cell in section if not _is_once(cell)])
     return Trimmed(kept, left_out)
 
@@ -50,9 +51,9 @@ def _up_to_error(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
 
 
 def _sections(cells: Sequence[NotebookNode]) -> Iterator[list[NotebookNode]]:
-    """The cells from one with a heading to the next such."""
+    """The cells from one heading to the next."""
     section: list[NotebookNode] = []
-    for cell in cells:
+    for cell in _split_at_headings(cells):
         if section and _heading(cell):
             yield section
             section = []
@@ -61,16 +62,17 @@ def _sections(cells: Sequence[NotebookNode]) -> Iterator[list[NotebookNode]]:
         yield section
 
 
+def _split_at_headings(cells: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
+    """The same cells, but that a Markdown cell has one heading at most, in its first line."""
+    for cell in cells:
+        parts = re.split(r"^(?=#{1,6} )", cell.source, flags=re.M) if cell.cell_type == "markdown" else []
+        yield from (new_markdown_cell(part.strip()) for part in parts if part.strip()) if len(parts) > 1 else [cell]
+
+
 def _heading(cell: NotebookNode) -> str:
-    """The last heading of a Markdown cell; "" where it has none."""
-    found = re.findall(r"^#+ +(.*)$", cell.source, flags=re.M) if cell.cell_type == "markdown" else []
-    return found[-1].strip() if found else ""
-
-
-def _above(cell: NotebookNode) -> list[NotebookNode]:
-    """What a Markdown cell has above its last heading, as a cell; none where that is nothing."""
-    source = cell.source[:[match.start() for match in re.finditer(r"^#+ ", cell.source, flags=re.M)][-1]].strip()
-    return [_with_source(cell, source)] if source else []
+    """The heading that a Markdown cell begins with; "" where it has none."""
+    found = re.match(r"#+ +(.*)", cell.source) if cell.cell_type == "markdown" else None
+    return found[1].strip() if found else ""
 
 
 def _nothing_here(section: Sequence[NotebookNode]) -> str:
@@ -90,14 +92,10 @@ def _is_once(cell: NotebookNode) -> bool:
 
 
 def _folded(cell: NotebookNode) -> NotebookNode:
-    """A Markdown cell whose headings each keep their first sentences, with what follows folded away; others as they are."""
+    """A Markdown cell that keeps its first sentences, with what follows folded away; others as they are."""
     if cell.cell_type != "markdown":
         return cell
-    parts: list[list[str]] = [[]]
-    for block in re.split(r"\n\s*\n", cell.source.strip()):
-        parts += [[]] if block.startswith("#") and parts[-1] else []
-        parts[-1].append(block)
-    return _with_source(cell, "\n\n".join(_fold_part(part) for part in parts))
+    return _with_source(cell, _fold_part(re.split(r"\n\s*\n", cell.source.strip())))
 
 
 def _fold_part(blocks: list[str]) -> str:

@@ -48,6 +48,12 @@ def number_anchors(body: str, number: str) -> str:
     return re.sub(r"(</?h)([1-5])\b", lambda found: f"{found[1]}{int(found[2]) + 1}", body)
 
 
+def code_behind_heading(body: str) -> str:
+    """The code of a section stands behind its heading, not before it."""
+    code = r'(<details class="code beside">(?:(?!</details>).)*</details>)'
+    return re.sub(code + r"((?:\s|<div\b[^>]*>)*)(<h[1-6]\b.*?</h[1-6]>)", r"\2\3\1", body, flags=re.S)
+
+
 def accessible(body: str) -> str:
     """Scopes of table heads; tables and formulas that scroll in themselves, with a name and in reach of the keyboard."""
     body = re.sub(r"<th\b(?![^>]*\bscope=)", '<th scope="col"', body)

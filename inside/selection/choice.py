@@ -69,13 +69,11 @@ def _fold_tables(found: Search, noise: pd.DataFrame | None) -> Fold:
     best = found.ranked[0]
     trials = Table(found.trials.sort_values("score", ascending=False), "trials",
                    f"Trial {best.number} has the highest score of the complete trials, {best.value:.3f}. One row per trial, "
-                   f"by score (mean "
-                   "class accuracy on validation); then its options.", digits=4)
+                   "by score (mean class accuracy on validation); then its options.", digits=4)
     if noise is None:
         return Fold("All trials", (trials,))
-    band = Table(noise, "noise_band", f"{describe.describe_band(noise)} One row per setting and seed; `trial_score`: its "
-                                      f"score in the "
-                 "search.", digits=4)
+    band = Table(noise, "noise_band", f"{describe.describe_seeds(noise)} One row per setting and seed; `trial_score`: its "
+                 "score in the search.", digits=4)
     return Fold("All trials and all seeds", (trials, band))
 
 
@@ -84,17 +82,14 @@ def _fold_options(found: Search) -> Fold:
     told, strongest = describe.describe_importances(table), describe.describe_strongest(table)
     lines = Figure(plots.plot_parallel_coordinates(found), "search_parallel",
                    f"A line for each complete trial through its options {', '.join(found.space)} and its score; the "
-                   f"thick line "
-                   f"is the best trial, {best.value:.3f}.",
+                   f"thick line is the best trial, {best.value:.3f}.",
                    f"The best trial, {best.number}, is the thick line. A line for each complete trial goes through its "
-                   f"options to its "
-                   "score, and is the brighter the higher that is; a gap: the option was not drawn.")
+                   "options to its score, and is the brighter the higher that is; a gap: the option was not drawn.")
     bars = Figure(plots.plot_importances(table), "search_importance",
                   f"Importance and correlation of each option with the score. {strongest} {told}",
                   f"{strongest} Left: importance; beside it the correlation with the score, its chance level in grey.")
-    values = Table(table, "search_importance", f"{strongest} `chance`: what the absolute correlation stays below in 95 "
-                                               f"of 100 "
-                   "permutations of the scores.")
+    values = Table(table, "search_importance", f"{describe.describe_chances(table)} `chance`: what the absolute correlation "
+                   "stays below in 95 of 100 permutations of the scores.")
     return Fold("Which options mattered", (bars, Text(told), lines, Text(describe.describe_best(found)), values))
 
 

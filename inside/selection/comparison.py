@@ -39,15 +39,14 @@ class Comparison:
         told = "; ".join(f"{row['name']} {row['val']:.3f}" for row in self.table.to_dict("records"))
         best = describe_best(self.table)
         return [Table(format_comparison(self.table), "comparison", f"{best} One row per network; its epoch is chosen on "
-                                                                   f"validation, and "
-                      "nothing on test."),
+                      "validation, and nothing on test."),
                 Figure(plot_learning_curves(self.histories).figure, "comparison",
                        f"Mean class accuracy on validation by epoch for {len(self.table)} networks; at the chosen epoch: "
                        f"{told}.", f"{describe_first(self.histories)} A star marks the chosen epoch of each network."),
                 Text.bullets(describe_comparison(self.table, self.histories))]
 
     def results(self) -> list[dict] | None:
-        """A dictionary a network for 01_results.json; None where there are none."""
+        """One dictionary per network for 01_results.json; None where there are none."""
         return self.table.to_dict("records") if len(self.table) else None
 
 

@@ -164,11 +164,12 @@ def describe_band(band: pd.DataFrame) -> str:
     if not spread.notna().any():
         return "Every new seed failed."
     seeds = _counted(band["seed"].nunique(), "new seed")
+    if band["seed"].nunique() == 1:
+        return "One new seed for each setting cannot show how far the scores spread."
     if not round(spread.max(), 3):
         return f"{seeds} for each setting: the scores do not differ between seeds."
     return (f"The scores of one setting differ by up to {spread.max():.3f} between {seeds} ({CALLED[spread.idxmax()]}): "
-            f"smaller "
-            "differences between two trials are inconclusive.")
+            "smaller differences between two trials are inconclusive.")
 
 
 def describe_best(found: Search, most: int = 3) -> str:
@@ -187,7 +188,23 @@ def describe_strongest(table: pd.DataFrame) -> str:
     if known.empty:
         return "No importance is known: there are too few complete trials, or their scores are equal."
     row = known.loc[known["importance"].idxmax()]
-    return f"{row['option']} explains most of the variance of the scores, {row['importance']:.0%}."
+    return f"{row['option']} has the largest importance: {row['importance']:.2f} of the variance of the scores."
+
+
+def describe_chances(table: pd.DataFrame) -> str:
+    """How many of the known correlations with the score are above their chance level, as shown with two digits."""
+    known = table.dropna(subset=["correlation", "chance"])
+    if known.empty:
+        return "No correlation with the score is known."
+    above = int((known["correlation"].round(2).abs() > known["chance"].round(2)).sum())
+    verb = "is above its chance level" if above == 1 else "are above their chance levels"
+    return f"{above} of {_counted(len(known), 'known correlation')} with the score {verb}."
+
+
+def describe_seeds(band: pd.DataFrame) -> str:
+    """How many trainings there were with new seeds, and how many of them failed."""
+    failed = int(band["score"].isna().sum())
+    return f"{_counted(len(band), 'training')} with new seeds, {failed or 'none'} of which failed."
 
 
 def describe_importances(table: pd.DataFrame) -> str:

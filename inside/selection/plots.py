@@ -51,20 +51,23 @@ def plot_trials(trials: pd.DataFrame, *, base: float | None = None, ax: plt.Axes
 
 
 def plot_noise_band(band: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
-    """A point a seed for each setting, their means and ranges, and the score that the setting had in the search."""
+    """One point per seed for each setting, their means and ranges, and the score that the setting had in the search."""
     names = list(dict.fromkeys(band["setting"]))
     ax = ax or plt.subplots(figsize=(4.4, 4), layout="constrained")[1]
     for place, name in enumerate(names):
         part, first = band[band["setting"] == name], not place
-        ax.plot([place] * 2, [part["score"].min(), part["score"].max()], color="#0072b2", linewidth=9, alpha=0.2,
-                solid_capstyle="butt", label="noise band: range of the seeds" if first else None)
+        low, high = part["score"].min(), part["score"].max()
+        ax.bar(place, high - low, 0.5, bottom=low, color="#0072b2", alpha=0.25,
+               label="noise band: range of the seeds" if first else None)
         ax.plot([place] * len(part), part["score"], "o", color="#0072b2", markersize=7, alpha=0.75,
                 label="one new seed" if first else None)
-        ax.plot([place - 0.25, place + 0.25], [part["score"].mean()] * 2, color="black", label="mean" if first else None)
-        ax.plot(place - 0.3, part["trial_score"].iloc[0], "D", color="#d55e00", markersize=7, fillstyle="none",
+        ax.plot([place - 0.25, place + 0.25], [part["score"].mean()] * 2, color="black", linewidth=1.2,
+                label="mean" if first else None)
+        ax.plot(place - 0.38, part["trial_score"].iloc[0], "D", color="#d55e00", markersize=7, fillstyle="none",
                 label="score in the search" if first else None)
     ax.set_xticks(range(len(names)), [f"{name}\n{_numbered(band[band['setting'] == name]).strip()}" for name in names])
-    n_seeds = band["seed"].nunique()
+    n_seeds, ax.use_sticky_edges = band["seed"].nunique(), False
+    ax.margins(y=0.08)
     ax.set(ylabel="mean class accuracy on validation", xlim=(-0.6, len(names) - 0.4),
            title=f"{n_seeds} new seed{'s' * (n_seeds != 1)} for each setting")
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
@@ -89,7 +92,7 @@ def _positions(values: pd.Series, distribution: BaseDistribution) -> tuple[np.nd
 
 
 def plot_parallel_coordinates(found: Search) -> plt.Figure:
-    """A line a complete trial through its options and its score, coloured by the score; a gap: the option was not drawn."""
+    """One line per complete trial through its options and its score, coloured by it; a gap: the option was not drawn."""
     trials = found.trials[found.trials["state"] == "COMPLETE"].sort_values(["score", "number"], ascending=[True, False])
     names, n = list(found.space), len(found.space) + 1
     columns = [_positions(trials[name].astype(object), found.space[name]) for name in names]
@@ -119,6 +122,9 @@ def plot_parallel_coordinates(found: Search) -> plt.Figure:
     return fig
 
 
+MEASURES = {"Spearman ρ": "Spearman's ρ", "ratio η": "correlation ratio η"}
+
+
 def plot_importances(table: pd.DataFrame) -> plt.Figure:
     """Importance of each option beside its correlation with the score: Spearman's ρ, from -1 to 1, for numbers, the ratio η,
     from 0 to 1, for words, on axes of their own; chance levels are grey, and what is unknown says so."""
@@ -135,7 +141,7 @@ def plot_importances(table: pd.DataFrame) -> plt.Figure:
         ax.barh(rows["option"], rows["chance"].fillna(0) * (1 - low), left=low * rows["chance"].fillna(0), height=0.96,
                 color="#dddddd", zorder=0, label="below this in 95 of 100 permutations of the scores")
         _plot_bars(ax, rows, "correlation", "#009e73")
-        ax.set(xlabel=f"{measure} with the score", xlim=(1.1 * low, 1.3))
+        ax.set(xlabel=f"{MEASURES[measure]} with the score", xlim=(1.1 * low, 1.3))
         ax.set_xticks([-1, -0.5, 0, 0.5, 1] if low else [0, 0.5, 1])
     fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower right", frameon=False, fontsize=9)
     axes[0].set_yticks(range(len(table)), table["option"])

@@ -66,8 +66,7 @@ def describe_training(history: pd.DataFrame, unaugmented: Mapping | None, *, aug
         return ["The training loss of this run is what was optimised, with label smoothing and class weights where "
                 "they were set: it cannot be compared with that of validation."]
     lines = [f"Cross-entropy in the chosen epoch: {train:.3f} on the training images as measured during training, "
-             f"{val:.3f} on "
-             f"validation, which lies {_side(val, train)} train."]
+             f"{val:.3f} on validation, which lies {_side(val, train)} train."]
     if unaugmented:
         n, of = unaugmented["images"], unaugmented["of"]
         lines.append(f"The chosen network again, on {f'{n:,} of ' if n < of else ''}the {of:,} training images without "

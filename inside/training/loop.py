@@ -180,5 +180,4 @@ def print_epoch(row: Mapping) -> None:
     """Print one line on an epoch: its losses, accuracies and time."""
     train, val = row["train_mean_class_accuracy"], row["val_mean_class_accuracy"]
     print(f"epoch {row['epoch']:2d}: loss {row['train_loss']:.3f} on train, {row['val_loss']:.3f} on validation · mean "
-          f"class "
-          f"accuracy {train:.3f} on train, {val:.3f} on validation · {format_duration(row['seconds'])}", flush=True)
+          f"class accuracy {train:.3f} on train, {val:.3f} on validation · {format_duration(row['seconds'])}", flush=True)

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 
 from inside.evaluation.metrics import MEAN_ROW
-from inside.evaluation.plots import class_colors
+from inside.evaluation.plots import class_colors, short_name
 from inside.training.describe import is_plain
 from inside.training.loop import best_epoch
 
@@ -53,7 +53,7 @@ def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: 
     for place, name in enumerate(chosen):
         beside = 0.5 * (place / max(1, len(chosen) - 1) - 0.5) * (len(chosen) > 1)
         values = history[f"{part}_accuracy_{name}"]
-        ax.plot(history["epoch"] + beside, values, color=colors[name], label=name, **_style(place))
+        ax.plot(history["epoch"] + beside, values, color=colors[name], label=short_name(name), **_style(place))
     ax.plot(history["epoch"], history[f"{part}_mean_class_accuracy"], "k-", linewidth=2.5, alpha=0.7, label=MEAN_ROW)
     ax.set(xlabel="epoch", ylabel="share of the class's images", title=PART_NAMES[part])
     ax.xaxis.get_major_locator().set_params(integer=True)

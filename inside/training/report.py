@@ -30,6 +30,5 @@ def _report_classes(saved: SavedModel, history: pd.DataFrame) -> list[Shown]:
     claim = describe_classes_by_epoch(history, saved.classes)
     alt = f"Accuracy of each class by epoch, left on train, right on validation. {claim}"
     caption = (f"{claim} Left: measured during training; right: on validation, after each epoch. Points of the same "
-               f"epoch are drawn "
-               "side by side, so that equal ones remain visible.")
+               "epoch are drawn side by side, so that equal ones remain visible.")
     return [Figure(fig, "training_classes", alt, caption), Text(describe_changes(history, saved.classes))]

@@ -37,7 +37,7 @@ def test_images_and_what_could_not_be_decoded(opened, make_folder, tmp_path):
     images, bad = opened(cats=3, dogs=4)
     shown = report_images(images, bad, seed=0)
     assert names(shown) == ["text", "image_sizes", "samples", "text"]
-    assert "7 images in 2 classes; 0 files could not be decoded" in shown[0].markdown
+    assert "7 images in 2 classes; every file could be decoded" in shown[0].markdown
     assert shown[1].table["images"].tolist() == [3, 4] and shown[1].caption.startswith("The classes have from 3 images (cats) to 4 (dogs).")
     assert all(name in shown[2].alt for name in ("cats/", "dogs/")) and "all have 12 × 10 pixels" in shown[3].markdown
     assert [ax.get_xlabel().split("/")[0] for ax in shown[2].drawing.axes] == ["cats"] * 2 + ["dogs"] * 2  # one row

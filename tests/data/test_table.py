@@ -115,7 +115,7 @@ def test_what_is_told_of_duplicates_is_what_is_found(make_folder, tmp_path):
     table, _ = table_of(folder, tmp_path)
     told = describe_duplicates(duplicate_table(table))
     assert set(duplicate_table(table)["path"]) == {"a/0.png", "a/lossless.webp"}
-    assert told.startswith("1 group of images with the same decoded pixels, 0 of them with several labels. ")
+    assert told.startswith("1 group of images with the same decoded pixels, 0 of them with different labels. ")
     assert "recompressed" in told and "not found" in told
     shutil.copy(folder / "b" / "2.png", folder / "a" / "2-b.png")
     table, _ = table_of(folder, tmp_path)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from inside.data.loading import TensorImages, make_loader
-from inside.evaluation.plots import class_colors, plot_confusion
+from inside.evaluation.plots import class_colors, plot_confusion, short_name
 from inside.evaluation.predictions import prediction_table
 from inside.training.loop import fit
 from inside.training.plots import plot_history
@@ -52,3 +52,11 @@ def test_plots_draw_what_they_are_given():
     assert texts == ["1", "1", "1", ""]  # none is blank
     assert len(plot_confusion(predictions, ["a", "b"]).figure.axes) == 1  # no colour bar
     assert class_colors(["b", "a"]) == class_colors(["a", "b"])
+
+
+def test_long_names_keep_their_ends():
+    names = [f"a class with a very long name, number {number}" for number in range(12)] + ["short"]
+    shown = [short_name(name) for name in names]
+    assert len(set(shown)) == 13 and shown[-1] == "short" and all(len(name) <= 24 for name in shown)
+    predictions = predictions_of([names[0], names[1]], [[0.9, 0.1], [0.2, 0.8]], names[:2])
+    assert [text.get_text() for text in plot_confusion(predictions, names[:2]).get_xticklabels()] == shown[:2]

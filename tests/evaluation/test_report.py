@@ -63,6 +63,7 @@ def test_the_ten_highest_over_the_ten_lowest_of_each_class(predictions, tmp_path
 def test_few_images_fill_one_row_each(predictions, tmp_path):
     figure, _ = report_ranked(predictions.head(3), tmp_path / "images", ["cats"], marks={})
     assert len(figure.drawing.axes) == 6 and "the 3 highest scores" in figure.alt
+    assert figure.caption.startswith("All 3 highest scores for cats belong to images of that class. ")
     assert describe_lowest(predictions.head(3), "dogs") == "No test image is of dogs."
     plt.close("all")
 
@@ -71,7 +72,7 @@ def test_the_table_of_metrics_begins_with_its_errors(predictions):
     metrics = class_metrics(predictions, CLASSES)
     table, = report_metrics(metrics, "val")
     assert table.name == "metrics_val" and len(table.table) == table.rows == 3
-    assert table.caption.startswith("1 of 12 validation images is misclassified, of the class dogs. A row a class")
+    assert table.caption.startswith("1 of 12 validation images is misclassified, of the class dogs. One row per class")
     table, = report_metrics(class_metrics(predictions.assign(predicted="cats"), CLASSES), "test")
     assert table.caption.startswith("7 of 12 test images are misclassified; dogs has the most (7).")
     table, = report_metrics(class_metrics(predictions.assign(predicted=predictions["label"]), CLASSES), "test")
@@ -81,7 +82,7 @@ def test_the_table_of_metrics_begins_with_its_errors(predictions):
 @pytest.mark.parametrize("wrong, told", [
     ([], "No class is confused with another."), (["ab"], "A single error does not show which classes are alike."),
     (["ab", "ab", "ba", "bc"], "75% of the errors are between a and b: 3 of 4, 2 one way and 1 the other."),
-    (["ab", "ab"], "100% of the errors are between a and b: 2 of 2, all one way."),
+    (["ab", "ab"], "The reverse, b taken for a, does not occur."),
     (["ab", "bc"], "Counted in both directions, no single pair of classes stands out: 2 pairs have 1 error each.")])
 def test_the_pair_of_classes_with_most_errors(wrong, told):
     pairs = [*(tuple(pair) for pair in wrong), ("c", "c")]
@@ -90,7 +91,7 @@ def test_the_pair_of_classes_with_most_errors(wrong, told):
 
 def test_what_is_told_of_confidence_and_of_a_network_loaded_again(predictions):
     assert describe_confidence(predictions) == "The mean confidence is 0.76 where the prediction is right and 0.62 where it is wrong."
-    assert describe_confidence(predictions[:4]) == "Their mean confidence is 0.83."
+    assert describe_confidence(predictions[:4]) == "The mean confidence of these predictions is 0.83."
     assert describe_reloaded({"max_difference": 0.0, "tolerance": 1e-4}) == "identical (tolerance 0.0001)"
     assert describe_reloaded({"max_difference": 2.3e-6, "tolerance": 1e-4}) == "the scores differ by at most 2e-06 (tolerance 0.0001)"
 
@@ -104,4 +105,11 @@ def test_samples_are_as_many_as_the_grid_holds_and_the_same_for_a_seed(predictio
     captions = [[ax.get_xlabel() for ax in found.drawing.axes] for found in (figure, again, other)]
     assert captions[0] == captions[1] != captions[2]
     assert len(report_samples(predictions, tmp_path / "images", [5, 5], seed=1, marks={})[0].alt) > 0
+    plt.close("all")
+
+
+def test_signs_are_explained_where_they_occur(predictions, tmp_path):
+    marks = {"cats/0.png": "‡ ", "dogs/5.png": "† "}
+    top = report_ranked(predictions.iloc[:6], tmp_path / "images", ["cats"], marks=marks)[0].caption
+    assert "‡ is a suspected label error" in top and "† has" not in top and "✗: wrong" in top
     plt.close("all")

@@ -3,7 +3,7 @@
 import pytest
 
 from inside.models.build import build_network
-from inside.models.counting import convnet5_costs, convnet5_table, options_table
+from inside.models.counting import convnet5_costs, convnet5_table, describe_convnet5, options_table
 from inside.models.scratch import legal_options
 from inside.models.surgery import count_costs
 
@@ -35,6 +35,8 @@ def test_the_table_counts_what_the_formulas_say_and_has_a_row_for_a_network_of_t
     assert (table["P: formula"] == table["P: counted"]).all() and (table["M: formula"] == table["M: counted"]).all()
     assert len(table) == len(convnet5_table(3, 40)) + 1 and table["m"].iloc[-1] == "[4, 5, 6, 7, 8]"
     assert table["share of P in the dense layer"].iloc[0] == pytest.approx(2 * 2 * 16 * 64 / table["P: counted"].iloc[0])
+    assert describe_convnet5(table).startswith(f"Formula and count agree in 5 of 5 networks; the dense layer holds from {table.iloc[:, -1].min():.0%} to ")
+    assert "agree in 4 of 5 networks" in describe_convnet5(table.assign(**{"M: counted": [1, *table["M: counted"][1:]]}))
 
 
 def test_the_options_are_those_that_are_legal():

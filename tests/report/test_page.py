@@ -161,3 +161,30 @@ def test_the_command_is_on_the_first_screen(run_folder):
     write_json(run_folder / "run.json", {"command": "python run.py demo -p RUN 'a <b>'"})
     header = re.search("<header>(.*)</header>", page_of(run_folder, code("x")), flags=re.S)[1]
     assert "<code>python run.py demo -p RUN &#39;a &lt;b&gt;&#39;</code>" in header
+
+
+def test_the_code_of_a_section_is_one_fold_behind_its_heading(tmp_path):
+    page = page_of(tmp_path, nbformat.v4.new_markdown_cell("Words before.\n\n## A\n\nProse.\n\n### B\n\nMore."), code("first()"), code("second()"),
+                   nbformat.v4.new_markdown_cell("## C"), code("third()"))
+    assert re.findall(r"<h[2-4] id=|<summary>Code [^<]*", page.split("<main>")[1].split('id="about"')[0])[1:] == [
+        "<h3 id=", "<h4 id=", "<summary>Code (2 lines)", "<h3 id=", "<summary>Code (1 line)"]
+    page = page.split("<main>")[1]
+    assert page.index("Words before.") < page.index("Prose.") < page.index("first") < page.index("second") < page.index("third")
+
+
+def test_first_sentences_stay_and_brackets_are_not_cut(tmp_path):
+    long = "One " * 20 + "two. " + "Three (four " + "f " * 10 + "five. Six) seven. " + "Eight " * 40 + "nine."
+    page = page_of(tmp_path, nbformat.v4.new_markdown_cell("## A\n\n" + long))
+    opening, folded = page.split("<summary>How this works (41 words)</summary>")
+    assert "Eight" not in opening and folded.count("Eight ") == 40 and folded.count("nine.") == 1 and "Six) seven.</p>" in opening.replace(" </p>", "</p>")
+
+
+def test_appendices_are_folded_and_say_what_is_in_them(tmp_path):
+    shown = nbformat.v4.new_output("display_data", {"text/html": table_html(Table(pd.DataFrame({"a": [1]}), "few"), "1.1")})
+    page = page_of(tmp_path, nbformat.v4.new_markdown_cell("## Appendix A · The search"), code("x", shown), nbformat.v4.new_markdown_cell("## B"), code("y", shown))
+    assert page.count("What came of it") == 1 and "<summary>What came of it (1 table)</summary>" in page
+
+
+@pytest.mark.parametrize("width, narrow", [(620, True), (621, False)])
+def test_narrow_pictures_are_known(width, narrow):
+    assert ('class="picture narrow"' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow

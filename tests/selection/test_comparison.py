@@ -14,7 +14,14 @@ from inside.data.split import Split
 from inside.evaluation.metrics import class_metrics
 from inside.files import RunFolder, write_json
 from inside.preflight import check_settings
-from inside.selection.comparison import compare, describe_comparison, format_comparison, row_name
+from inside.selection.comparison import (
+    compare,
+    describe_best,
+    describe_comparison,
+    describe_first,
+    format_comparison,
+    row_name,
+)
 from inside.training.experiment import train_into
 from inside.training.plots import plot_learning_curves
 
@@ -58,6 +65,7 @@ def test_comparison(split, tmp_path, capsys):
     assert capsys.readouterr().out.count("used again") == 3
     table, figure, told = found.report()
     assert table.name == figure.name == "comparison" and all(f"{row.name} {row.val:.3f}" in figure.alt for row in compared.itertuples(index=False, name="Row"))
+    assert table.caption.startswith(describe_best(compared)) and figure.caption.startswith(describe_first(histories))
     assert told.markdown.splitlines() == [f"- {line}" for line in describe_comparison(compared, histories)]
     assert found.results() == compared.to_dict("records")
     shown = format_comparison(compared)
@@ -95,10 +103,21 @@ def test_what_is_told_of_a_comparison():
     histories = dict.fromkeys(table["name"], HISTORY)
     lines = describe_comparison(table, histories)
     assert lines[0] == "Best on validation: **net, full, pretrained** (0.950; test 0.940, 95 % interval 0.500 to 0.990)."
-    assert "Quickest: **net, head, pretrained**, in 30 s: 5% of the best one's time, and 0.050 below" in lines[1]
-    assert "**convnet5, from scratch** stays 0.350 below" in lines[2] and "9,000 weights" in lines[2]
-    assert lines[2].endswith("When the quickest was done, with 0.900, it had reached 0.300.")
+    assert "Fastest: **net, head, pretrained**, in 30 s: 5% of the best one's time, and 0.050 below" in lines[1]
+    assert "**convnet5, from scratch** stays 0.350 below" in lines[2] and "9,000 trainable weights" in lines[2]
+    assert lines[2].endswith("When the fastest had finished, with 0.900, it had reached 0.300.")
     assert len(describe_comparison(table.assign(seconds=[300.0, 800.0, 200.0]), histories)) == 2
+
+
+def test_what_the_captions_of_a_comparison_claim():
+    table, nan = made_comparison(), float("nan")
+    assert describe_best(table) == "Mean class accuracy on test goes from 0.610 (convnet5, from scratch) to 0.940 (net, full, pretrained)."
+    assert describe_best(table[:1]) == "convnet5, from scratch has a mean class accuracy of 0.610 on test."
+    assert describe_best(table.assign(test=nan)) == "No network has a score on test."
+    histories = {"one": HISTORY, "two": HISTORY.assign(val_mean_class_accuracy=[0.4, 0.9, 0.9])}
+    assert describe_first(histories) == "After one epoch two is at 0.400 on validation, one at 0.300."
+    assert describe_first({"one": HISTORY, "same": HISTORY}) == "After one epoch one is at 0.300 on validation."
+    assert describe_first({"one": HISTORY.assign(val_mean_class_accuracy=nan)}) == "No network has a score after its first epoch."
 
 
 def test_rows_from_scratch_are_told_whatever_their_name():
@@ -141,6 +160,6 @@ def test_every_sentence_of_a_comparison_is_made_and_holds(rows):
         assert level == set(known.index[known["val"] > known["val"].max() - 0.0005]) - {best[1]}
         told = [line.split("**")[1] for line in lines if " stays " in line]
         assert set(told) == set(known.index[known["from_scratch"]]) - {best[1]}
-        quick = [line.split("**")[1] for line in lines if line.startswith("Quickest")]
+        quick = [line.split("**")[1] for line in lines if line.startswith("Fastest")]
         assert bool(quick) == (known["seconds"].min() < known.loc[best[1], "seconds"])
         assert not quick or known.loc[quick[0], "seconds"] == known["seconds"].min()

@@ -17,7 +17,19 @@ from optuna.trial import TrialState
 from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.files import write_json
 from inside.selection import search as search_module
-from inside.selection.describe import CALLED, Difference, describe_base, describe_noise, describe_search, describe_trials
+from inside.selection.describe import (
+    CALLED,
+    Difference,
+    describe_band,
+    describe_base,
+    describe_best,
+    describe_chances,
+    describe_noise,
+    describe_search,
+    describe_seeds,
+    describe_strongest,
+    describe_trials,
+)
 from inside.selection.search import Search, noise_band, run_search
 
 BOOK = sorted(NOTEBOOKS.glob("*.ipynb"))[0]
@@ -258,3 +270,27 @@ def test_all_trials_fail_says_why(split, tmp_path, monkeypatch):
                  lambda: noise_band(search, split, folder=tmp_path)):
         with pytest.raises(ValueError, match="No trial of the search came to an end"):
             told()
+
+
+def test_what_the_captions_of_a_noise_band_claim():
+    nan = math.nan
+    band = made_band({"best": [0.80, 0.83], "runner-up": [0.70, nan]})
+    assert describe_band(band).startswith("The scores of one setting differ by up to 0.030 between 2 new seeds (the best setting): smaller differences")
+    assert describe_seeds(band) == "4 trainings with new seeds, 1 of which failed."
+    assert describe_band(made_band({"best": [nan, nan]})) == "Every new seed failed."
+    still = made_band({"best": [0.8, 0.8]})
+    assert describe_band(still) == "2 new seeds for each setting: the scores do not differ between seeds."
+    assert describe_seeds(still) == "2 trainings with new seeds, none of which failed."
+    assert "cannot show" in describe_band(made_band({"best": [0.8], "runner-up": [0.7]}))
+
+
+def test_what_the_captions_of_the_options_claim():
+    table = pd.DataFrame({"option": ["lr", "word", "x"], "importance": [0.2, 0.7, math.nan], "correlation": [-0.6, 0.301, math.nan],
+                          "chance": [0.5, 0.3, math.nan], "measure": ["Spearman ρ", "ratio η", ""]})
+    assert describe_strongest(table) == "word has the largest importance: 0.70 of the variance of the scores."
+    assert describe_chances(table) == "1 of 2 known correlations with the score is above its chance level."  # 0.30 is shown for both
+    assert "No importance is known" in describe_strongest(table[2:]) and describe_chances(table[2:]) == "No correlation with the score is known."
+    trials = [(*STANDING, "COMPLETE", 0.8), (0.003, "light", "COMPLETE", 0.9), (0.004, "none", "COMPLETE", 0.7)]
+    assert describe_best(made_search(trials), 2) == "The best 2 settings have augmentation light in common."
+    assert describe_best(made_search(trials)) == "The best 3 settings have no option in common."
+    assert describe_best(made_search(trials[:1])).startswith("Only one setting was completed: learning_rate 0.001, augmentation light.")

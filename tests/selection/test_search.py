@@ -15,7 +15,7 @@ from inside.cli.profiles import NOTEBOOKS, notebook_parameters
 from inside.data.split import Split
 from inside.selection import search as search_module
 from inside.selection.describe import describe_base, describe_noise
-from inside.selection.search import Search, noise_band, run_search, same_settings, stratified_subset
+from inside.selection.search import Search, noise_band, run_search, same_settings, stratified_subset, trial_name
 from inside.training.compatible import check_network
 from inside.training.experiment import Experiment, train
 
@@ -75,6 +75,14 @@ def test_a_score_is_that_of_the_same_training(found, split):
     part = searched(split, chosen)
     trained = train(Experiment(search.settings_of(best) | {"EPOCHS": 2}, part), folder / "own")
     assert trained.history["val_mean_class_accuracy"].max() == pytest.approx(best.value)
+
+
+@pytest.mark.parametrize("number, n, name", [
+    (0, 8, "trial 0, the first of 8"), (1, 8, "trial 1, the 2nd of 8"), (2, 3, "trial 2, the 3rd of 3"), (3, 4, "trial 3, the 4th of 4"),
+    (10, 30, "trial 10, the 11th of 30"), (20, 30, "trial 20, the 21st of 30"), (111, 200, "trial 111, the 112th of 200"),
+    (0, 1, "trial 0, the only one")])
+def test_a_trial_says_its_place(number, n, name):
+    assert trial_name(number, n) == name
 
 
 def test_noise_band(found, split):
@@ -140,7 +148,7 @@ def test_the_settings_as_they_stand_are_always_scored(space, changes, number, qu
     assert search.base.value == pytest.approx(
         0.5 + 0.1 * (chosen["AUGMENTATION"] == "light") - 0.05 * abs(math.log10(chosen["LEARNING_RATE"] / 0.02)))
     told = describe_base(search)
-    assert ("trained apart" if number is None else f"trial {number})") in told and f"{search.base.value:.3f}" in told
+    assert ("trained separately" if number is None else f"trial {number})") in told and f"{search.base.value:.3f}" in told
     assert search_module.run_search(chosen, split, folder=tmp_path).base.value == search.base.value
     assert len(quick) == len(search.trials) + (number is None)  # nothing was trained again
 
