@@ -116,7 +116,7 @@ def plot_class_activation_maps(rows: Sequence[Sequence[View]]) -> Figure:
     Of one view the map at its own resolution and the overlay; of several views of one image the overlay of each. The views
     of a row have one scale.
     """
-    figure, axes = plt.subplots(len(rows), 4, figsize=(5.2, 1.56 * len(rows)), squeeze=False, layout="constrained",
+    figure, axes = plt.subplots(len(rows), 4, figsize=(5.8, 1.56 * len(rows)), squeeze=False, layout="constrained",
                                 width_ratios=[1, 1, 1, 0.05])
     figure.get_layout_engine().set(wspace=0.01, hspace=0.01, w_pad=0.03, h_pad=0.02)
     for (image, first, second, bar), views in zip(axes, rows, strict=True):
@@ -126,7 +126,7 @@ def plot_class_activation_maps(rows: Sequence[Sequence[View]]) -> Figure:
             first.imshow(views[0].map.clip(min=0), cmap="inferno", vmin=0, vmax=limit)
         for ax, view in zip((first, second)[-len(views):], views, strict=True):
             plot_class_activation(view.picture, view.heat, scale=limit, ax=ax)
-            ax.set_title(textwrap.shorten(view.title, 34, placeholder=" …"), fontsize=8, pad=3, parse_math=False)
+            ax.set_title("\n".join(textwrap.wrap(view.title, 28)[:2]), fontsize=8, pad=3, parse_math=False)
         colors = ScalarMappable(Normalize(0, limit), "inferno")
         figure.colorbar(colors, cax=bar, ticks=[0, limit], format="%.3g").ax.tick_params(labelsize=8, length=2)
         for ax in (image, first, second):
