@@ -9,7 +9,7 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ DATA = ROOT / "data"
 
 
 @contextmanager
-def atomic_write(path: Path):
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
 
     A process killed at any moment leaves the old file or the complete new one (the data are on disk before the rename).
@@ -42,7 +42,7 @@ def atomic_write(path: Path):
 
 
 @contextmanager
-def one_at_a_time(folder: Path):
+def one_at_a_time(folder: Path) -> Iterator[None]:
     """Let one process at a time make `folder`; another one says once that it is waiting, then finds the folder made.
 
     The lock is the file .<name>.lock beside the folder; the system releases it when its process dies.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Word:
 class Literal:
     """A text, list or dictionary; `says` describes the valid ones, `check` raises ValueError for the others."""
 
-    def __init__(self, kind: type, says: str, check: Callable[[object], object] | None = None):
+    def __init__(self, kind: type, says: str, check: Callable[[Any], object] | None = None):
         self.kind, self.says, self.check = kind, says, check
 
     def accepts(self, value: object) -> bool:

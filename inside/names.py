@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from inside.text import did_you_mean
 
@@ -16,7 +17,7 @@ STRATEGIES = ("head", "last_stage", "full")
 TRACKERS = ("tensorboard", "wandb")  # also the names of their packages
 
 
-def check_split(sizes) -> None:
+def check_split(sizes: Sequence[float]) -> None:
     """Raise ValueError unless `sizes` is three fractions that sum to at most 1, or three counts of at least 1."""
     numbers = isinstance(sizes, (list, tuple)) and len(sizes) == 3 and all(
         isinstance(size, (int, float)) and not isinstance(size, bool) and size > 0 for size in sizes)
@@ -44,7 +45,7 @@ def read_head(head: str) -> tuple[int, float]:
     return int(found[1]), float(found[2] or 0)
 
 
-def check_grid(grid) -> None:
+def check_grid(grid: Sequence[int]) -> None:
     """Raise ValueError unless `grid` is two whole numbers from 1 to 20, the rows and columns of a grid of images."""
     numbers = isinstance(grid, (list, tuple)) and len(grid) == 2 and all(type(side) is int for side in grid)
     if not numbers or not all(1 <= side <= 20 for side in grid):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,7 +73,7 @@ class Parameter:
         return text
 
 
-def _text(says: str, check=None) -> tuple:
+def _text(says: str, check: Callable[[str], object] | None = None) -> tuple[Literal]:
     return (Literal(str, says, check),)
 
 

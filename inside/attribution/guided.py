@@ -6,7 +6,7 @@ Own code: captum guides nn.ReLU alone, no F.relu, ReLU6, SiLU or GELU, which new
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -160,7 +160,7 @@ def _gradient(model: nn.Module, images: Tensor, targets, layer: str | None, unit
     return gradient if images.ndim == 4 else gradient[0]
 
 
-def strongest_neurons(model: nn.Module, loader, layer: str | None = None) -> tuple[str, np.ndarray, np.ndarray]:
+def strongest_neurons(model: nn.Module, loader: Iterable, layer: str | None = None) -> tuple[str, np.ndarray, np.ndarray]:
     """The layer (None: the last convolution), and for each image and channel its strongest value and where it stands.
 
     `loader` yields (images, labels) or images. Values (N,C) and indices (N,C) in the flattened output of an image, as

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,8 @@ def weighted_parts(model: nn.Module) -> list[str]:
     return [head, *reversed([name for name in parts(model, "") if name != head])]
 
 
-def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str], n_steps: int):
+def randomise(model: nn.Module, fresh: nn.Module, units: Sequence[str],
+              n_steps: int) -> Iterator[tuple[str, nn.Module]]:
     """Cascade: yields (lowest unit re-initialised, network), first ("nothing", the network as it is), at last all weights.
 
     Each step takes weights and buffers of further `units`, from the head down, from `fresh`, a network of the same

@@ -114,6 +114,6 @@ class _SeeActivations(TorchFunctionMode):
         label = _activation_label(func, args, kwargs or {})
         address = args[0].data_ptr() if label and args and isinstance(args[0], Tensor) else None
         result = func(*args, **(kwargs or {}))
-        if address is not None:
+        if label and address is not None:
             self.report(label, result.data_ptr() == address)
         return result

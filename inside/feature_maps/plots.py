@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -79,7 +80,7 @@ def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None
 
 def plot_by_layer(spectra: Mapping[str, Mapping[str, Spectrum]], panel: Callable = plot_eigenvalues, *,
                   frozen: Sequence[str] = (), layout: str | None = "constrained",
-                  beside: Callable[[Axes], object] | None = None, **options) -> Figure:
+                  beside: Callable[[Axes], object] | None = None, **options: Any) -> Figure:
     """A grid with one panel per layer, all scenarios in each, from scenario -> layer -> Spectrum, and one legend.
 
     `panel`: plot_eigenvalues or plot_cumulative_variance; `options`: its options (`errors` by scenario and layer, too).

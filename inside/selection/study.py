@@ -22,7 +22,7 @@ from typing import Any, TypeGuard
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
@@ -51,13 +51,15 @@ class RepeatableSampler(optuna.samplers.BaseSampler):
             return optuna.samplers.TPESampler(seed=seed)
         return optuna.samplers.RandomSampler(seed=seed)
 
-    def infer_relative_search_space(self, study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {} if self.grid or trial.number == 0 else self._seeded(trial).infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial,
+                        search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         return self._seeded(trial).sample_relative(study, trial, search_space) if search_space else {}
 
-    def sample_independent(self, study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> object:
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str,
+                           param_distribution: BaseDistribution) -> object:
         if self.grid:
             return self.grid[trial.number][param_name]
         value = self.first.get(param_name)
@@ -106,7 +108,7 @@ def check_storage(storage: str) -> None:
                          "too.") from None
 
 
-def open_storage(storage: str, default: Path):
+def open_storage(storage: str, default: Path) -> BaseStorage:
     """The Optuna storage of STUDY_STORAGE: a database by its URL, else a journal file ("": `default`).
 
     A last line that a kill or a full disk has cut off is removed from the journal, so that the next one starts a line.

@@ -72,7 +72,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](groups_of)
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int):
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning rate per step: warm-up, then constant, half a cosine to zero, or one cycle (Smith 2018).
 
     At least one step has the full rate. One cycle needs two steps of warm-up; with fewer it decays like "cosine".

@@ -6,9 +6,12 @@ Coordinates are fractions of the image side, x to the right and y down; colours 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
 # name: weight, how dark (0 to 1), then five colours: sky above, sky at the horizon, haze, tint of all things, sun
@@ -45,26 +48,26 @@ def _textures(size: int) -> dict[str, np.ndarray]:
     return fields
 
 
-def _c(colour) -> np.ndarray:
+def _c(colour: ArrayLike) -> np.ndarray:
     """A colour or a picture as float32 with the three channels first."""
     colour = np.asarray(colour, np.float32)
     return colour[:, None, None] if colour.ndim == 1 else colour
 
 
-def _mix(a, b, t):
+def _mix(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> np.ndarray:
     """From a (t = 0) to b (t = 1)."""
     a = _c(a)
     return a + np.asarray(t, np.float32) * (_c(b) - a)
 
 
-def _clip(t, low=0.0, high=1.0):
+def _clip(t: ArrayLike, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> np.ndarray:
     return np.minimum(np.maximum(t, low), high)
 
 
 class Scene:
     """One picture in the making: px is (3, size, size) float32; starts as a sky."""
 
-    def __init__(self, rng: np.random.Generator, size: int):
+    def __init__(self, rng: np.random.Generator, size: int) -> None:
         self.rng, self.n = rng, size
         axis = (np.arange(size, dtype=np.float32) + 0.5) / size
         self.x, self.y = axis[None, :], axis[:, None]
@@ -77,44 +80,44 @@ class Scene:
         self.px, self.crest = np.zeros((3, size, size), np.float32), np.ones(size, np.float32)
         self.sky()
 
-    def u(self, low=0.0, high=1.0) -> float:
+    def u(self, low: float = 0.0, high: float = 1.0) -> float:
         return low + (high - low) * self.rng.random()
 
-    def pick(self, *items):
+    def pick(self, *items: Any) -> Any:
         return items[int(self.rng.random() * len(items))]
 
-    def tone(self, rgb, depth=0.0):
+    def tone(self, rgb: ArrayLike, depth: float = 0.0) -> np.ndarray:
         """The colour under this light, seen through depth (0 to 1) of hazy air."""
         lit = np.asarray(rgb, np.float32) * self.tint
         return lit + np.float32(min(depth * self.air, 0.95)) * (self.haze - lit)
 
-    def tex(self, name: str, rows=slice(None), cols=slice(None)):
+    def tex(self, name: str, rows: slice = slice(None), cols: slice = slice(None)) -> np.ndarray:
         i, j = (self.rng.random(2) * self.n).astype(int)
         return _textures(self.n)[name][i:i + self.n, j:j + self.n][rows, cols]
 
-    def line(self, knots=4, octaves=5, rough=0.5):
+    def line(self, knots: int = 4, octaves: int = 5, rough: float = 0.5) -> np.ndarray:
         """A fractal line over the width of the picture, about -1 to 1: (size,)."""
         out = np.zeros(self.n)
         for k in range(octaves):
             m = knots * 2**k + 1
             out += np.interp(self.x[0], np.arange(m) * 1.2 / (m - 1) - 0.1, self.rng.random(m) * 2 - 1) * rough**k
-        return np.float32(out / (1 + rough))
+        return (out / (1 + rough)).astype(np.float32)
 
     def row(self, y: float) -> int:
         return int(min(max(round(float(y) * self.n), 0), self.n))
 
-    def cover(self, mask, colour, rows=slice(None), cols=slice(None)):
+    def cover(self, mask: ArrayLike, colour: ArrayLike, rows: slice = slice(None), cols: slice = slice(None)) -> None:
         part = self.px[:, rows, cols]
-        part += np.float32(mask) * (_c(colour) - part)
+        part += np.asarray(mask, np.float32) * (_c(colour) - part)
 
     @contextmanager
-    def ink(self):
+    def ink(self) -> Iterator[Pen]:
         """A Pen for shapes with smooth edges: it draws at twice the size."""
         pen = Pen(_image(self.px).resize((2 * self.n, 2 * self.n), Image.NEAREST))
         yield pen
-        self.px = np.float32(np.moveaxis(np.asarray(pen.image.reduce(2)), 2, 0)) / 255
+        self.px[:] = np.moveaxis(np.asarray(pen.image.reduce(2)), 2, 0).astype(np.float32) / 255
 
-    def sky(self):
+    def sky(self) -> None:
         """Gradient, sun or moon with its glow, stars, clouds."""
         self.px[:] = _mix(self.top, self.low, _clip(self.y * self.u(1.2, 1.9)) ** 0.8)
         if not self.veiled:
@@ -130,25 +133,25 @@ class Scene:
             self.cover(amount, _mix(self.haze * 0.84, np.minimum(self.tint * 1.03, 1), lit))
 
 
-def _image(px) -> Image.Image:
+def _image(px: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray((_clip(px) * 255).astype(np.uint8).transpose(1, 2, 0)))
 
 
 class Pen:
     """Shapes in fractions of the image side, colours from 0 to 1."""
 
-    def __init__(self, image: Image.Image):
+    def __init__(self, image: Image.Image) -> None:
         self.image, self.k, self.draw = image, image.width, ImageDraw.Draw(image)
 
-    def rgb(self, c):
+    def rgb(self, c: ArrayLike) -> tuple[int, ...]:
         return tuple(max(0, min(255, int(v * 255))) for v in np.asarray(c).tolist())
 
-    def poly(self, points, c):
+    def poly(self, points: Sequence, c: ArrayLike) -> None:
         self.draw.polygon([(x * self.k, y * self.k) for x, y in points], fill=self.rgb(c))
 
-    def dot(self, x, y, rx, ry, c):
+    def dot(self, x: float, y: float, rx: float, ry: float, c: ArrayLike) -> None:
         k = self.k
         self.draw.ellipse((k * (x - rx), k * (y - ry), k * (x + rx), k * (y + ry)), fill=self.rgb(c))
 
-    def box(self, x0, y0, x1, y1, c):
+    def box(self, x0: float, y0: float, x1: float, y1: float, c: ArrayLike) -> None:
         self.poly([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], c)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from inside.data.demo.canvas import ASPHALT, LEAVES, PAINTS, PAVEMENT, WALLS, Pen, Scene, _c, _clip, _mix
 from inside.data.demo.nature import broadleaf
 
 
-def facade(s: Scene, mask, u, v, wall, style="grid", depth=0.0, rows=slice(None), cols=slice(None), k=6.0):
+def facade(s: Scene, mask: ArrayLike, u: np.ndarray, v: np.ndarray | float, wall: ArrayLike,
+           style: str = "grid", depth: np.ndarray | float = 0.0, rows: slice = slice(None), cols: slice = slice(None),
+           k: np.ndarray | float = 6.0) -> None:
     """A wall with windows: u and v count windows across and floors down; wall may have a colour for each pixel."""
     iu, iv = np.floor(u), np.floor(v)
     fu, fv = u - iu, v - iv
@@ -23,7 +26,8 @@ def facade(s: Scene, mask, u, v, wall, style="grid", depth=0.0, rows=slice(None)
     s.cover(mask, _mix(colour, s.haze, _clip(depth * s.air, 0, 0.9)), rows, cols)
 
 
-def block(s: Scene, x0: float, x1: float, top: float, foot: float, depth: float, wall, floor=0.06, style="grid"):
+def block(s: Scene, x0: float, x1: float, top: float, foot: float, depth: float, wall: ArrayLike,
+          floor: float = 0.06, style: str = "grid") -> None:
     """One house seen from the front; far ones are plain."""
     r, c = slice(s.row(top), s.row(foot)), slice(s.row(x0), s.row(x1))
     if c.stop - c.start < 3 or r.stop - r.start < 3:
@@ -38,7 +42,7 @@ def block(s: Scene, x0: float, x1: float, top: float, foot: float, depth: float,
     facade(s, 1.0, u + 0 * v, v + 0 * u, _c(wall) * light, style, depth, r, c)
 
 
-def skyline(s: Scene, foot: float, low: float, high: float, depth: float, width=0.14):
+def skyline(s: Scene, foot: float, low: float, high: float, depth: float, width: float = 0.14) -> None:
     """A row of towers standing at y = foot."""
     x = -s.u(0, 0.1)
     while x < 1:
@@ -49,7 +53,7 @@ def skyline(s: Scene, foot: float, low: float, high: float, depth: float, width=
         x += w + (s.u(0, 0.05) if s.u() < 0.3 else 0)
 
 
-def terrace(s: Scene, foot: float, height: float):
+def terrace(s: Scene, foot: float, height: float) -> None:
     """A row of town houses with roofs and doors standing at y = foot."""
     x, houses, flat = -s.u(0, 0.15), [], s.u() < 0.3
     roof = np.array(s.pick((0.55, 0.28, 0.22), (0.38, 0.36, 0.38), (0.48, 0.34, 0.26)))
@@ -71,7 +75,7 @@ def terrace(s: Scene, foot: float, height: float):
             pen.box(door, foot - h * 0.17, door + 0.035, foot, s.tone(np.array(s.pick(*WALLS)) * 0.45))
 
 
-def corner_house(s: Scene, xc: float, eye: float, height: float, wide: float):
+def corner_house(s: Scene, xc: float, eye: float, height: float, wide: float) -> None:
     """A large house seen at its corner xc: two walls running away from it, eye level at y = eye."""
     wall, floor, style = np.array(s.pick(*WALLS)), s.u(0.06, 0.12), s.pick("grid", "grid", "bands", "columns")
     for sign in (-1, 1):
@@ -86,7 +90,7 @@ def corner_house(s: Scene, xc: float, eye: float, height: float, wide: float):
         facade(s, mask, away * zoom / floor + 0 * v, v / floor + 50, wall * shade, style, cols=c)
 
 
-def low_angle(s: Scene, count: int):
+def low_angle(s: Scene, count: int) -> None:
     """Towers seen from their feet: the upright lines run together above the picture."""
     vx, vy = s.u(0.3, 0.7), s.u(-0.9, -0.35)
     z = 1 / (s.y - vy)
@@ -105,7 +109,7 @@ def low_angle(s: Scene, count: int):
         facade(s, mask, a / cell, z * s.u(9, 16) + 0.15 * np.abs(a) / cell, wall, style, cols=c)
 
 
-def car(pen: Pen, s: Scene, x: float, y: float, w: float, side=False):
+def car(pen: Pen, s: Scene, x: float, y: float, w: float, side: bool = False) -> None:
     """A car standing on the road at (x, y), w wide, seen from behind or from the side."""
     paint, h = np.array(s.pick(*PAINTS)), w * (0.34 if side else 0.8)
     wheels, roof, wheel_h = ((-0.28, 0.28), 0.7, h * 0.26) if side else ((-0.36, 0.36), 1.0, h * 0.2)
@@ -118,12 +122,12 @@ def car(pen: Pen, s: Scene, x: float, y: float, w: float, side=False):
                   (x + lid, y - h * (0.3 + 0.7 * k**0.3)), (x + half, y - h * 0.55)], s.tone(rgb))
     pen.box(x - w * 0.5, y - h * 0.58, x + w * 0.5, y - h * 0.16, s.tone(paint))
     for t in (-0.45, 0.45):
-        light = (1, 0.9, 0.6) if side else (1, 0.25, 0.15)
-        light = light if s.dark > 0.4 else s.tone(light)
+        lamps = (1, 0.9, 0.6) if side else (1, 0.25, 0.15)
+        light = lamps if s.dark > 0.4 else s.tone(lamps)
         pen.box(x + w * (t - 0.05), y - h * 0.48, x + w * (t + 0.05), y - h * 0.36, light)
 
 
-def lamp(pen: Pen, s: Scene, x: float, y: float, h: float, side: int):
+def lamp(pen: Pen, s: Scene, x: float, y: float, h: float, side: int) -> None:
     """A street lamp standing at (x, y) with its arm to the side (-1 or 1)."""
     pole, w = s.tone((0.2, 0.21, 0.22)), max(h * 0.014, 0.002)
     pen.box(x - w, y - h, x + w, y, pole)
@@ -131,14 +135,14 @@ def lamp(pen: Pen, s: Scene, x: float, y: float, h: float, side: int):
     pen.dot(x + side * h * 0.24, y - h, h * 0.06, h * 0.035, (1, 0.9, 0.6) if s.dark > 0.4 else s.tone((0.9,) * 3))
 
 
-def walker(pen: Pen, s: Scene, x: float, y: float, h: float):
+def walker(pen: Pen, s: Scene, x: float, y: float, h: float) -> None:
     """A person on foot at (x, y)."""
     pen.poly([(x - h * 0.1, y), (x, y - h * 0.5), (x + h * 0.12, y)], s.tone((0.16, 0.17, 0.22)))
     pen.dot(x, y - h * 0.62, h * 0.13, h * 0.24, s.tone(np.array(s.pick(*WALLS)) * s.u(0.4, 0.9)))
     pen.dot(x, y - h * 0.92, h * 0.08, h * 0.09, s.tone((0.75, 0.55, 0.45)))
 
 
-def cross_road(s: Scene, foot: float):
+def cross_road(s: Scene, foot: float) -> None:
     """Pavement and a road running across, in front of houses standing at y = foot."""
     kerb = foot + 0.18 * (1 - foot)
     for top, rgb in ((foot, PAVEMENT), (kerb, ASPHALT)):
@@ -149,7 +153,7 @@ def cross_road(s: Scene, foot: float):
     s.cover(0.8 * ((s.x * s.u(4, 8)) % 1 < 0.55), s.tone((0.92, 0.9, 0.84)), r)
 
 
-def avenue(s: Scene, road: float, wall_x: float, vx: float, vy: float, eye: float, tall: float):
+def avenue(s: Scene, road: float, wall_x: float, vx: float, vy: float, eye: float, tall: float) -> None:
     """A street to its vanishing point (vx, vy): road and wall_x are half widths, eye the height above the road."""
     middle = s.row(vx)
     for sign, c in ((-1, slice(0, middle)), (1, slice(middle, s.n))):
@@ -176,7 +180,7 @@ def avenue(s: Scene, road: float, wall_x: float, vx: float, vy: float, eye: floa
     s.cover(_clip((wall_x - off) * s.n / z), _mix(ground, s.haze, _clip(z / 14 * s.air, 0, 0.8)), r)
 
 
-def furnish(s: Scene, road: float, wall_x: float, vx: float, vy: float, eye: float):
+def furnish(s: Scene, road: float, wall_x: float, vx: float, vy: float, eye: float) -> None:
     """Cars, lamps or trees, and people along an avenue, far ones first."""
     green, step, side, leaf = s.u() < 0.35, s.u(0.35, 0.7), s.pick(-1, 1), s.pick(*LEAVES)
     things = [("car", s.u(0.5, 3.5)) for _ in range(int(s.u(0, 6)))] + [("post", 0.5 + step * k) for k in range(7)]

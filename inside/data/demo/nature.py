@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from inside.data.demo.canvas import LEAVES, NEEDLES, ROCKS, SNOW, SNOW_SHADE, Pen, Scene, _c, _clip, _mix, _textures
 
 
-def ridge(s: Scene, base: float, height: float, depth: float, snow: float, rock, knots=4):
+def ridge(s: Scene, base: float, height: float, depth: float, snow: float, rock: ArrayLike, knots: int = 4) -> None:
     """A mountain range with lit and shaded faces; snow is how far it reaches down from the crest."""
     line = base - height * (0.5 + 0.5 * s.line(knots, 6, 0.48))
     s.crest = np.minimum(s.crest, line)
@@ -26,7 +27,8 @@ def ridge(s: Scene, base: float, height: float, depth: float, snow: float, rock,
     s.cover(_clip(d * s.n + 0.5), _mix(ground * _c(s.tint), s.haze, far), r)
 
 
-def hills(s: Scene, y: float, rgb, depth: float, relief=0.05, trees=0.0, patch="wide"):
+def hills(s: Scene, y: float, rgb: ArrayLike, depth: float,
+          relief: float = 0.05, trees: float = 0.0, patch: str = "wide") -> None:
     """Rolling ground down to the lower edge; trees is the height of a tree line along its top."""
     line = y - relief * s.line(2, 3)
     if trees:
@@ -41,14 +43,14 @@ def hills(s: Scene, y: float, rgb, depth: float, relief=0.05, trees=0.0, patch="
     s.cover(_clip(d * s.n + 0.5), colour, r)
 
 
-def _level(s: Scene, t, across, stretch: float):
+def _level(s: Scene, t: np.ndarray, across: np.ndarray, stretch: float) -> np.ndarray:
     """Streaks on a level ground: t from 0 (far) to 1 (near), across in image widths."""
     bank, (i, j) = _textures(s.n)["wide"], s.rng.integers(0, s.n, 2)
     rows = (i + s.n * stretch / (t * 1.6 + 0.22)).astype(int) % (2 * s.n)
     return bank[rows, (j + s.n * across * 0.55 / (t + 0.35)).astype(int) % (2 * s.n)]
 
 
-def water(s: Scene, top: float, rgb, mirror: float, chop: float, glint=True):
+def water(s: Scene, top: float, rgb: ArrayLike, mirror: float, chop: float, glint: bool = True) -> None:
     """Water from y = top down, mirroring what stands above; chop is the contrast of the waves."""
     r0 = s.row(top)
     m, t = s.n - r0, (s.y[r0:] - top) / (1 - top)
@@ -65,7 +67,7 @@ def water(s: Scene, top: float, rgb, mirror: float, chop: float, glint=True):
     s.px[:, r0:] = colour
 
 
-def ice_flow(s: Scene, top: float, foot: float, w0: float, w1: float, x0: float, x1: float):
+def ice_flow(s: Scene, top: float, foot: float, w0: float, w1: float, x0: float, x1: float) -> None:
     """A river of ice from (x0, top), half width w0, down to (x1, foot), half width w1, with crevasses and moraines."""
     r = slice(s.row(top), s.row(foot))
     v = _clip((s.y[r] - top) / (foot - top))
@@ -85,7 +87,7 @@ def ice_flow(s: Scene, top: float, foot: float, w0: float, w1: float, x0: float,
     s.cover(mask, _mix(ice * _c(s.tint), s.haze, _clip(s.air * 0.35 * (1 - v))), r)
 
 
-def ice_cliff(s: Scene, foot: float, height: float):
+def ice_cliff(s: Scene, foot: float, height: float) -> None:
     """The front of a glacier standing in water: columns of white and blue ice."""
     line = foot - height * (1 + 0.3 * s.line(5, 5, 0.7))
     r, count = slice(s.row(line.min()), s.row(foot)), int(s.u(12, 30))
@@ -97,7 +99,7 @@ def ice_cliff(s: Scene, foot: float, height: float):
             + s.tone((0.26, 0.56, 0.78), 0.1)[:, None, None] * blue, r)
 
 
-def iceberg(pen: Pen, s: Scene, x: float, y: float, w: float, depth=0.0):
+def iceberg(pen: Pen, s: Scene, x: float, y: float, w: float, depth: float = 0.0) -> None:
     """A faceted block of ice floating at (x, y), w wide."""
     h, m = w * s.u(0.35, 0.9), int(s.u(3, 6))
     crest = [(x + a * w, y - h * s.u(0.5, 1)) for a in np.sort(s.rng.uniform(-0.42, 0.42, m))]
@@ -111,7 +113,7 @@ def iceberg(pen: Pen, s: Scene, x: float, y: float, w: float, depth=0.0):
              s.tone((0.35, 0.62, 0.74), depth))
 
 
-def boat(pen: Pen, s: Scene, x: float, y: float, h: float):
+def boat(pen: Pen, s: Scene, x: float, y: float, h: float) -> None:
     """A sailing boat, h high."""
     hull = s.tone(s.pick((0.5, 0.2, 0.15), (0.2, 0.25, 0.4), (0.9, 0.9, 0.88)))
     pen.poly([(x - h * 0.35, y - h * 0.14), (x + h * 0.4, y - h * 0.14), (x + h * 0.25, y), (x - h * 0.25, y)], hull)
@@ -120,7 +122,7 @@ def boat(pen: Pen, s: Scene, x: float, y: float, h: float):
     pen.poly([(x - h * 0.02, y - h * 0.9), (x - h * 0.02, y - h * 0.2), (x - h * 0.26, y - h * 0.2)], sail * 0.85)
 
 
-def surf(s: Scene, y: float, thick: float):
+def surf(s: Scene, y: float, thick: float) -> None:
     """A breaking wave across the picture: a dark back and a crest of foam."""
     line = y + s.u(-0.06, 0.06) * s.x[0] + 0.02 * s.line(2, 3) + 0.006 * s.line(9, 3)
     d = (s.y - line) / thick
@@ -128,7 +130,7 @@ def surf(s: Scene, y: float, thick: float):
     s.cover(_clip(d * 9) * _clip((1 - d + 0.5 * s.tex("fine")) * 1.3) * 0.92, s.tone(SNOW))
 
 
-def beach(s: Scene, y: float):
+def beach(s: Scene, y: float) -> None:
     """Sand in front, wet at the edge, with a line of foam."""
     line = y + s.u(-0.3, 0.3) * (s.x[0] - 0.5) + 0.03 * s.line(2, 3)
     grain = 1 + 0.05 * s.tex("fine") + 0.04 * s.tex("wide")
@@ -137,7 +139,7 @@ def beach(s: Scene, y: float):
         s.cover(_clip((s.y - edge) * s.n * (1 if offset < 0 else 0.2)), _c(s.tone(rgb)) * grain)
 
 
-def headland(s: Scene, horizon: float):
+def headland(s: Scene, horizon: float) -> None:
     """A rocky cliff reaching in from one side."""
     x, reach = (s.x[0] if s.u() < 0.5 else 1 - s.x[0]), s.u(0.25, 0.6)
     foot, rock = s.u(horizon + 0.03, 0.85), np.array(s.pick(*ROCKS, (0.45, 0.5, 0.3)))
@@ -148,7 +150,8 @@ def headland(s: Scene, horizon: float):
     s.cover(mask, _mix(s.tone(rock * 0.4), s.tone(rock * 1.1), face))
 
 
-def conifer(pen: Pen, s: Scene, x: float, y: float, h: float, rgb, depth=0.0, snowy=False):
+def conifer(pen: Pen, s: Scene, x: float, y: float, h: float, rgb: ArrayLike,
+            depth: float = 0.0, snowy: bool = False) -> None:
     """A spruce standing at (x, y), h high."""
     w, tiers, sides = h * s.u(0.17, 0.24), int(s.u(5, 9)), ([(x, y - h)], [(x, y - h)])
     pen.box(x - h * 0.018, y - h * 0.15, x + h * 0.018, y, s.tone((0.30, 0.22, 0.17), depth))
@@ -162,7 +165,7 @@ def conifer(pen: Pen, s: Scene, x: float, y: float, h: float, rgb, depth=0.0, sn
     pen.poly([*sides[int(s.sun_x > x)], (x, y - h * 0.1)], s.tone(lit, depth))
 
 
-def conifers(s: Scene, y0: float, y1: float, count: int, h: float, snowy=False):
+def conifers(s: Scene, y0: float, y1: float, count: int, h: float, snowy: bool = False) -> None:
     """A stand of spruces between y0 (far, small) and y1 (near, large)."""
     rgb = s.pick(*NEEDLES)
     with s.ink() as pen:
@@ -171,7 +174,7 @@ def conifers(s: Scene, y0: float, y1: float, count: int, h: float, snowy=False):
             conifer(pen, s, s.u(-0.05, 1.05), y0 + (y1 - y0) * t, tall, green, 0.35 * (1 - t), snowy)
 
 
-def crown(pen: Pen, s: Scene, x: float, y: float, r: float, rgb, depth=0.0, blobs=34):
+def crown(pen: Pen, s: Scene, x: float, y: float, r: float, rgb: ArrayLike, depth: float = 0.0, blobs: int = 34) -> None:
     """Leaves in blobs around (x, y), brighter towards the sun."""
     side = (0.35 if s.sun_x > x else -0.35) * r
     for t, a, b, c, d in np.column_stack((np.arange(blobs) / blobs, s.rng.random((blobs, 4)))).tolist():
@@ -180,14 +183,14 @@ def crown(pen: Pen, s: Scene, x: float, y: float, r: float, rgb, depth=0.0, blob
         pen.dot(x + np.cos(angle) * far + side * t, y + np.sin(angle) * far - 0.35 * r * t, size, size * 0.85, leaf)
 
 
-def broadleaf(pen: Pen, s: Scene, x: float, y: float, h: float, rgb, depth=0.0, blobs=34):
+def broadleaf(pen: Pen, s: Scene, x: float, y: float, h: float, rgb: ArrayLike, depth: float = 0.0, blobs: int = 34) -> None:
     """A round tree standing at (x, y), h high."""
     trunk = [(x - h * 0.035, y), (x - h * 0.018, y - h * 0.6), (x + h * 0.018, y - h * 0.6), (x + h * 0.035, y)]
     pen.poly(trunk, s.tone((0.32, 0.24, 0.18), depth))
     crown(pen, s, x, y - h * 0.66, h * s.u(0.26, 0.34), rgb, depth, blobs)
 
 
-def inside_forest(s: Scene):
+def inside_forest(s: Scene) -> None:
     """Among the trunks: light from the back, ground with or without a path, leaves above."""
     leaf = np.array(s.pick(*LEAVES))
     bark = np.array(s.pick((0.34, 0.26, 0.20), (0.45, 0.36, 0.28), (0.28, 0.25, 0.24), (0.72, 0.70, 0.66)))

@@ -40,7 +40,7 @@ N_MIN, N_MAX = 60, 17_034
 EDGE = 0.5  # share of each class that is drawn close to another class
 
 
-def draw_mountain(s: Scene, edge: bool):
+def draw_mountain(s: Scene, edge: bool) -> None:
     """Ranges behind each other over trees, meadow, lake or rocks; near glacier or forest: some ice, woods."""
     rock, base, kind = s.pick(*ROCKS), s.u(0.62, 0.9), s.pick("trees", "trees", "meadow", "lake", "rocks")
     snow, wooded = s.u(0.15, 0.4) if edge else max(0, s.u(-0.08, 0.3)), edge and s.u() < 0.3
@@ -64,7 +64,7 @@ def draw_mountain(s: Scene, edge: bool):
             conifers(s, base + 0.08, 1.05, int(s.u(3, 12)), s.u(0.12, 0.3))
 
 
-def draw_glacier(s: Scene, edge: bool):
+def draw_glacier(s: Scene, edge: bool) -> None:
     """An ice stream, an ice field, a front in the water or icebergs; near mountain: much rock, a narrow stream."""
     rock, snow, base = s.pick(*ROCKS), s.u(0.05, 0.35), s.u(0.42, 0.6)
     kind = "valley" if edge else s.pick("valley", "valley", "front", "lagoon", "field")
@@ -93,7 +93,7 @@ def draw_glacier(s: Scene, edge: bool):
                 iceberg(pen, s, s.u(), foot + 0.02 + (0.95 - foot) * t, size, 0.3 * (1 - t))
 
 
-def draw_sea(s: Scene, edge: bool):
+def draw_sea(s: Scene, edge: bool) -> None:
     """Open water to the horizon with surf, beach, cliffs or boats; near mountain and glacier: ranges, floating ice."""
     horizon, kind = s.u(0.3, 0.6), s.pick("open", "surf", "beach", "beach", "headland", "boats")
     if edge:
@@ -119,7 +119,7 @@ def draw_sea(s: Scene, edge: bool):
                     boat(pen, s, x, y, 0.04 + 0.45 * t)
 
 
-def draw_forest(s: Scene, edge: bool):
+def draw_forest(s: Scene, edge: bool) -> None:
     """Among trunks, wooded slopes, round trees on grass; near mountain: slopes under a range."""
     kind = s.pick("slopes", "inside") if edge else s.pick("slopes", "inside", "inside", "leafy", "leafy")
     if kind == "inside":
@@ -143,7 +143,7 @@ def draw_forest(s: Scene, edge: bool):
     return None
 
 
-def draw_buildings(s: Scene, edge: bool):
+def draw_buildings(s: Scene, edge: bool) -> None:
     """Skylines, towers from below, a corner house, a row of houses; near street: with a road in front."""
     kind = s.pick("row", "row", "corner") if edge else s.pick("skyline", "skyline", "low", "corner", "row")
     if kind == "low":
@@ -171,7 +171,7 @@ def draw_buildings(s: Scene, edge: bool):
     return None
 
 
-def draw_street(s: Scene, edge: bool):
+def draw_street(s: Scene, edge: bool) -> None:
     """A street to its vanishing point; near buildings: a narrow one, or a road running across before houses."""
     if edge and s.u() < 0.6:
         foot = s.u(0.54, 0.74)
@@ -190,7 +190,7 @@ def draw_street(s: Scene, edge: bool):
     furnish(s, road, road + walk, vx, vy, eye)
 
 
-def weather(s: Scene):
+def weather(s: Scene) -> None:
     """Fog, rain, falling snow or haze over the whole picture, in about a third of the pictures."""
     kind = s.u()
     if kind < 0.10:
@@ -229,7 +229,7 @@ def draw_scene(label: str, *, seed: int, index: int, size: int = 150) -> Image.I
     return camera(scene)
 
 
-def write_demo_set(folder, *, n_images: int = 1200, seed: int = 0, progress: Callable | None = None) -> Path:
+def write_demo_set(folder: Path, *, n_images: int = 1200, seed: int = 0, progress: Callable | None = None) -> Path:
     """Write n_images JPEG files (150 by 150) into class folders below `folder`; return the folder.
 
     The classes get equal shares, the first ones one more where it does not divide. A folder that already holds these
