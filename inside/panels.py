@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torchvision.utils import make_grid
 
-from inside.attribution.cam import class_activation_maps
+from inside.attribution.cam import NoActivationMap, class_activation_maps
 from inside.attribution.guided import NotGuidable, guided_backpropagation, strongest_neurons
 from inside.attribution.inputs import Inspection, feature_maps_of
 from inside.attribution.plots import plot_class_activation, plot_guided_gradient
@@ -103,13 +103,15 @@ def browse_predictions(predictions: pd.DataFrame, root: Path, classes: Sequence[
     return make_panel(draw, controls)
 
 
-def draw_views(inspection: Inspection, path: str, target: int | None, layer: str,
-               classes: Sequence[str]) -> tuple[Figure, str]:
+def draw_views(inspection: Inspection, path: str, target: int | None, layer: str) -> tuple[Figure | None, str]:
     """One image as the network sees it: class activation map, Grad-CAM of a layer, guided gradients, 16 of its maps."""
     model, image = inspection.model, inspection.load([path])
-    found = class_activation_maps(model, image, target)
+    try:
+        found = class_activation_maps(model, image, target)
+    except NoActivationMap as error:
+        return None, str(error)
     at_layer = class_activation_maps(model, image, target, layer=layer)
-    picture, name = inspection.pictures(image)[0], classes[found.targets[0]]
+    picture, name = inspection.pictures(image)[0], inspection.classes[found.targets[0]]
     figure = plt.figure(figsize=(10.4, 4.9))
     axes = figure.subplot_mosaic([["image", "cam", "layer", "maps"], ["class", "unit", ".", "maps"]],
                                  width_ratios=[1, 1, 1, 2.05], gridspec_kw={"wspace": 0.05, "hspace": 0.16})
@@ -148,23 +150,23 @@ def _strongest_neuron(model: nn.Module, image: torch.Tensor, layer: str) -> list
     return [int(units[0, values[0].argmax()])]
 
 
-def browse_views(inspection: Inspection, predictions: pd.DataFrame, layers: Sequence[str],
-                 classes: Sequence[str]) -> widgets.VBox:
-    """Pick an image of a prediction table, a class and a layer; see its maps, the class map, guided gradients."""
+def browse_views(inspection: Inspection, layers: Sequence[str]) -> widgets.VBox:
+    """Pick one of the predicted images, a class and a layer; see its maps, the class map, guided gradients."""
     def draw(path, target, layer):
-        index = None if target == "as predicted" else list(classes).index(target)
-        return draw_views(inspection, path, index, layer, classes)
+        index = None if target == "as predicted" else list(inspection.classes).index(target)
+        return draw_views(inspection, path, index, layer)
 
+    assert inspection.predictions is not None, "the panel is of predicted images"
     ends = {True: "", False: ", wrong"}
     options = [(f"{row.path}: {row.predicted} {row.confidence:.2f}{ends[row.label == row.predicted]}", row.path)
-               for row in predictions[["path", "label", "predicted", "confidence"]].itertuples()]
+               for row in inspection.predictions[["path", "label", "predicted", "confidence"]].itertuples()]
     shapes = module_table(inspection.model, inspection.size, in_channels=inspection.channels)
     shapes = shapes[[shape is not None and len(shape) == 3 for shape in shapes["output_shape"]]]  # those that give maps
     names = [name for name, kind in zip(shapes["name"], shapes["type"], strict=True) if kind == "Conv2d" or name in layers]
     start = [name for name in layers if name in names][-1:] or names[-1:]
     return make_panel(draw, {
         "path": widgets.Dropdown(options=options, description="image", style=WIDE, layout=widgets.Layout(width="420px")),
-        "target": widgets.Dropdown(options=["as predicted", *classes], description="class", style=WIDE),
+        "target": widgets.Dropdown(options=["as predicted", *inspection.classes], description="class", style=WIDE),
         "layer": widgets.Dropdown(options=names, value=start[0], description="layer", style=WIDE),
     })
 

@@ -1,5 +1,7 @@
 """Tests of inside/panels.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from torch import nn
@@ -48,8 +50,9 @@ def test_panel_of_predictions(inspected, shown):
 
 def test_panel_of_views(inspected, shown):
     inspection, table = inspected
+    inspection = dataclasses.replace(inspection, predictions=table, classes=CLASSES)
     layers = [name for name, module in inspection.model.named_modules() if isinstance(module, nn.Conv2d)]
-    path, target, layer = browse_views(inspection, table, layers, CLASSES).children[0].children
+    path, target, layer = browse_views(inspection, layers).children[0].children
     text = shown()
     assert "data:image/png" in text and f"maps of {layers[-1]}" in text and layer.options == tuple(layers)
     layer.value, target.value = layers[0], "b"
@@ -58,8 +61,15 @@ def test_panel_of_views(inspected, shown):
     text = shown()
     assert f"maps of {layers[0]}" in text and "3.png: CAM and guided gradient of b" in text
     assert f"score {table['prob_b'][3]:.3f}" in text and "drawn in" in text
-    _, _, layer = browse_views(inspection, table, [layers[0], "output"], CLASSES).children[0].children  # "output" gives no map
+    _, _, layer = browse_views(inspection, [layers[0], "output"]).children[0].children  # "output" gives no map
     assert layer.value == layers[0] and "output" not in layer.options
+
+
+def test_a_panel_of_views_without_a_map_with_positions(inspected, shown):
+    inspection, table = inspected
+    model = nn.Sequential(nn.Conv2d(3, 4, 32), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+    browse_views(dataclasses.replace(inspection, model=model, predictions=table, classes=CLASSES), ["0"])
+    assert "Sequential gives no map with positions" in shown()
 
 
 def test_panel_of_spectra(shown):

@@ -259,7 +259,7 @@ def test_explanations_that_are_not_asked_for(looked, flawed, tmp_path, capfd):
     assert main(inside(folder, flawed, "02", **less)) == 0
     found = json.loads((folder / "02_results.json").read_text())["explanations"]
     assert found["randomisation"] is None and found["occlusion"] is None and found["class_activation_map"]
-    assert f"channels of {looked[1][0]}, a row each" in (folder / "report.html").read_text()
+    assert f"channels of {looked[1][0]}, one row each" in (folder / "report.html").read_text()
     for changes, words in (({"NEURON_LAYER": "conv9"}, "no module named 'conv9'"), ({"NEURONS": "[99999]"}, "no channel 99999")):
         assert main(inside(folder, flawed, "02", **less | changes)) == 1
         assert words in capfd.readouterr().err

@@ -19,6 +19,10 @@ from inside.feature_maps.hooks import all_modules, as_grid, check_layer, eval_mo
 from inside.models.surgery import classifier_name
 
 
+class NoActivationMap(ValueError):
+    """A network none of whose maps has positions."""
+
+
 @dataclass(frozen=True)
 class ActivationMaps:
     """Class activation maps of N images: `maps` (N,h,w), signed, at the resolution of `layer`; by `method`.
@@ -66,7 +70,8 @@ def class_activation_maps(model: nn.Module, images: Tensor, targets: int | Seque
     `layer` is named, Grad-CAM, Σ_c α_c A_c with α_c the mean gradient of the logit over the positions of channel c
     (Selvaraju et al. 2017), before its ReLU; by default of what global average pooling reads, or of the last map with
     positions that the logits depend on. The map is taken as it left its module, also where something overwrites it later.
-    ValueError: unknown layer, one without positions, a target out of range.
+    NoActivationMap: the network has no map with positions. ValueError: unknown layer, one without positions, a target out
+    of range.
     """
     if layer is not None:
         return grad_cam(model, images, targets, layer)
@@ -235,7 +240,7 @@ def _last_map(model: nn.Module, images: Tensor) -> str:
         last = gives_channels_last(model.get_submodule(name))
         if gradient is not None and _as_map(name, last, gradient).abs().max() > 0:
             return name
-    raise ValueError(f"{type(model).__name__} gives no map with positions: it has no class activation map.")
+    raise NoActivationMap(f"{type(model).__name__} gives no map with positions: it has no class activation map.")
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,9 @@ def _points(values: pd.Series) -> tuple[float, float, float]:
 
 def describe_occlusion_figure(table: pd.DataFrame) -> str:
     """The figure of `plot_occlusion` in words."""
-    return ("Left, one image whole and with a tenth hidden in three ways, with its confidence; right, the drops in "
-            f"confidence of {len(table.dropna())} images. {plain_text(describe_occlusion(table)[0])}")
+    told = plain_text(" ".join(describe_occlusion(table)[:len(OCCLUSIONS)]))
+    return ("Left, one image whole and with a tenth hidden in three ways, with its confidence; right, how much more hiding "
+            f"the hottest tenth costs than hiding each of the others, for {len(table.dropna())} images. {told}")
 
 
 def attribution_results(cam: ActivationMaps | None, checked: Randomisation | None, occluded: pd.DataFrame | None) -> dict:

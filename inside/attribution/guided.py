@@ -24,6 +24,7 @@ from inside.attribution.inputs import (
     _choose_targets,
     _for_each,
     _logits,
+    feature_maps_of,
     last_convolution,
 )
 from inside.data.loading import ImageDataset, make_loader
@@ -214,20 +215,41 @@ def choose_neurons(values: np.ndarray, n: int = 10, channels: Sequence[int] = ()
     return pd.concat([table[~again], table[again]]).head(n).reset_index(drop=True)
 
 
+Place = tuple[float, float, float, float]  # y, x of the centre, height, width: shares of the image's
+
+
+def neuron_place(model: nn.Module, image: Tensor, layer: str, channel: int, value: float) -> Place | None:
+    """Where in an image (C,H,W) the position of a layer lies at which a channel takes its largest `value`.
+
+    None where the layer has no positions, or where that value stands at none of them (such as at a class token).
+    """
+    try:
+        map_ = feature_maps_of(model, image, layer)[channel]
+    except ValueError:
+        return None
+    if map_.size < 2 or not np.isclose(map_.max(), value, rtol=1e-2, atol=1e-6):
+        return None
+    (y, x), (rows, columns) = np.unravel_index(map_.argmax(), map_.shape), map_.shape
+    return (float(y) + 0.5) / rows, (float(x) + 0.5) / columns, 1 / rows, 1 / columns
+
+
 def guided_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *, n: int = 4,
                    channels: Sequence[int] = (), batch_size: int = 32) -> tuple[str, pd.DataFrame, Tensor]:
     """The neurons of a layer (None: the last convolution), the images of `table` that excite them most, guided gradients.
 
-    Returns the layer; a row a neuron: channel, path, label, value, stands_out (see `choose_neurons`), next (paths of the
-    three images that come after); and the guided gradient (n,C,H,W) of each neuron at its image.
+    Returns the layer; one row per neuron: channel, path, label, value, stands_out (see `choose_neurons`), next, next_labels
+    (paths and labels of the three images that come after), place (see `neuron_place`); and the guided gradient (n,C,H,W) of
+    each neuron at its image.
     """
     images = ImageDataset(table.assign(label=""), inspection.root, [""], inspection.transform)
     layer, values, units = strongest_neurons(inspection.model, make_loader(images, batch_size=batch_size), layer)
     chosen = choose_neurons(values, n, channels)
     rows, columns = chosen["image"].to_numpy(), chosen["channel"].to_numpy()
-    paths = table["path"].to_numpy()
-    after = [paths[np.argsort(-values[:, column], kind="stable")[1:4]].tolist() for column in columns]
-    chosen = chosen.assign(path=paths[rows], label=table["label"].to_numpy()[rows], next=after).drop(columns="image")
-    gradients = guided_backpropagation(inspection.model, inspection.load(chosen["path"]), layer=layer,
-                                       units=units[rows, columns])
-    return layer, chosen, gradients
+    paths, labels = (table[name].to_numpy() for name in ("path", "label"))
+    after = [np.argsort(-values[:, column], kind="stable")[1:4] for column in columns]
+    excite = inspection.load(paths[rows])
+    places = [neuron_place(inspection.model, image, layer, column, values[row, column])
+              for image, row, column in zip(excite, rows, columns, strict=True)]
+    chosen = chosen.assign(path=paths[rows], label=labels[rows], next=[paths[order].tolist() for order in after],
+                           next_labels=[labels[order].tolist() for order in after], place=places).drop(columns="image")
+    return layer, chosen, guided_backpropagation(inspection.model, excite, layer=layer, units=units[rows, columns])

@@ -112,10 +112,12 @@ def first_filters(model: nn.Module) -> np.ndarray:
     ValueError: no convolution, or one that reads neither 1 nor 3 channels.
     """
     name = first_convolution(model)
-    weight = None if name is None else model.get_submodule(name).weight
-    if weight is None or weight.shape[1] not in (1, 3):
-        read = "there is none" if weight is None else f"it reads {weight.shape[1]} channels"
-        raise ValueError(f"The first convolution of {type(model).__name__} cannot be shown: {read}; expected 1 and 3.")
+    if name is None:
+        raise ValueError(f"{type(model).__name__} has no convolution, and so no filters that could be shown.")
+    weight = model.get_submodule(name).weight
+    if weight.shape[1] not in (1, 3):
+        raise ValueError(f"The filters of the first convolution of {type(model).__name__} cannot be shown as pictures: they "
+                         f"read {weight.shape[1]} channels; expected 1 or 3.")
     kernels = weight.detach().float().cpu().permute(0, 2, 3, 1).numpy()
     low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
     return (kernels - low) / np.maximum(high - low, np.finfo(np.float32).tiny)

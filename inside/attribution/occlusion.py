@@ -30,10 +30,22 @@ OCCLUSIONS = ("hottest tenth", "random tenth", "hottest tenth of another image")
 def occlusion_masks(maps: np.ndarray, *, share: float = 0.1, seed: int = 0) -> dict[str, np.ndarray]:
     """Masks (N,H,W) to hide, each of the same area: see `occlusion_check`. Another map is one that points somewhere."""
     masks, rng = top_fraction_mask(maps, share), np.random.default_rng(seed)
-    shifts = zip(masks, rng.integers(0, masks.shape[1:], (len(masks), 2)), strict=True)
-    moved = np.stack([np.roll(mask, shift, axis=(0, 1)) for mask, shift in shifts])
+    moved = np.stack([move_within(mask, rng) for mask in masks])
     others = np.stack([masks[image if other is None else other] for image, other in enumerate(images_before(maps))])
     return dict(zip(OCCLUSIONS, (masks, moved, others), strict=True))
+
+
+def move_within(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The shape of a mask (H,W) at a random place of those at which the whole of it lies within the image.
+
+    It is mirrored at random too: a shape that reaches from border to border could not be moved otherwise.
+    """
+    moved = np.flip(mask, tuple(axis for axis in (0, 1) if rng.random() < 0.5))
+    for axis in (0, 1):
+        taken = np.flatnonzero(moved.any(1 - axis))
+        if len(taken):
+            moved = np.roll(moved, rng.integers(-taken[0], moved.shape[axis] - taken[-1]), axis)
+    return moved
 
 
 def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, seed: int = 0,
@@ -42,9 +54,9 @@ def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, see
 
     For images (N,C,H,W) and the predicted class: the confidence, and the drop (points of probability, negative where it
     rises) when a part is set to 0, the mean colour of the preprocessing: the pixels of the hottest `share` of the map; the
-    same shape moved to a random place, around the edges; and the hottest part of the map of the previous image that has one,
-    which knows where things usually are, but not this image. Columns image, confidence, then one of HIDINGS each (NaN where
-    the map is constant, or is the only one that is not); and the masks.
+    same shape at a random place within the image (`move_within`); and the hottest part of the map of the previous image that
+    has one, which knows where things usually are, but not this image. Columns image, confidence, then one of OCCLUSIONS each
+    (NaN where the map is constant, or is the only one that is not); and the masks.
     Source of the idea: Petsiuk et al., RISE (2018), deletion; here one share, and against moved shapes.
     """
     found = [class_activation_maps(model, part) for part in images.split(batch_size)]
@@ -68,7 +80,16 @@ def confidences(model: nn.Module, images: Tensor, targets: Tensor, *, batch_size
     return logits.softmax(1).gather(1, targets.cpu()[:, None])[:, 0].numpy()
 
 
-def middle_image(table: pd.DataFrame) -> int | None:
-    """The row of an occlusion check in the middle by the drop of its hottest tenth; None where no image has all drops."""
-    drop = table.dropna()[OCCLUSIONS[0]]
-    return None if drop.empty else int(table.index.get_loc((drop - drop.median()).abs().idxmin()))
+def typical_image(table: pd.DataFrame) -> int | None:
+    """The row of an occlusion check whose drops are nearest to their means; None where no image has all drops.
+
+    Of the rows, if there are any, in which the hottest tenth differs from each of the others in the direction of the mean.
+    """
+    drops = table.dropna()[list(OCCLUSIONS)]
+    if drops.empty:
+        return None
+    mean, others = drops.mean(), list(OCCLUSIONS[1:])
+    directions = np.sign(drops[others].rsub(drops[OCCLUSIONS[0]], axis=0))
+    agree = (directions == np.sign(mean[OCCLUSIONS[0]] - mean[others])).all(axis=1)
+    chosen = drops[agree] if agree.any() else drops
+    return int(table.index.get_loc((chosen - mean).pow(2).sum(axis=1).idxmin()))

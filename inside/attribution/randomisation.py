@@ -214,7 +214,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def edge_strength(images: Tensor) -> np.ndarray:
-    """How steeply the brightness of images (N,C,H,W) changes at each pixel, (N,H,W): no network is asked."""
+    """How steeply the brightness of images (N,C,H,W) changes at each pixel, (N,H,W); computed without a network."""
     gray = images.float().mean(1).cpu().numpy()
     return np.hypot(*np.gradient(gray, axis=(1, 2)))
 

@@ -1,24 +1,15 @@
-"""What notebook 02 shows of explanations and their checks; where something is left out, the reason in its place."""
+"""What notebook 02 shows of explanations (their checks: checks.py); where something is left out, the reason in its place."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from inside.attribution.cam import ActivationMaps, View, view_examples
-from inside.attribution.describe import (
-    describe_occlusion,
-    describe_occlusion_figure,
-    describe_randomisation,
-    describe_randomisation_figure,
-    describe_verdicts,
-    randomisation_baselines,
-    summarise_randomisation,
-)
+from inside.attribution import captions
+from inside.attribution.cam import ActivationMaps, NoActivationMap, View, view_examples
 from inside.attribution.guided import NotGuidable, guided_neurons
 from inside.attribution.inputs import (
     SHOWN_FILTERS,
@@ -28,23 +19,11 @@ from inside.attribution.inputs import (
     first_filters,
     pick_examples,
 )
-from inside.attribution.occlusion import middle_image, occlusion_check
-from inside.attribution.plots import (
-    plot_class_activation_maps,
-    plot_error_maps,
-    plot_first_layer,
-    plot_neurons,
-    plot_occlusion,
-    plot_randomisation,
-    plot_randomised,
-)
-from inside.attribution.randomisation import Randomisation, parameter_randomisation_test
-from inside.feature_maps.scenarios import Scenario
-from inside.files import RunFolder, write_csv
-from inside.shown import Figure, Fold, Shown, Table, Text
-from inside.text import format_duration
+from inside.attribution.plots import plot_class_activation_maps, plot_first_layer, plot_neurons
+from inside.attribution.randomisation import Randomisation
+from inside.shown import Figure, Shown, Text
 
-SHOWN_CLASSES = 6  # at most, of which predictions are shown with their maps
+SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
 
 
 def _left_out(reason: object) -> Text:
@@ -52,27 +31,32 @@ def _left_out(reason: object) -> Text:
 
 
 def report_first_layer(inspection: Inspection, path: str) -> list[Shown]:
-    """The filters of the first convolution, and beside them the maps that they make of the image at `path`."""
+    """Filters of the first convolution with the maps that they make of the image at `path`: those whose maps vary most."""
     try:
-        filters = first_filters(inspection.model)[:SHOWN_FILTERS]
+        filters = first_filters(inspection.model)
     except ValueError as error:
         return [_left_out(error)]
     convolution = first_convolution(inspection.model)
     assert convolution is not None, "first_filters has found one"
     image = inspection.load([path])
-    maps = feature_maps_of(inspection.model, image[0], convolution)[:SHOWN_FILTERS]
-    kernels = inspection.model.get_submodule(convolution).weight.shape
-    told = (f"One image, {len(maps)} of the {kernels[0]} filters of the first convolution, {kernels[2]}×{kernels[3]} "
-            f"pixels each, and, in the same places, the maps that they make of it, {maps.shape[1]}×{maps.shape[2]} values "
-            "each, before any activation.")
-    drawing = plot_first_layer(inspection.pictures(image)[0], filters[:len(maps)], maps)
-    return [Figure(drawing, "first_layer", told, f"{told} Each filter is stretched to its own range of values; in the maps, "
-                   "red: the filter fits, blue: its opposite does.")]
+    maps = feature_maps_of(inspection.model, image[0], convolution)
+    chosen = np.argsort(-maps.std((1, 2)), kind="stable")[:SHOWN_FILTERS]
+    weights, maps = inspection.model.get_submodule(convolution).weight.detach().float().cpu().numpy(), maps[chosen]
+    drawing = plot_first_layer(inspection.pictures(image)[0], filters[chosen], maps, [f"{index}" for index in chosen])
+    what = f"{len(chosen)} of the {len(filters)} filters of the first layer, {weights.shape[2]}×{weights.shape[3]} pixels"
+    size, told = f"{maps.shape[1]}×{maps.shape[2]} values", captions.describe_first_maps(maps)
+    alt = f"One image, {what} each, and below each its map of the image, {size}. {told}"
+    read = (f"Shown are {what}: those whose maps of this image vary most. Below each its map, {size} before any activation, "
+            "at its own scale: red where the filter matches, blue where its opposite does.")
+    return [Figure(drawing, "first_layer", alt, f"{told} {read}"), Text(captions.describe_filters(weights[chosen]))]
 
 
-def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *,
-                   channels: Sequence[int] = ()) -> list[Shown]:
-    """Neurons of a layer with the images of `table` that excite them, and their guided gradients: see `guided_neurons`."""
+def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | None = None, *, channels: Sequence[int] = (),
+                   found: Randomisation | None = None) -> list[Shown]:
+    """Neurons of a layer with the images of `table` that excite them, and their guided gradients: see `guided_neurons`.
+
+    `found`: the check of random weights, whose verdict on guided backpropagation the caption names.
+    """
     if first_convolution(inspection.model) is None:
         return [_left_out("it takes a network with convolutions")]
     try:
@@ -82,14 +66,14 @@ def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | Non
     pictures = inspection.pictures(inspection.load(neurons["path"]))
     others = np.stack([inspection.pictures(inspection.load(paths)) for paths in neurons["next"]])
     told = [f"channel {row.channel}\n{row.value:.1f}\n{row.stands_out:.1f} σ" for row in neurons.itertuples()]
-    alt = (f"{len(neurons)} channels of {layer}, a row each: the image that excites it most, the guided gradient of that "
-           "neuron, and the next three images.")
-    most = neurons.loc[neurons["stands_out"].idxmax()]
-    claim = (f"Channel {most['channel']} of `{layer}` stands out most: its strongest value lies {most['stands_out']:.1f} σ "
-             "above its mean over the images. A row per channel: the image that excites it most, its guided gradient, the "
-             "images of rank 2 to 4. This shows what excites a neuron, not why the network chose a class: see [the "
-             "test](#figure-randomisation).")
-    return [Figure(plot_neurons(pictures, gradients, told, others), "guided_backprop", alt, claim)]
+    claim = captions.describe_neurons(neurons, layer)
+    alt = (f"{len(neurons)} channels of {layer}, one row each: the image that excites it most, the guided gradient of that "
+           f"neuron, and the next images. {claim}")
+    read = ("One row per channel, with its strongest value: the image that excites it most, the guided gradient, and the "
+            "images of the next ranks. Box: the position of the neuron, whose receptive field is larger.")
+    drawing = plot_neurons(pictures, gradients, told, others, list(neurons["place"]))
+    return [Figure(drawing, "guided_backprop", alt, f"{claim} {read} {captions.describe_refutation(found)}"),
+            Text(captions.describe_neuron_classes(neurons, table["label"].nunique()))]
 
 
 @dataclass(frozen=True)
@@ -111,42 +95,48 @@ class ExampleMaps:
         if self.left_out:
             return [_left_out(self.left_out)]
         told = [] if self.maps is None else [Text(describe_maps(self.maps, self.right_views or self.wrong_views))]
-        return [*told, self._report_right(), self._report_wrong()]
+        return [*told, *self._report_right(), *self._report_wrong()]
 
-    def _report_right(self) -> Shown:
+    def _report_right(self) -> list[Shown]:
         if self.right is None or self.maps is None or not self.right_views:
-            return Text("There is no right prediction to show.")
+            return [Text("There is no right prediction to show.")]
+        claim, classes = captions.describe_concentration(self.right_views), list(self.right["label"])
         alt = (f"{self.maps.method} of {len(self.right_views)} images that the network classifies correctly: image, map, "
-               f"overlay. Classes: {', '.join(self.right['label'].unique())}.")
-        claim = (f"{self.maps.method} of {len(self.right_views)} correctly classified images, with a mean confidence of "
-                 f"{self.right['confidence'].mean():.2f}. Image, map at its own resolution, overlay; each map is scaled to "
-                 "its own maximum, and black is no evidence, or evidence against.")
-        return Figure(plot_class_activation_maps(self.right_views), "class_activation_maps", alt, claim)
+               f"overlay. Classes: {', '.join(classes)}. {claim}")
+        read = (f"{self.maps.method} of correct predictions, one row per class: image, map at its own resolution, overlay "
+                "with the score, and the scale of the map; black is no evidence, or evidence against the class.")
+        return [Figure(plot_class_activation_maps([[view] for view in self.right_views]), "class_activation_maps", alt,
+                       f"{claim} {read}"),
+                Text(captions.describe_extremes(self.right_views, classes))]
 
-    def _report_wrong(self) -> Shown:
+    def _report_wrong(self) -> list[Shown]:
         if self.wrong is None or self.maps is None or not self.wrong_views:
-            return Text("There is no wrong prediction to show.")
+            return [Text("There is no wrong prediction to show.")]
         told = "; ".join(f"{row.label} taken for {row.predicted}" for row in self.wrong.itertuples())
-        alt = f"{self.maps.method} of {len(self.wrong)} wrong predictions, for the predicted and the true class: {told}."
-        worst = self.wrong.loc[self.wrong["confidence"].idxmax()]
-        claim = (f"The most confident error takes {worst['label']} for {worst['predicted']}, with "
-                 f"{worst['confidence']:.2f}. The most confident error of each class: the image, the evidence for the "
-                 "predicted class, and for the true one, on the same scale.")
-        return Figure(plot_error_maps(self.wrong_views), "class_activation_maps_wrong", alt, claim)
+        claim = captions.describe_overlap(self.wrong_views)
+        alt = f"{self.maps.method} of {len(self.wrong)} wrong predictions, for predicted and true class: {told}. {claim}"
+        read = ("The most confident error of each class: the image, the evidence for the predicted class and for the true "
+                "one, and their common scale.")
+        pairs = list(zip(self.wrong_views[::2], self.wrong_views[1::2], strict=True))
+        return [Figure(plot_class_activation_maps(pairs), "class_activation_maps_wrong", alt, f"{claim} {read}"),
+                Text(captions.describe_places(self.wrong, self.wrong_views))]
 
 
 def map_examples(inspection: Inspection, *, seed: int = 0) -> ExampleMaps:
-    """Some right predictions, one a class, drawn, and of each class the most confident wrong one, with their maps.
+    """Of some classes a right prediction, drawn, and the most confident wrong one, with their class activation maps.
 
     AssertionError where the confidences are not those of this network, or where a CAM does not add up to the logit.
     """
     if inspection.missing or inspection.predictions is None:
         return ExampleMaps(left_out=f"it takes {inspection.missing}")
-    shown = inspection.predictions[inspection.predictions["label"].isin(inspection.classes[:SHOWN_CLASSES])]
-    right = pick_examples(shown, inspection.classes, right=True, per_class=1, seed=seed)
-    wrong = pick_examples(shown, inspection.classes, right=False, per_class=1)
-    (right_views, maps), (wrong_views, others) = (
-        view_examples(inspection, rows, inspection.classes) if len(rows) else ([], None) for rows in (right, wrong))
+    right = pick_examples(inspection.predictions, inspection.classes, right=True, per_class=1, seed=seed).head(SHOWN_CLASSES)
+    wrong = pick_examples(inspection.predictions, inspection.classes, right=False, per_class=1)
+    wrong = wrong.loc[wrong["confidence"].nlargest(SHOWN_CLASSES).index].sort_index().reset_index(drop=True)
+    try:
+        (right_views, maps), (wrong_views, others) = (
+            view_examples(inspection, rows, inspection.classes) if len(rows) else ([], None) for rows in (right, wrong))
+    except NoActivationMap as error:
+        return ExampleMaps(left_out=str(error))
     if maps is not None:
         assert np.allclose(maps.confidence, right["confidence"], atol=0.01), "not the predictions of this network"
         if maps.method == "CAM":
@@ -160,113 +150,3 @@ def describe_maps(maps: ActivationMaps, views: Sequence[View]) -> str:
     told = f"{maps.method} of layer `{maps.layer}`, {rows}×{columns} positions of images of {height}×{width} pixels."
     return told if maps.method != "CAM" else \
         f"{told} The mean of a map plus the bias differs from the logit by at most {maps.residual:.1e}."
-
-
-@dataclass(frozen=True)
-class RandomisationCheck:
-    """`parameter_randomisation_test` on some images: what was `found`, the `picture` of one, how many; or why not."""
-
-    found: Randomisation | None = None
-    picture: np.ndarray | None = None
-    about: str = ""
-    left_out: str = ""
-
-    def report(self) -> list[Shown]:
-        """The maps of one image step by step, the mean |ρ| of all images as figure and table, the baselines, verdicts."""
-        if self.found is None or self.picture is None:
-            return [_left_out(self.left_out)]
-        told = ("One image and its explanations, one row per method: by the trained network, and as more and more weights "
-                f"are re-initialised, down to {', '.join(list(self.found.pictures)[1:])}.")
-        claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95 % intervals over the "
-                 "draws, by how far down the weights are re-initialised. Below its bar a method changes.")
-        tables = (Table(summarise_randomisation(self.found), "randomisation_means", "Mean |ρ| by method and step."),
-                  Table(randomisation_baselines(self.found), "randomisation_baselines",
-                        "Mean |ρ| of the trained network's maps with each baseline."))
-        return [Text(self.about), Figure(plot_randomised(self.picture, self.found.pictures), "randomised_maps", told, told),
-                Figure(plot_randomisation(self.found), "randomisation", describe_randomisation_figure(self.found), claim),
-                Text.bullets(describe_randomisation(self.found)),
-                Fold("The numbers of the test, and its baselines", tables)]
-
-    def describe(self) -> list[str]:
-        """The verdict on each method, a sentence or two each."""
-        if self.found is None:
-            return [f"Random weights were not tried: {self.left_out}."]
-        return describe_randomisation(self.found)
-
-
-def check_randomisation(run: RunFolder, inspection: Inspection, table: pd.DataFrame, draws: Sequence[Scenario], *,
-                        n_images: int, seed: int = 0) -> RandomisationCheck:
-    """Do explanations change when weights are re-initialised? On at most `n_images` images of `table`, drawn by `seed`.
-
-    `draws`: the scenarios of random weights, see `random_draws`; their networks are built one after the other. Writes
-    tables/randomisation.csv.
-    """
-    reason = f"it takes {inspection.missing}" if inspection.missing else \
-        "RANDOMISED_IMAGES is 0" if not n_images else "there is no network with random weights" if not draws else ""
-    if reason:
-        return RandomisationCheck(left_out=reason)
-    began, images = time.perf_counter(), inspection.load(_some(table, n_images, seed))
-    found = parameter_randomisation_test(inspection.model, [draw.network for draw in draws], images, seed=seed)
-    write_csv(run.path("tables", "randomisation.csv"), found.table)
-    about = f"{len(images)} images, {len(draws)} draws: {format_duration(time.perf_counter() - began)}."
-    return RandomisationCheck(found, inspection.pictures(images[:1])[0], about)
-
-
-def _some(table: pd.DataFrame, n_images: int, seed: int) -> pd.Series:
-    """The paths of at most `n_images` images, drawn."""
-    return table.sample(min(n_images, len(table)), random_state=seed)["path"]
-
-
-@dataclass(frozen=True)
-class OcclusionCheck:
-    """`occlusion_check` on some images: its `table`, `about` how many; or why not.
-
-    `middle`: of the image in the middle by its drop its row, its `picture` (H,W,3), both None where no image has all
-    drops, and the `hidden` masks (H,W).
-    """
-
-    table: pd.DataFrame | None = None
-    middle: int | None = None
-    picture: np.ndarray | None = None
-    hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
-    about: str = ""
-    left_out: str = ""
-
-    def report(self) -> list[Shown]:
-        """The image in the middle with its parts hidden beside the drops of all images, and what they show."""
-        if self.table is None:
-            return [_left_out(self.left_out)]
-        figures = [] if self.picture is None else [
-            Figure(plot_occlusion(self.picture, self.hidden, self._titles(self.table), self.table), "occlusion",
-                   describe_occlusion_figure(self.table), f"{describe_occlusion(self.table)[0]} Left, one image whole and "
-                   "with a tenth hidden in three ways; right, the drops in confidence with mean and 95 % interval.")]
-        told = describe_occlusion(self.table)
-        return [Text(self.about), *figures, Text.bullets(told[1:] if figures and len(told) > 1 else told)]
-
-    def _titles(self, table: pd.DataFrame) -> list[str]:
-        row = table.iloc[self.middle]
-        return [f"whole: {row['confidence']:.2f}", *(f"{name}: {row['confidence'] - row[name]:.2f}" for name in self.hidden)]
-
-    def describe(self) -> list[str]:
-        """What hiding costs, and whether more than hiding as much elsewhere, in at most two sentences."""
-        return [f"Nothing was hidden: {self.left_out}."] if self.table is None else describe_occlusion(self.table)[:2]
-
-
-def check_occlusion(run: RunFolder, inspection: Inspection, table: pd.DataFrame, *, n_images: int,
-                    seed: int = 0) -> OcclusionCheck:
-    """Does hiding what the class activation map points at cost confidence? On at most `n_images` images of `table`, drawn.
-
-    Writes tables/occlusion.csv.
-    """
-    if inspection.missing or not n_images:
-        return OcclusionCheck(left_out=f"it takes {inspection.missing}" if inspection.missing else "OCCLUDED_IMAGES is 0")
-    began, paths = time.perf_counter(), _some(table, n_images, seed)
-    images = inspection.load(paths)
-    found, masks = occlusion_check(inspection.model, images, seed=seed)
-    write_csv(run.path("tables", "occlusion.csv"), found.assign(path=paths.to_numpy()))
-    about = f"{len(images)} images: {format_duration(time.perf_counter() - began)}."
-    middle = middle_image(found)
-    if middle is None:
-        return OcclusionCheck(found, about=about)
-    hidden = {name: mask[middle] for name, mask in masks.items()}
-    return OcclusionCheck(found, middle, inspection.pictures(images[middle:middle + 1])[0], hidden, about)

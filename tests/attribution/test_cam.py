@@ -1,5 +1,7 @@
 """Tests of inside/attribution/cam.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import timm
@@ -14,7 +16,7 @@ from inside.attribution.cam import class_activation_maps, view_examples
 from inside.attribution.guided import guided_backpropagation, saliency
 from inside.attribution.inputs import feature_maps_of, pick_examples
 from inside.attribution.occlusion import occlusion_check
-from inside.attribution.plots import plot_class_activation_maps, plot_error_maps, plot_guided_gradient
+from inside.attribution.plots import plot_class_activation_maps, plot_guided_gradient
 from inside.models.surgery import add_hidden_layer, classifier_name
 from inside.panels import draw_views
 from shared.attribution import CLASSES, SMALL_VIT, Rectified, gap_network, hooks_of, images, lite, resnet18, seeded
@@ -171,22 +173,20 @@ def test_views_of_examples(inspected):
     (first, second), found = view_examples(inspection, wrong, CLASSES)
     assert first.title.startswith(f"predicted: {wrong['predicted'][0]}") and second.title.startswith(f"true class: {wrong['label'][0]}")
     assert first.scale == second.scale == max(first.heat.max(), second.heat.max()) and found.confidence.sum() == pytest.approx(1)
-    for part, view in zip(plot_class_activation_maps([first, second]).subfigs, (first, second), strict=True):
-        image, cam, overlay = part.axes
-        assert image.get_title(loc="left") == view.title and (image.images[0].get_array() == view.picture).all()
-        np.testing.assert_array_equal(cam.images[0].get_array(), view.map.clip(min=0))
-        assert cam.images[0].get_clim() == (0, first.scale)  # one scale for both
-        np.testing.assert_allclose(overlay.images[1].get_array(), view.heat / first.scale, atol=1e-6)
-    image, predicted, true, bar = plot_error_maps([first, second]).axes
-    assert len(image.images) == 1 and (image.images[0].get_array() == first.picture).all() and bar.get_ylim() == (0, pytest.approx(first.scale))
-    for ax, view in ((predicted, first), (true, second)):
-        assert ax.get_title(loc="left") == view.title
-        np.testing.assert_allclose(ax.images[1].get_array(), view.heat / first.scale, atol=1e-6)
+    figure = plot_class_activation_maps([[views[0]], [first, second]])
+    (image, cam, overlay, bar), (error, predicted, true, scale) = np.reshape(figure.axes, (2, 4))
+    assert (image.images[0].get_array() == views[0].picture).all() and len(error.images) == 1 and (error.images[0].get_array() == first.picture).all()
+    np.testing.assert_array_equal(cam.images[0].get_array(), views[0].map.clip(min=0))
+    assert cam.images[0].get_clim() == (0, views[0].scale) and bar.get_ylim() == (0, pytest.approx(views[0].scale))
+    assert scale.get_ylim() == (0, pytest.approx(first.scale))  # one scale for both
+    for ax, view in ((overlay, views[0]), (predicted, first), (true, second)):
+        assert ax.get_title() == view.title
+        np.testing.assert_allclose(ax.images[1].get_array(), view.heat / view.scale, atol=1e-6)
 
 
 def test_views_are_those_of_the_layer(inspected):
     inspection, table = inspected
-    figure, _ = draw_views(inspection, "2.png", 1, "blocks.0.conv", CLASSES)
+    figure, _ = draw_views(dataclasses.replace(inspection, classes=CLASSES), "2.png", 1, "blocks.0.conv")
     image = inspection.load(["2.png"])
     axes = {ax.get_title().split(",")[0].split(":")[0]: ax for ax in figure.axes}
     for title, found in (("CAM", class_activation_maps(inspection.model, image, 1)),

@@ -27,7 +27,7 @@ from inside.attribution.describe import (
     randomisation_baselines,
     summarise_randomisation,
 )
-from inside.attribution.occlusion import OCCLUSIONS, middle_image, occlusion_check
+from inside.attribution.occlusion import OCCLUSIONS, occlusion_check, typical_image
 from inside.attribution.plots import plot_randomisation, plot_randomised
 from inside.attribution.randomisation import UNRELATED, Randomisation, parameter_randomisation_test
 from inside.files import ROOT
@@ -146,9 +146,10 @@ def test_one_statistic_everywhere():
     line, = describe_randomisation(found)
     assert f"|ρ| {rows['|ρ|'][1]:.3f}, {rows['low'][1]:.3f} to {rows['high'][1]:.3f}, below the bar of 0.60; chance 0.20" in line
     ax = plot_randomisation(found).axes[0]
-    lines = {line.get_label(): line.get_ydata() for line in ax.lines}
-    assert set(lines["bar, halfway from chance to 1"]) == {0.6} and lines["map of another image"] == pytest.approx([0.4, 0.4])
-    assert next(patch for patch in ax.patches if "chance" in patch.get_label()).get_y() + ax.patches[0].get_height() == pytest.approx(0.2)
+    bar, another = (line.get_ydata() for line in ax.lines[:2])
+    assert set(bar) == {0.6} and another == pytest.approx([0.4, 0.4])
+    assert ax.patches[0].get_y() + ax.patches[0].get_height() == pytest.approx(0.2)
+    assert {text.get_text() for text in ax.texts} == {"bar 0.60", "another\nimage 0.40", "chance 0.20"}
     drawn = next(container for container in ax.containers)
     assert drawn[0].get_ydata().tolist() == rows["|ρ|"].tolist()
     bars = np.array([segment[:, 1] for segment in drawn[2][0].get_segments()])
@@ -184,7 +185,7 @@ def test_maps_that_are_all_constant_give_no_verdict_and_no_error():
     plot_randomised(np.zeros((16, 16, 3)), checked.pictures)
     assert list(randomisation_baselines(checked)) == ["method", "another image", "edges"]
     occluded, masks = occlusion_check(Constant(), batch)
-    assert occluded[list(OCCLUSIONS)].isna().all(axis=None) and middle_image(occluded) is None
+    assert occluded[list(OCCLUSIONS)].isna().all(axis=None) and typical_image(occluded) is None
     assert describe_occlusion(occluded)[0].startswith("No verdict: only 0 of 12 images")
     found = attribution_results(None, checked, occluded)
     assert found["occlusion"]["no_verdict"].startswith("No verdict") and found["randomisation"]["gradient"]["no_verdict"]

@@ -18,6 +18,7 @@ from inside.attribution.guided import (
     choose_neurons,
     guided_backpropagation,
     guided_neurons,
+    neuron_place,
     saliency,
     strongest_neurons,
 )
@@ -239,4 +240,10 @@ def test_neurons_with_their_images_and_gradients(inspected):
                                          units=[units[order[0], row["channel"]]])
     torch.testing.assert_close(gradients[1], expected[0])
     others = np.zeros((3, 2, 8, 8, 3))
-    assert len(plot_neurons(np.zeros((3, 8, 8, 3)), gradients, ["x"] * 3, others).axes) == 12
+    assert len(plot_neurons(np.zeros((3, 8, 8, 3)), gradients, ["x"] * 3, others, [None, (0.5, 0.5, 0.1, 0.1), None]).axes) == 12
+    assert row["next_labels"] == [table["label"][index] for index in order[1:4]]
+    maps = feature_maps_of(inspection.model, inspection.load([row["path"]])[0], layer)[row["channel"]]
+    y, x = np.unravel_index(maps.argmax(), maps.shape)
+    assert row["place"] == ((y + 0.5) / maps.shape[0], (x + 0.5) / maps.shape[1], 1 / maps.shape[0], 1 / maps.shape[1])
+    assert neuron_place(inspection.model, inspection.load([row["path"]])[0], layer, row["channel"], maps.max() + 1) is None
+    assert neuron_place(inspection.model, inspection.load([row["path"]])[0], "output", 0, 0.0) is None  # no positions

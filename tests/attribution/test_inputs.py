@@ -27,7 +27,7 @@ def test_first_filters():
         convolution.weight[:] = torch.tensor([[[[0.0, 1], [2, 4]]], [[[5.0, 5], [5, 5]]]])
     expected = [[[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]]
     assert first_filters(convolution).squeeze(-1).tolist() == expected
-    for model, words in ((nn.Linear(2, 2), "there is none"), (nn.Conv2d(4, 2, 1), "it reads 4 channels")):
+    for model, words in ((nn.Linear(2, 2), "Linear has no convolution"), (nn.Conv2d(4, 2, 1), "they read 4 channels; expected 1 or 3")):
         with pytest.raises(ValueError, match=words):
             first_filters(model)
     assert first_convolution(resnet18()) == "conv1" and first_convolution(nn.Linear(2, 2)) is None

@@ -14,7 +14,14 @@ from torch import nn
 
 from inside.attribution.cam import class_activation_maps
 from inside.attribution.describe import FEWEST, attribution_results, describe_occlusion, describe_occlusion_figure
-from inside.attribution.occlusion import OCCLUSIONS, middle_image, occlusion_check, occlusion_masks, top_fraction_mask
+from inside.attribution.occlusion import (
+    OCCLUSIONS,
+    move_within,
+    occlusion_check,
+    occlusion_masks,
+    top_fraction_mask,
+    typical_image,
+)
 from inside.attribution.plots import plot_occlusion
 
 
@@ -27,11 +34,34 @@ def test_the_hottest_tenth():
     hidden = occlusion_masks(maps, seed=1)
     assert list(hidden) == list(OCCLUSIONS) and {mask.sum() for masks in hidden.values() for mask in masks} == {20}
     np.testing.assert_array_equal(hidden[OCCLUSIONS[2]][1], masks[0])
-    assert any((np.roll(masks[0], (y, x), (0, 1)) == hidden[OCCLUSIONS[1]][0]).all() for y in range(10) for x in range(20))
-    places = [[place for place in np.ndindex(10, 20) if (np.roll(mask, place, (0, 1)) == moved).all()][0] for mask, moved in
-              zip(top_fraction_mask(np.random.default_rng(1).random((30, 10, 20))), occlusion_masks(np.random.default_rng(1).random((30, 10, 20)))[OCCLUSIONS[1]], strict=True)]
-    assert len({y for y, _ in places}) > 5 and len({x for _, x in places}) > 10  # moved along both axes
     assert not np.array_equal(hidden[OCCLUSIONS[1]], occlusion_masks(maps, seed=2)[OCCLUSIONS[1]])
+
+
+def outline(mask):
+    """A shape (H,W) without its place."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return mask[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+
+
+def test_a_moved_shape_is_the_same_one_within_the_image():
+    mask = np.zeros((12, 20), dtype=bool)
+    mask[2:6, 3:5], mask[5, 3:9] = True, True  # an L, which differs from its mirror images
+    rng, places, kinds = np.random.default_rng(0), set(), set()
+    mirrored = [np.flip(outline(mask), axes) for axes in ((), (0,), (1,), (0, 1))]
+    for _ in range(3000):
+        moved = move_within(mask, rng)
+        shape = outline(moved)
+        assert moved.sum() == mask.sum() and shape.shape == (4, 6)
+        kinds.add(next(number for number, one in enumerate(mirrored) if np.array_equal(shape, one)))
+        places.add((np.flatnonzero(moved.any(1))[0], np.flatnonzero(moved.any(0))[0]))
+    assert kinds == {0, 1, 2, 3} and places == {(y, x) for y in range(9) for x in range(15)}  # every place, to the very border
+
+
+def test_a_shape_that_reaches_from_border_to_border_is_mirrored():
+    mask = np.zeros((6, 6), dtype=bool)
+    mask[0, :], mask[:, 0] = True, True
+    found = {move_within(mask, np.random.default_rng(seed)).tobytes() for seed in range(60)}
+    assert len(found) == 4 and not move_within(np.zeros((3, 3), dtype=bool), np.random.default_rng(0)).any()
 
 
 class Spot(nn.Module):
@@ -85,8 +115,8 @@ def test_no_sentence_on_occlusion_contradicts_its_numbers(drops, shift):
     measured, told = table.dropna(), describe_occlusion(table)
     written = attribution_results(None, None, table)["occlusion"]
     assert written["images"] == len(measured) and (written["no_verdict"] is None) == (len(measured) >= 10)
-    middle = middle_image(table)
-    assert (middle is None) == measured.empty and (middle is None or table.iloc[middle].notna().all())
+    example = typical_image(table)
+    assert (example is None) == measured.empty and (example is None or table.iloc[example].notna().all())
     if len(measured) < FEWEST:
         assert told == [written["no_verdict"]] and f"only {len(measured)} of {len(table)} images" in told[0]
         return
@@ -104,8 +134,19 @@ def test_no_sentence_on_occlusion_contradicts_its_numbers(drops, shift):
 def test_the_figure_of_occlusion_shows_what_is_told(drops):
     table = pd.DataFrame({name: drops for name in OCCLUSIONS})
     figure = plot_occlusion(np.zeros((4, 4, 3)), {name: np.eye(4, dtype=bool) for name in OCCLUSIONS}, ["x"] * 4, table)
-    dots = figure.subfigs[1].axes[0].collections[0].get_offsets()
-    assert dots[:, 0].tolist() == [100 * drop for drop in drops if not np.isnan(drop)]
+    for dots in figure.subfigs[1].axes[0].collections[:1]:
+        assert dots.get_offsets()[:, 0].tolist() == [0.0 for drop in drops if not np.isnan(drop)]
+
+
+def test_the_figure_of_occlusion_shows_paired_differences():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({name: rng.uniform(-0.2, 0.8, 12) for name in OCCLUSIONS})
+    ax = plot_occlusion(np.zeros((4, 4, 3)), {name: np.eye(4, dtype=bool) for name in OCCLUSIONS}, ["x"] * 4, table).subfigs[1].axes[0]
+    dots = [part.get_offsets()[:, 0] for part in ax.collections if len(part.get_offsets()) == 12]
+    for name, found, text in zip(OCCLUSIONS[1:], dots, ax.texts, strict=True):
+        expected = 100 * (table[OCCLUSIONS[0]] - table[name])
+        np.testing.assert_allclose(found, expected)
+        assert text.get_text() == f"mean {expected.mean():.1f}"
 
 
 def test_a_map_that_points_nowhere_is_left_out():
@@ -119,7 +160,10 @@ def test_a_map_that_points_nowhere_is_left_out():
     assert occlusion_check(Spot(), batch[2:4])[0][OCCLUSIONS[2]].isna().all()  # one map, and none to compare with
 
 
-def test_the_image_in_the_middle():
-    table = pd.DataFrame(dict.fromkeys(OCCLUSIONS, [np.nan, 0.9, 0.1, np.nan, 0.3]))
-    assert middle_image(table) == 4 and middle_image(table.head(1)) is None
+def test_the_example_agrees_with_the_means():
+    table = pd.DataFrame(dict.fromkeys(OCCLUSIONS, [np.nan, 0.9, 0.1, np.nan, 0.4]))
+    assert typical_image(table) == 4 and typical_image(table.head(1)) is None
+    rows = [(0.9, 0.1, 0.1), (0.3, 0.2, 0.2), (0.41, 0.42, 0.1), (0.0, 0.5, 0.0)]  # the third is nearest, but its random tenth costs more
+    table = pd.DataFrame(rows, columns=list(OCCLUSIONS))
+    assert (table.mean() > 0).all() and typical_image(table) == 1
 

@@ -1,7 +1,6 @@
 """Tests of inside/attribution/report.py: what is shown when all is there, and each reason why something is left out."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,28 +9,28 @@ import torch
 from PIL import Image
 from torch import nn
 
-from inside.attribution.describe import attribution_results, describe_occlusion, describe_randomisation, describe_verdicts
-from inside.attribution.inputs import Inspection
-from inside.attribution.occlusion import OCCLUSIONS
-from inside.attribution.report import (
-    OcclusionCheck,
-    check_occlusion,
-    check_randomisation,
-    map_examples,
-    report_first_layer,
-    report_neurons,
-)
-from inside.data.sources import ImageSet
-from inside.feature_maps.scenarios import Scenario
-from inside.files import RunFolder
+from inside.attribution.inputs import Inspection, feature_maps_of
+from inside.attribution.report import map_examples, report_first_layer, report_neurons
 from inside.models.scratch import ConvNetGAP, build_from_scratch
-from inside.shown import Figure, Fold, Table, Text
+from inside.shown import Figure, Text
 from shared.attribution import CLASSES
 
 
-def network(seed=0):
+def network(seed=0, n_classes=2):
     torch.manual_seed(seed)
-    return ConvNetGAP(2, widths=[6, 8]).eval()
+    return ConvNetGAP(n_classes, widths=[6, 8]).eval()
+
+
+def predicted_by(model, inspection, classes):
+    """Each of the twelve images as a right prediction of a class of its own, and as a wrong one of the class of highest score."""
+    paths = list(inspection.predictions["path"])
+    with torch.no_grad():
+        scores = model(inspection.load(paths)).softmax(1).double().numpy()
+    order = np.argsort(-scores, axis=1)
+    rows = [(path, classes[at], classes[at], scores[at, at]) for at, path in enumerate(paths)]
+    wrong = [(path, classes[at], classes[best], scores[at, best]) for (at, path), best in zip(enumerate(paths), order[:, 0], strict=True)
+             if best != at]
+    return pd.DataFrame([*rows, *wrong], columns=["path", "label", "predicted", "confidence"])
 
 
 @pytest.fixture
@@ -50,23 +49,9 @@ def inspection(tmp_path):
     return dataclasses.replace(found, predictions=table)
 
 
-@pytest.fixture
-def run(tmp_path):
-    return RunFolder(str(tmp_path / "run"))
-
-
-def draws(*seeds):
-    """Scenarios of random weights; the first holds its network, the others build it."""
-    images = ImageSet("", Path(), pd.DataFrame(), "")
-    return [Scenario("random_own", network(seed) if not number else lambda seed=seed: network(seed), {}, images)
-            for number, seed in enumerate(seeds)]
-
-
 def kinds(parts):
-    """What is shown, in words: "text", the names of tables with a slash, and of figures."""
-    names = {Text: lambda part: "text", Table: lambda part: f"tables/{part.name}", Figure: lambda part: part.name,
-             Fold: lambda part: kinds(part.parts)}
-    return [names[type(part)](part) for part in parts]
+    """What is shown, in words: "text", and the names of figures."""
+    return [part.name if isinstance(part, Figure) else "text" for part in parts]
 
 
 def left_out(parts):
@@ -87,22 +72,34 @@ def test_what_explanations_miss(inspection):
 
 
 def test_the_first_layer(inspection):
-    (shown,) = report_first_layer(inspection, "00.png")
-    assert shown.name == "first_layer" and len(shown.drawing.axes) == 1 + 8 + 8  # six of each, and two empty places
-    assert shown.alt.startswith("One image, 6 of the 6 filters of the first convolution, 3×3 pixels each") and "32×32 values each" in shown.alt
+    shown, text = report_first_layer(inspection, "00.png")
+    image, grid = shown.drawing.subfigs
+    assert shown.name == "first_layer" and len(image.axes) == 1 and len(grid.axes) == 8 + 8  # six of each, and two empty places
+    assert shown.alt.startswith("One image, 6 of the 6 filters of the first layer, 3×3 pixels each") and "32×32 values" in shown.alt
+    assert shown.caption.startswith("Depending on the filter, between ") and "filters shown (6)" in text.markdown
     many = dataclasses.replace(inspection, model=nn.Sequential(nn.Conv2d(3, 70, 5)))
-    assert "8 of the 70 filters of the first convolution, 5×5 pixels each" in report_first_layer(many, "00.png")[0].alt
-    assert "MLP cannot be shown: there is none" in left_out(report_first_layer(without_convolutions(inspection), "00.png"))
+    shown, _ = report_first_layer(many, "00.png")
+    assert "8 of the 70 filters of the first layer, 5×5 pixels" in shown.alt
+    maps = feature_maps_of(many.model, many.load(["00.png"])[0], "0")
+    strongest = maps.std((1, 2)).argmax()
+    above, below = shown.drawing.subfigs[1].axes[0], shown.drawing.subfigs[1].axes[4]
+    assert above.get_ylabel() == str(strongest) and (np.asarray(below.images[0].get_array()) == maps[strongest]).all()
+    assert below.images[0].get_clim() == (-np.abs(maps[strongest]).max(), np.abs(maps[strongest]).max())
+
+
+def test_a_first_layer_that_cannot_be_shown(inspection):
+    told = left_out(report_first_layer(without_convolutions(inspection), "00.png"))
+    assert "MLP has no convolution, and so no filters that could be shown." in told
     four = dataclasses.replace(inspection, model=nn.Sequential(nn.Conv2d(4, 2, 1)))
-    assert "it reads 4 channels; expected 1 and 3." in left_out(report_first_layer(four, "00.png"))
+    assert "as pictures: they read 4 channels; expected 1 or 3." in left_out(report_first_layer(four, "00.png"))
 
 
 def test_neurons(inspection):
-    (figure,) = report_neurons(inspection, inspection.predictions, channels=[3, 1])
-    assert figure.name == "guided_backprop" and figure.alt.startswith("2 channels of blocks.1.conv, a row each:")
+    figure, text = report_neurons(inspection, inspection.predictions, channels=[3, 1])
+    assert figure.name == "guided_backprop" and figure.alt.startswith("2 channels of blocks.1.conv, one row each:")
     labels = [ax.get_ylabel().split("\n")[0] for ax in figure.drawing.axes if ax.get_ylabel()]
-    assert labels == ["channel 3", "channel 1"]
-    (figure,) = report_neurons(inspection, inspection.predictions, "blocks.0.conv")
+    assert labels == ["channel 3", "channel 1"] and "not tested in this run" in figure.caption and "rows" in text.markdown
+    figure, _ = report_neurons(inspection, inspection.predictions, "blocks.0.conv")
     assert figure.alt.startswith("4 channels of blocks.0.conv")
     assert "a network with convolutions" in left_out(report_neurons(without_convolutions(inspection), inspection.predictions))
     linear = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
@@ -112,13 +109,27 @@ def test_neurons(inspection):
         report_neurons(inspection, inspection.predictions, channels=[99])
 
 
+def test_the_box_stands_where_the_neuron_does(inspection):
+    figure, _ = report_neurons(inspection, inspection.predictions, "blocks.0.conv", channels=[2])
+    images = inspection.load(inspection.predictions["path"])
+    maps = [feature_maps_of(inspection.model, image, "blocks.0.conv")[2] for image in images]
+    y, x = np.unravel_index(max(maps, key=np.max).argmax(), (32, 32))
+    for ax in figure.drawing.axes[:2]:
+        for box in ax.patches:
+            assert box.get_x() + box.get_width() / 2 == pytest.approx(x) and box.get_y() + box.get_height() / 2 == pytest.approx(y)
+        assert len(ax.patches) == 2
+    assert not any(ax.patches for ax in figure.drawing.axes[2:])
+
+
 def test_examples_right_and_wrong(inspection):
     found = map_examples(inspection, seed=1)
-    assert kinds(found.report()) == ["text", "class_activation_maps", "class_activation_maps_wrong"]
-    told, right, wrong = found.report()
+    assert kinds(found.report()) == ["text", "class_activation_maps", "text", "class_activation_maps_wrong", "text"]
+    told, right, _, wrong, _ = found.report()
     assert "CAM of layer `" in told.markdown and "positions of images of 32×32 pixels. The mean of a map plus the bias" in told.markdown
-    assert right.alt == (f"CAM of {len(found.right)} images that the network classifies correctly: image, map, overlay. Classes: "
-                         f"{', '.join(found.right['label'].unique())}.")
+    assert right.alt.startswith(f"CAM of {len(found.right)} images that the network classifies correctly: image, map, overlay. Classes: "
+                                f"{', '.join(found.right['label'])}. ")
+    assert "of the evidence for the class lies in" in right.caption and "share" in wrong.caption
+    assert found.right["label"].is_unique and found.wrong["path"].is_unique
     assert (found.right["label"] == found.right["predicted"]).all() and len(found.right_views) == len(found.right)
     assert wrong.alt.count(" taken for ") == len(found.wrong) and len(found.wrong_views) == 2 * len(found.wrong) > 0
     assert f"{found.wrong['label'][0]} taken for {found.wrong['predicted'][0]}" in wrong.alt
@@ -127,8 +138,8 @@ def test_examples_right_and_wrong(inspection):
 
 def test_examples_of_which_there_are_none(inspection):
     hit = inspection.predictions["label"] == inspection.predictions["predicted"]
-    for rows, names, kept in ((hit, ["text", "class_activation_maps", "text"], "no wrong"),
-                              (~hit, ["text", "text", "class_activation_maps_wrong"], "no right")):
+    for rows, names, kept in ((hit, ["text", "class_activation_maps", "text", "text"], "no wrong"),
+                              (~hit, ["text", "text", "class_activation_maps_wrong", "text"], "no right")):
         found = map_examples(dataclasses.replace(inspection, predictions=inspection.predictions[rows]))
         assert kinds(found.report()) == names and found.maps.method == "CAM"
         assert any(f"There is {kept} prediction" in part.markdown for part in found.report() if isinstance(part, Text))
@@ -137,11 +148,24 @@ def test_examples_of_which_there_are_none(inspection):
     assert "a network with convolutions" in left_out(map_examples(without_convolutions(inspection)).report())
 
 
-def test_no_class_at_all_has_an_example(inspection):
-    """None of the first classes is among the labels: nothing is right, nothing is wrong, and that is told."""
+def test_more_classes_than_are_shown(inspection):
+    """Of the classes with an example the first six, of the errors the six most confident; no matter where these classes stand."""
     classes = [*(f"other {number}" for number in range(12)), *CLASSES]
-    found = map_examples(dataclasses.replace(inspection, classes=classes))
-    assert kinds(found.report()) == ["text"] * 2 and found.maps is None
+    found = map_examples(dataclasses.replace(inspection, model=network(n_classes=14), classes=classes,
+                                             predictions=predicted_by(network(n_classes=14), inspection, classes)))
+    assert len(found.right) == 6 and len(found.wrong) == 6 and found.right["label"].is_unique
+    errors = predicted_by(network(n_classes=14), inspection, classes).query("label != predicted")
+    most = errors.sort_values("confidence").groupby("label").tail(1)["confidence"].nlargest(6)
+    assert sorted(found.wrong["confidence"]) == pytest.approx(sorted(most))
+    none = map_examples(dataclasses.replace(inspection, predictions=inspection.predictions.head(0)))
+    assert kinds(none.report()) == ["text"] * 2 and none.maps is None
+
+
+def test_a_network_without_a_map_with_positions(inspection):
+    """It has a convolution, but that leaves a single position: no class activation map, and the reason is told."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 32), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+    found = map_examples(dataclasses.replace(inspection, model=model))
+    assert "Sequential gives no map with positions" in left_out(found.report()) and found.maps is None
 
 
 def test_predictions_of_another_network_are_refused(inspection):
@@ -154,61 +178,3 @@ def test_a_map_that_does_not_add_up_is_refused(inspection, monkeypatch):
     monkeypatch.setattr("inside.attribution.cam.ActivationMaps.residual", 0.1)
     with pytest.raises(AssertionError, match="does not add up to the logit"):
         map_examples(inspection)
-
-
-def test_random_weights(inspection, run):
-    found = check_randomisation(run, inspection, inspection.predictions, draws(1, 2), n_images=11, seed=3)
-    assert kinds(found.report()) == ["text", "randomised_maps", "randomisation", "text",
-                                     ["tables/randomisation_means", "tables/randomisation_baselines"]]
-    about, maps, figure, verdicts, _ = found.report()
-    assert figure.caption.startswith(describe_verdicts(found.found))
-    assert about.markdown.startswith("11 images, 2 draws: ") and about.markdown.endswith(" s.")
-    assert ", ".join(list(found.found.pictures)[1:]) in maps.alt
-    assert found.describe() == describe_randomisation(found.found)
-    assert verdicts.markdown == "\n".join(f"- {line}" for line in found.describe())
-    assert len(pd.read_csv(run.path("tables", "randomisation.csv"))) == len(found.found.table)
-    first = inspection.predictions.sample(11, random_state=3)["path"].iloc[0]
-    np.testing.assert_array_equal(found.picture, inspection.pictures(inspection.load([first]))[0])
-
-
-@pytest.mark.parametrize("change, options, reason", [
-    ({"predictions": None}, {}, "it takes the fine-tuned network of notebook 01"),
-    ({}, {"n_images": 0}, "RANDOMISED_IMAGES is 0"),
-    ({}, {"draws": []}, "there is no network with random weights"),
-])
-def test_why_random_weights_are_left_out(inspection, run, change, options, reason):
-    table, options = inspection.predictions, {"draws": draws(1), "n_images": 4} | options
-    found = check_randomisation(run, dataclasses.replace(inspection, **change), table, **options)
-    assert left_out(found.report()) == f"Left out: {reason}." and found.describe() == [f"Random weights were not tried: {reason}."]
-    assert attribution_results(None, found.found, None)["randomisation"] is None
-    assert not run.path("tables", "randomisation.csv").exists()
-
-
-def test_hiding(inspection, run):
-    found = check_occlusion(run, inspection, inspection.predictions, n_images=11, seed=3)
-    assert kinds(found.report()) == ["text", "occlusion", "text"]
-    about, figure, told = found.report()
-    assert about.markdown.startswith("11 images: ") and f"of {len(found.table.dropna())} images" in figure.alt
-    claim, *rest = describe_occlusion(found.table)
-    assert figure.caption.startswith(claim) and told.markdown.splitlines() == [f"- {line}" for line in rest]
-    assert found.describe() == describe_occlusion(found.table)[:2] and list(found.hidden) == list(OCCLUSIONS)
-    written = pd.read_csv(run.path("tables", "occlusion.csv"))
-    assert set(written["path"]) <= set(inspection.predictions["path"]) and len(written) == 11
-    np.testing.assert_array_equal(found.picture, inspection.pictures(inspection.load([written["path"][found.middle]]))[0])
-    titles = [ax.get_title() for ax in figure.drawing.subfigs[0].axes]
-    row = written.iloc[found.middle]
-    assert titles[0] == f"whole: {row['confidence']:.2f}" and titles[2] == f"random tenth: {row['confidence'] - row['random tenth']:.2f}"
-
-
-def test_hiding_without_an_image_that_has_all_drops(inspection, run):
-    found = check_occlusion(run, inspection, inspection.predictions, n_images=1)  # no other image to compare with
-    assert kinds(found.report()) == ["text", "text"] and "No verdict" in found.describe()[0]
-    assert attribution_results(None, None, found.table)["occlusion"]["images"] == 0
-
-
-@pytest.mark.parametrize("change, n_images, reason", [
-    ({"predictions": None}, 4, "it takes the fine-tuned network of notebook 01"), ({}, 0, "OCCLUDED_IMAGES is 0")])
-def test_why_hiding_is_left_out(inspection, run, change, n_images, reason):
-    found = check_occlusion(run, dataclasses.replace(inspection, **change), inspection.predictions, n_images=n_images)
-    assert found == OcclusionCheck(left_out=reason) and left_out(found.report()) == f"Left out: {reason}."
-    assert found.describe() == [f"Nothing was hidden: {reason}."] and not run.path("tables", "occlusion.csv").exists()
