@@ -23,6 +23,7 @@ from inside.models.scratch import ConvNetGAP
 from inside.shown import Figure, Fold, Table, Text
 from shared.attribution import CLASSES
 
+
 def network(seed=0):
     torch.manual_seed(seed)
     return ConvNetGAP(2, widths=[6, 8]).eval()
