@@ -26,7 +26,7 @@ from inside.shown import Figure, Shown, Text
 SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
 
 
-def _left_out(reason: object) -> Text:
+def left_out_text(reason: object) -> Text:
     return Text(f"Left out: {str(reason).removesuffix('.')}.")
 
 
@@ -35,7 +35,7 @@ def report_first_layer(inspection: Inspection, path: str) -> list[Shown]:
     try:
         filters = first_filters(inspection.model)
     except ValueError as error:
-        return [_left_out(error)]
+        return [left_out_text(error)]
     convolution = first_convolution(inspection.model)
     assert convolution is not None, "first_filters has found one"
     image = inspection.load([path])
@@ -58,11 +58,11 @@ def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | Non
     `found`: the check of random weights, whose verdict on guided backpropagation the caption names.
     """
     if first_convolution(inspection.model) is None:
-        return [_left_out("it takes a network with convolutions")]
+        return [left_out_text("it takes a network with convolutions")]
     try:
         layer, neurons, gradients = guided_neurons(inspection, table, layer, channels=channels)
     except NotGuidable as error:
-        return [_left_out(error)]
+        return [left_out_text(error)]
     pictures = inspection.pictures(inspection.load(neurons["path"]))
     others = np.stack([inspection.pictures(inspection.load(paths)) for paths in neurons["next"]])
     told = [f"channel {row.channel}\n{row.value:.1f}\n{row.stands_out:.1f} σ" for row in neurons.itertuples()]
@@ -93,7 +93,7 @@ class ExampleMaps:
     def report(self) -> list[Shown]:
         """How the maps were made, then the right and the wrong predictions, a figure each."""
         if self.left_out:
-            return [_left_out(self.left_out)]
+            return [left_out_text(self.left_out)]
         told = [] if self.maps is None else [Text(describe_maps(self.maps, self.right_views or self.wrong_views))]
         return [*told, *self._report_right(), *self._report_wrong()]
 

@@ -18,9 +18,10 @@ from PIL import Image
 from torch import nn
 
 from inside.attribution.cam import class_activation_maps
+from inside.attribution.checks import OcclusionCheck, RandomisationCheck
 from inside.attribution.guided import strongest_neurons
 from inside.attribution.inputs import feature_maps_of
-from inside.attribution.report import ExampleMaps, OcclusionCheck, RandomisationCheck
+from inside.attribution.report import ExampleMaps
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet
 from inside.feature_maps.frozen import frozen_layers
