@@ -26,7 +26,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Markdown, display
+from IPython.display import Markdown, display
 from PIL import Image as PILImage
 
 from inside import preflight, render
@@ -34,7 +34,7 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, read_json, write_csv, write_json
 from inside.settings import check_parameters, check_unknown
 from inside.shown import Figure, Fold, Shown, Table, Text
-from inside.text import format_duration
+from inside.text import format_duration, plain_text
 
 __all__ = ["Run", "environment", "format_duration", "open_run", "show_source", "write_csv"]
 
@@ -85,7 +85,8 @@ class Run(RunFolder):
     def show(self, *parts: Shown) -> None:
         """Display text, tables, figures and folds in their order, as a `report()` gives them; save tables and figures."""
         for part in parts:
-            display(Markdown(part.markdown) if isinstance(part, Text) else HTML(self._html(part)))
+            told = part.markdown if isinstance(part, Text) else part.summary if isinstance(part, Fold) else part.caption
+            display({"text/html": self._html(part), "text/plain": plain_text(told)}, raw=True)
 
     def show_table(self, table: pd.DataFrame, name: str, caption: str = "", **options: int) -> None:
         """Save a table and display it, see inside.shown.Table."""

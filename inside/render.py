@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import mistune
 
 from inside.shown import Figure, Fold, Table
-from inside.text import plain_text
+from inside.text import plain_text, put_back, set_aside
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -19,8 +19,12 @@ _markdown = mistune.create_markdown(escape=True, plugins=["table"])
 
 
 def markdown_html(markdown: str) -> str:
-    """Markdown as HTML; HTML in it, as in names of classes and files, stays text."""
-    return str(_markdown(markdown))
+    """Markdown as HTML; HTML in it stays text, and names that `inside.text.literal` has marked are shown as they are.
+
+    The class keeps JupyterLab from reading a formula into a name that holds dollars.
+    """
+    text, names = set_aside(markdown)
+    return put_back(str(_markdown(text)), [f'<bdi class="mathjax_ignore">{html.escape(name)}</bdi>' for name in names])
 
 
 def figure_html(figure: Figure, number: str, picture: bytes, width: int) -> str:

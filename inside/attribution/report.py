@@ -22,6 +22,7 @@ from inside.attribution.inputs import (
 from inside.attribution.plots import plot_class_activation_maps, plot_first_layer, plot_neurons
 from inside.attribution.randomisation import Randomisation
 from inside.shown import Figure, Shown, Text
+from inside.text import literal
 
 SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
 
@@ -102,7 +103,7 @@ class ExampleMaps:
             return [Text("There is no right prediction to show.")]
         claim, classes = captions.describe_concentration(self.right_views), list(self.right["label"])
         alt = (f"{self.maps.method} of {len(self.right_views)} images that the network classifies correctly: image, map, "
-               f"overlay. Classes: {', '.join(classes)}. {claim}")
+               f"overlay. Classes: {', '.join(map(literal, classes))}. {claim}")
         read = (f"{self.maps.method} of correct predictions, one row per class: image, map at its own resolution, overlay "
                 "with the score, and the scale of the map; black is no evidence, or evidence against the class.")
         return [Figure(plot_class_activation_maps([[view] for view in self.right_views]), "class_activation_maps", alt,
@@ -112,7 +113,7 @@ class ExampleMaps:
     def _report_wrong(self) -> list[Shown]:
         if self.wrong is None or self.maps is None or not self.wrong_views:
             return [Text("There is no wrong prediction to show.")]
-        told = "; ".join(f"{row.label} taken for {row.predicted}" for row in self.wrong.itertuples())
+        told = "; ".join(f"{literal(row.label)} taken for {literal(row.predicted)}" for row in self.wrong.itertuples())
         claim = captions.describe_overlap(self.wrong_views)
         alt = f"{self.maps.method} of {len(self.wrong)} wrong predictions, for predicted and true class: {told}. {claim}"
         read = ("The most confident error of each class: the image, the evidence for the predicted class and for the true "

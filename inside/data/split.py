@@ -15,7 +15,7 @@ from inside.data.dealing import _class_quotas, _draw_split
 from inside.data.sources import ImageSet
 from inside.files import fingerprint, write_csv
 from inside.names import SPLITS, check_split
-from inside.text import natural_sort
+from inside.text import literal, natural_sort
 
 
 def split_counts(n_images: int, sizes: Sequence[float]) -> list[int]:
@@ -174,8 +174,8 @@ def _describe_shares(free: pd.DataFrame, quota: pd.DataFrame, found: pd.DataFram
     for label in missed[:named]:
         group = together[free["label"] == label].max()
         here = _listed([f"{number:,} {word}" for number, word in zip(found.loc[label], words, strict=True)])
-        lines.append(f"“{label}” has {here} images where its shares are {_listed(quota.loc[label])}: images with the same "
-                     f"pixels stay together, and its largest group has {group:,}.")
+        lines.append(f"“{literal(label)}” has {here} images where its shares are {_listed(quota.loc[label])}: images with "
+                     f"the same pixels stay together, and its largest group has {group:,}.")
     if len(missed) > named:
         most = int((found - quota).loc[missed[named:]].abs().max(axis=None))
         lines.append(f"Duplicates keep {len(missed) - named:,} more of the classes from their shares, by at most "

@@ -15,7 +15,7 @@ from PIL import ImageOps
 
 from inside.data.sources import ImageSet
 from inside.files import DATA, fingerprint, write_csv
-from inside.text import natural_sort
+from inside.text import literal, natural_sort
 
 
 def load_image(path: str | Path) -> PILImage.Image:
@@ -74,7 +74,7 @@ def decode_images(images: ImageSet, *, bad_images: str = "skip", cache: Path | N
         write_csv(cache, seen)
     bad = seen.loc[seen["reason"] != "", ["path", "reason"]].reset_index(drop=True)
     if len(bad) and bad_images == "stop":
-        raise ValueError(f"{len(bad)} of {len(seen):,} images cannot be decoded, the first is {bad['path'][0]} "
+        raise ValueError(f"{len(bad)} of {len(seen):,} images cannot be decoded, the first is {literal(bad['path'][0])} "
                          f"({bad['reason'][0]}): repair or remove them, or set BAD_IMAGES = \"skip\".")
     table = images.table.merge(seen.loc[seen["reason"] == "", ["path", "width", "height", "sha256"]], on="path")
     if table.empty:

@@ -13,7 +13,7 @@ from inside.evaluation.predictions import top_and_bottom
 from inside.feature_maps.scenario_names import is_stand_in
 from inside.names import SPLITS
 from inside.report.found import IMAGE_SETS, NOT_RUN, Found
-from inside.text import listed, percent
+from inside.text import listed, literal, percent, slug
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def _class_epochs(found: Found) -> str:
     last = (kept if len(kept) else history.tail(1)).iloc[0][rates].astype(float).dropna()
     if last.empty:
         return ""
-    ends = [f"{name.removeprefix('val_accuracy_')} {percent(last[name])}" for name in (last.idxmin(), last.idxmax())]
+    ends = [f"{literal(name.removeprefix('val_accuracy_'))} {percent(last[name])}"
+            for name in (last.idxmin(), last.idxmax())]
     return f"on validation at the epoch kept: lowest {ends[0]}, highest {ends[1]}"
 
 
@@ -81,7 +82,7 @@ def _by_class(found: Found) -> str:
     told = []
     for column, name in (("accuracy", "accuracy"), ("average_precision", "average precision")):
         low, high = table.loc[table[column].idxmin()], table.loc[table[column].idxmax()]
-        told.append(f"{name} {low[column]:.3f} ({low['class']}) to {high[column]:.3f}")
+        told.append(f"{name} {low[column]:.3f} ({literal(low['class'])}) to {high[column]:.3f}")
     return "test: " + ", ".join(told)
 
 
@@ -92,13 +93,13 @@ def _confusion(found: Found) -> str:
 def _ranked(found: Found) -> str:
     """How many of the ten highest are of the class, for the classes that have a figure."""
     table, figures = found.predictions, {path.stem for path in (found.folder / "figures").glob("ranked_*.png")}
-    names = [name for name in found.classes if {f"ranked_{name}", f"ranked_{name}_highest"} & figures]
+    names = [name for name in found.classes if f"ranked_{slug(name)}" in figures]
     if table.empty or not names:
         return ""
     told = []
     for name in names:
         highest, _ = top_and_bottom(table, name)
-        told.append(f"{name} {int((highest['label'] == name).sum())} of {len(highest)}")
+        told.append(f"{literal(name)} {int((highest['label'] == name).sum())} of {len(highest)}")
     return f"among the highest, of the class: {', '.join(told)}"
 
 

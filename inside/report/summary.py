@@ -10,7 +10,7 @@ import pandas as pd
 from inside.evaluation.describe import describe_confusion
 from inside.feature_maps.scenario_names import first_draws
 from inside.report.found import NOT_RUN, Found
-from inside.text import listed, percent, points
+from inside.text import listed, literal, percent, points
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _accuracy_tile(found: Found) -> Tile:
     row, title = mean_row(found), "Mean class accuracy on test"
     if not row:
         return Tile(title, "–", NOT_RUN.format("01"))
-    base = f"; always “{row['always']}”: {percent(row['baseline'])}" if row["baseline"] is not None else ""
+    base = f"; always “{literal(row['always'])}”: {percent(row['baseline'])}" if row["baseline"] is not None else ""
     return Tile(title, percent(row["accuracy"]),
                 f"95 % interval {percent(row['accuracy_low'])} to {percent(row['accuracy_high'])}{base}",
                 ("table-metrics_test", "figure-class_metrics"))
@@ -95,8 +95,8 @@ def _confusion_tile(found: Found) -> Tile:
     if ties > 1:
         return Tile(title, f"{ties} pairs alike", describe_confusion(table).rstrip("."), anchors)
     label, predicted = counts.index[0]
-    return Tile(title, f"{label} → {predicted}", f"{counts.iloc[0]:,} of {len(wrong):,} error{'s' * (len(wrong) > 1)} "
-                f"among {len(table):,} test images", anchors)
+    return Tile(title, f"{literal(label)} → {literal(predicted)}", f"{counts.iloc[0]:,} of {len(wrong):,} "
+                f"error{'s' * (len(wrong) > 1)} among {len(table):,} test images", anchors)
 
 
 def _shares_tile(found: Found) -> Tile:
@@ -136,7 +136,7 @@ def _claim_accuracy(found: Found) -> Claim | None:
     row = mean_row(found)
     if not row or row["baseline"] is None:
         return None
-    base, anchors = f"always saying “{row['always']}” ({percent(row['baseline'])})", ("table-metrics_test",)
+    base, anchors = f"always saying “{literal(row['always'])}” ({percent(row['baseline'])})", ("table-metrics_test",)
     if row["baseline"] < row["accuracy_low"]:
         return Claim(f"On images like these the network is better than {base}.", anchors)
     if row["baseline"] > row["accuracy_high"]:
@@ -222,6 +222,7 @@ def _perfect_classes(found: Found) -> list[Claim]:
     if perfect.empty:
         return []
     lowest = perfect.loc[perfect["accuracy_low"].idxmin()]
-    return [Claim(f"Not that {listed(list(perfect['class']))} {'are' if len(perfect) > 1 else 'is'} without errors: "
+    names = listed(list(perfect["class"].map(literal)))
+    return [Claim(f"Not that {names} {'are' if len(perfect) > 1 else 'is'} without errors: "
                   f"{int(lowest['support']):,} images without one still allow an accuracy of "
                   f"{percent(lowest['accuracy_low'])}.", ("table-metrics_test",))]

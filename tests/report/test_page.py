@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from inside import render
 from inside.files import ROOT, write_json
 from inside.render import figure_html, table_html
 from inside.report.cells import REASONS
@@ -73,7 +74,7 @@ def code(source, *outputs, tags=()):
 
 
 def markdown_output(text):
-    return nbformat.v4.new_output("display_data", {"text/markdown": text})
+    return nbformat.v4.new_output("display_data", {"text/html": render.markdown_html(text), "text/plain": text})
 
 
 def page_of(folder, *cells):
