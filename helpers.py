@@ -18,6 +18,7 @@ import os
 import platform
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib import metadata
@@ -32,6 +33,7 @@ from PIL import Image as PILImage
 from inside import preflight, render
 from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, read_json, write_csv, write_json
+from inside.fonts import choose_fonts
 from inside.settings import check_parameters, check_unknown
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration, plain_text
@@ -75,6 +77,7 @@ class Run(RunFolder):
         self.settings, self.number, self.started = dict(settings), number, time.perf_counter()
         self.places = {} if places is None else places
         self.device = choose_device(str(settings["DEVICE"]))
+        self.without_font: set[str] = set()  # signs in figures that no font of this machine has
 
     def finish(self, results: Mapping[str, object]) -> None:
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""
@@ -116,8 +119,13 @@ class Run(RunFolder):
 
         Where a JPEG is less than half as large, as with photographs, that is what the notebook shows.
         """
-        path = self.path("figures", f"{figure.name}.png")
-        with atomic_write(path) as temporary:
+        path, unknown = self.path("figures", f"{figure.name}.png"), choose_fonts(figure.drawing) - self.without_font
+        if unknown:
+            self.without_font |= unknown
+            print(f"No font on this machine has {' '.join(sorted(unknown))}: figures show boxes. Install one that has "
+                  "them, such as Noto Sans CJK for Chinese, Japanese and Korean.")
+        with atomic_write(path) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.drawing.savefig(temporary, format="png", dpi=144, bbox_inches="tight", facecolor="white")
         plt.close(figure.drawing)
         png, jpeg = path.read_bytes(), io.BytesIO()

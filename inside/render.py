@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import mistune
 
+from inside.files import csv_text
 from inside.shown import Figure, Fold, Table
 from inside.text import plain_text, put_back, set_aside
 
@@ -39,7 +40,7 @@ def figure_html(figure: Figure, number: str, picture: bytes, width: int) -> str:
 
 def table_html(table: Table, number: str) -> str:
     """A table with the whole of it as CSV behind a link; its anchor is table-<name>."""
-    csv = base64.b64encode(table.table.to_csv(index=False).encode()).decode()
+    csv = base64.b64encode(csv_text(table.table).encode()).decode()
     rows = len(table.table)
     told = f"{table.rows} of {rows:,} rows; all as " if rows > table.rows else ""
     link = f'{told}<a download="{html.escape(table.name)}.csv" href="data:text/csv;base64,{csv}">CSV</a>'

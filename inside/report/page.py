@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import nbformat
+from bs4 import BeautifulSoup
 from jinja2 import Environment
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
@@ -81,9 +82,11 @@ def _versions(notebooks: Iterable[NotebookNode]) -> str:
 
 def outside_requests(page: str) -> list[str]:
     """What a browser would fetch when it opens the page: addresses of scripts, styles, pictures, frames, fonts."""
-    page = re.sub(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]*", "data:", page)
-    tags = "script|img|iframe|link|source|video|audio|object|embed"
-    loads = re.findall(rf"<(?:{tags})\b[^>]*?\b(?:src|href|data)\s*=\s*[\"']?([^\"'\s>]*)", page)
-    loads += re.findall(r"(?:@import\s+(?:url\()?|url\()\s*[\"']?([^\"')\s;]+)", page)
-    loads += re.findall(r"<script\b[^>]*>", page)
+    tags = BeautifulSoup(page, "html.parser").find_all(True)
+    names = {"link": ("href",)}
+    loads = [str(tag[name]) for tag in tags for name in names.get(tag.name, ("src", "srcset", "data", "poster"))
+             if name in tag.attrs]
+    styles = [str(tag.get("style", "")) + (tag.get_text() if tag.name == "style" else "") for tag in tags]
+    loads += re.findall(r"(?:@import\s+(?:url\()?|url\()\s*[\"']?([^\"')\s;]+)", "\n".join(styles))
+    loads += [f"<{tag.name}>" for tag in tags if tag.name == "script"]
     return [address for address in loads if not address.startswith(("data:", "#"))]

@@ -112,7 +112,7 @@ def test_reasons_are_those_that_the_rooms_give():
 
 def test_long_prose_tables_logs_and_sources_are_folded_and_say_how_long(tmp_path):
     rows = pd.DataFrame({"a": range(30)})
-    source = markdown_output("```python\ndef loss():\n    return 1\n```")
+    source = nbformat.v4.new_output("display_data", {"text/markdown": "```python\ndef loss():\n    return 1\n```"})
     page = page_of(tmp_path, nbformat.v4.new_markdown_cell("## A\n\nFirst, with\n\n$$x$$\n\nas its formula.\n\n" + "word " * 60 + "\n\n$$y$$"),
                    code("x", source, nbformat.v4.new_output("stream", name="stdout", text="a line\n" * 5),
                         nbformat.v4.new_output("display_data", {"text/html": table_html(Table(rows, "rows", "It rises. Read it."), "1.1")}),
