@@ -172,8 +172,14 @@ class RunFolder:
 
     def mark(self, stamp: str, *names: str) -> None:
         """Record that the files `names` were made from `stamp`."""
-        stamps = self._stamps() | {name: [stamp, file_hash(self.path(name))] for name in names}
-        write_json(self.path("stamps.json"), stamps)
+        with self.briefly():
+            new = {name: [stamp, file_hash(self.path(name))] for name in names}
+            write_json(self.path("stamps.json"), self._stamps() | new)
+
+    def briefly(self) -> filelock.BaseFileLock:
+        """A lock for the moment in which a file that notebooks share, such as stamps.json, is read and written again."""
+        self.path(".locks").mkdir(exist_ok=True)
+        return filelock.FileLock(self.path(".locks", "shared.lock"))
 
     def _stamps(self) -> dict:
         file = self.path("stamps.json")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from inside.feature_maps.scenario_names import STAND_INS
-from inside.files import read_csv, read_json
+from inside.files import file_hash, read_csv, read_json
 
 IMAGE_SETS = {"imagenet": "ImageNet", "cifar10": "CIFAR-10"}
 NOT_RUN = "notebook {} has not run here"
@@ -34,6 +34,12 @@ class Found:
         """A CSV of the run folder; an empty table where there is none."""
         path = self.folder / name
         return read_csv(path, texts=_TEXTS) if path.exists() else pd.DataFrame()
+
+    def outdated(self) -> list[str]:
+        """The numbers of notebooks that have measured another network than the one that the run folder has now."""
+        weights = self.folder / "model.safetensors"
+        now = file_hash(weights) if weights.exists() else None
+        return [number for number in ("02", "03") if self.results[number].get("network", now) != now]
 
     @property
     def classes(self) -> list[str]:

@@ -40,7 +40,7 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     places = markup.places("".join(article.body for article in articles))
     page = _environment(places).get_template("page.html.j2").render(
         title="Inside an image classifier", run=target.parent.name, day=f"{date.today():%-d %B %Y}", made=made,
-        drawn=found.results["01"].get("drawn"), articles=articles, failed=failed,
+        outdated=found.outdated(), drawn=found.results["01"].get("drawn"), articles=articles, failed=failed,
         setting=summary.describe_setting(found), tiles=summary.tiles(found), follows=summary.what_follows(found),
         not_follows=summary.what_does_not_follow(found), tasks=ordered(deliverables(found)), thumbnails=_thumbnails(found),
         differ=differ, others=others, versions=_versions(books.values()),
