@@ -24,7 +24,7 @@ test: .venv/installed
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest --numprocesses auto --dist worksteal
 
 lab: .venv/installed
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m inside.cli.lab
 
 bench: .venv/installed
 	$(PY) -m pip install --quiet --editable '.[dev,bench]'
