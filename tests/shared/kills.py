@@ -51,10 +51,10 @@ def phase(folder):
 
 
 def contents(folder):
-    """{file: content} of results, tables and weights, without times and rates."""
+    """{file: content} of results, tables and weights, without times, rates and the name of the run."""
     def timeless(value):
         if isinstance(value, dict):
-            return {key: timeless(entry) for key, entry in value.items() if not str(key).endswith(TIMES)}
+            return {key: timeless(entry) for key, entry in value.items() if key != "RUN" and not str(key).endswith(TIMES)}
         return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
     found = {}
