@@ -188,4 +188,4 @@ def test_appendices_are_folded_and_say_what_is_in_them(tmp_path):
 
 @pytest.mark.parametrize("width, narrow", [(620, True), (621, False)])
 def test_narrow_pictures_are_known(width, narrow):
-    assert ('class="picture narrow"' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
+    assert ('class="picture narrow ' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
