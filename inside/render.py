@@ -45,7 +45,8 @@ def table_html(table: Table, number: str) -> str:
     told = f"{table.rows} of {rows:,} rows; all as " if rows > table.rows else ""
     link = f'{told}<a download="{html.escape(table.name)}.csv" href="data:text/csv;base64,{csv}">CSV</a>'
     body = _styled(table).to_html().replace("<th ", '<th scope="col" ')
-    return (f'<figure class="table mathjax_ignore" id="table-{html.escape(table.name)}">{_caption("Table", number, table.caption, link)}'
+    caption = _caption("Table", number, table.caption, link)
+    return (f'<figure class="table mathjax_ignore" id="table-{html.escape(table.name)}">{caption}'
             f'<div class="scroll" tabindex="0" role="group" aria-label="Table {number}">{body}</div></figure>')
 
 
