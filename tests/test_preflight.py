@@ -14,7 +14,7 @@ from shared.settings import settings
     ({"COMPARE": ["head"]}, "expected dictionaries"), ({"COMPARE": [{"STRATEGYS": "head"}]}, "did you mean 'STRATEGY'"),
     ({"COMPARE": [{"SPLIT": [0.5, 0.2, 0.3]}]}, "cannot change 'SPLIT'"), ({"COMPARE": [{"STRATEGY": "heads"}]}, "did you mean 'head'"),
     ({"COMPARE": [{"ARCHITECTURE": "convnet5", "STRATEGY": "head"}]}, "set STRATEGY = 'full'"), ({"SAMPLE_GRID": [3]}, "rows and columns"),
-    ({"SAMPLE_GRID": [0, 4]}, "rows and columns"), ({"SEARCH_SPACE": []}, "it takes a dictionary"), ({"SEARCH_SAMPLER": "bayes"}, "choose from tpe, random, grid"),
+    ({"ARCHITECTURE": "resnet5"}, "resnet50"), ({"ARCHITECTURE": "timm/resnet5"}, "resnet50"), ({"SAMPLE_GRID": [0, 4]}, "rows and columns"), ({"SEARCH_SPACE": []}, "it takes a dictionary"), ({"SEARCH_SAMPLER": "bayes"}, "choose from tpe, random, grid"),
 ])
 def test_settings_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message) as error:

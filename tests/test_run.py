@@ -23,7 +23,7 @@ from inside.feature_maps.scenarios import open_scenarios, other_images
 from inside.files import RunFolder, write_json
 from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
-from inside.settings import check_names, check_parameters
+from inside.settings import check_parameters, name_problems
 
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
         "SEARCH_SPACE": "{'lr': [0.005, 0.02, 'log'], 'label_smoothing': [0.0, 0.1]}", "SEARCH_EPOCHS": "1", "SEARCH_IMAGES": "30",
@@ -374,7 +374,7 @@ def test_a_process_that_helps_with_the_search(flawed, tmp_path, capsys):
 @pytest.mark.parametrize("profile", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_profiles_are_legal_and_run_without_a_screen(profile):
     given = read_profile(str(profile))
-    check_names(given)
+    assert name_problems(given) == []
     check_parameters(given)
     assert given["INTERACTIVE"] is False
 

@@ -20,7 +20,7 @@ from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
 from inside.files import ROOT, RunFolder
-from inside.preflight import check_search, check_settings
+from inside.preflight import check
 from inside.report.page import export_report
 from inside.selection.search import run_search
 from inside.text import format_duration
@@ -83,19 +83,19 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
     """
     os.environ["INSIDE_COMMAND"] = command
     settings = default_parameters() | dict(given)
-    check_settings(settings)
-    check_search(settings)
+    if options.search and not settings["SEARCH_TRIALS"]:
+        raise ValueError("--search: there is nothing to search, because SEARCH_TRIALS = 0.")
+    books = notebooks()
+    chosen = [book for book in books if not options.only or book.name[:2] in options.only]
+    numbers = ["01"] if options.search else [book.name[:2] for book in chosen]
+    check(settings, numbers)
     if options.search:
-        if not settings["SEARCH_TRIALS"]:
-            raise ValueError("--search: there is nothing to search, because SEARCH_TRIALS = 0.")
         help_search(settings)
         return 0
     folder = RunFolder(settings["RUN"]).folder
     log = Tee(folder / "run.log")
     log.write(f"run {settings['RUN']}: {folder}\n")
-    books = notebooks()
-    chosen = [book for book in books if not options.only or book.name[:2] in options.only]
-    log.write(estimate(settings, [book.name[:2] for book in chosen]) + "\n")
+    log.write(estimate(settings, numbers) + "\n")
     for book in chosen:
         try:
             execute(book, folder, given, log)
