@@ -68,7 +68,7 @@ class Parameter:
         YAML alone reads 1:30 as 90 and 010 as 8: such numbers remain text, which is then refused.
         """
         if any(isinstance(kind, Literal) and kind.kind is str or isinstance(kind, Word) and kind.accepts(text)
-               for kind in self.kinds):
+               for kind in self.kinds) or len(text) > 100_000:
             return text
         for read in (ast.literal_eval, yaml.safe_load):
             try:

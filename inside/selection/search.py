@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from inside.data.split import Split
 from inside.files import fingerprint
-from inside.models.build import build_network, legal_options
+from inside.models.build import legal_options, require_weights
 from inside.selection.space import base_values, grid_of, search_space, suggest, values_of, with_trial_params
 from inside.selection.study import RepeatableSampler, _same_value, open_study, reason_of, run_trials, trial_table
 from inside.settings import parameters_where
