@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -13,7 +14,6 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ RUNS = ROOT / "runs"
 DATA = ROOT / "data"
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
 
@@ -47,7 +47,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Let one process at a time make `folder`; another one says once that it is waiting, then finds the folder made.
 
@@ -143,13 +143,14 @@ def check_writable(folder: Path, name: str) -> None:
 
 
 def nearest_folder(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists. NotADirectoryError where a file is in its way."""
+    """The folder itself, or the nearest one above it that exists. Raises OSError where a file is in its way."""
     place = folder.absolute()
-    while not os.path.lexists(place):
-        place = place.parent
-    if not place.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
-    return place
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(place)
+        if not place.is_dir():
+            raise FileExistsError(errno.EEXIST, f"{place} is no folder")
+        return place
+    return nearest_folder(place.parent)
 
 
 class RunFolder:

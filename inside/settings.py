@@ -7,6 +7,7 @@ follow in `preflight`.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -63,14 +64,15 @@ class Parameter:
             fitting[0].check(value)
 
     def parse(self, text: str) -> object:
-        """The value of a command line's `text`: the text itself where text is valid, otherwise a Python or YAML literal.
+        """The value of a command line's `text`: the text itself where text is valid, else a JSON, Python or YAML literal.
 
-        YAML alone reads 1:30 as 90 and 010 as 8: such numbers remain text, which is then refused.
+        YAML alone reads 1:30 as 90 and 010 as 8: such numbers remain text, which is then refused; so does what is far too
+        long or too deep to be a value.
         """
         if any(isinstance(kind, Literal) and kind.kind is str or isinstance(kind, Word) and kind.accepts(text)
-               for kind in self.kinds) or len(text) > 100_000:
+               for kind in self.kinds) or len(text) > 100_000 or text.count("[") + text.count("{") > 1000:
             return text
-        for read in (ast.literal_eval, yaml.safe_load):
+        for read in (json.loads, ast.literal_eval, yaml.safe_load):
             try:
                 value = read(text)
             except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, yaml.YAMLError):

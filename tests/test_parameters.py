@@ -78,7 +78,9 @@ def test_the_command_line_refuses_the_same(parameter):
     texts |= {"", "x" * 10**6, "[" * 10**4, "{{}}", "1:30", "010", ".nan", ".inf", "1e400", "0x" + "f" * 5000, "&a [*a]", "!!python/object:os.system {}"}
     for text in texts:
         start, value = time.perf_counter(), parameter.parse(text)
-        problems = errors_of(given_parameters, command_parser().parse_args(["demo", "-p", parameter.name, text]))
+        options = command_parser().parse_args(["demo"])
+        options.p = [[parameter.name, text]]  # as argparse gives them, but for words such as -inf, which it takes for an option
+        problems = errors_of(given_parameters, options)
         check_told(parameter, value, problems)
         assert time.perf_counter() - start < 1
 

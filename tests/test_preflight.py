@@ -104,12 +104,12 @@ CASES = [
     ("IMAGE_SIZE too small", {"ARCHITECTURE": "vgg11", "IMAGE_SIZE": 8}, "IMAGE_SIZE = 8: VGG cannot work on images of 8×8 pixels; IMAGE_SIZE = 224"),
     ("IMAGE_SIZE of a network with one size", {"ARCHITECTURE": "vit_b_32", "IMAGE_SIZE": 160}, "VisionTransformer cannot work on images of 160×160 pixels"),
     ("HEAD", {"ARCHITECTURE": "squeezenet1_1", "HEAD": "mlp:8"}, "need a network whose last layer is linear"),
-    ("LAYERS", {"LAYERS": ["stem.conv9"]}, "^LAYERS: The network has no module named 'stem.conv9'; .* the nearest ones stem.conv1"),
-    ("LAYERS twice", {"LAYERS": ["stem.conv1", "stem.conv1"]}, "^LAYERS names 'stem.conv1' twice"),
-    ("LAYERS of a row of a search", {"LAYERS": ["stem.conv1"], "SEARCH_TRIALS": 2, "SEARCH_SPACE": {"architecture": ["convnet5", "timm/test_resnet"]}},
-     "^LAYERS: The network has no module named 'stem.conv1'"),
+    ("LAYERS", {"LAYERS": ["conv9.0"]}, "^LAYERS: The network has no module named 'conv9.0'; .* the nearest ones conv1.0"),
+    ("LAYERS twice", {"LAYERS": ["conv1.0", "conv1.0"]}, "^LAYERS names 'conv1.0' twice"),
+    ("LAYERS of a row of a search", {"LAYERS": ["conv1.0"], "SEARCH_TRIALS": 2, "SEARCH_SPACE": {"architecture": ["convnet5", "timm/test_resnet"]}},
+     "^LAYERS: The network has no module named 'conv1.0'"),
     ("NEURON_LAYER", {"NEURON_LAYER": "conv9"}, "^NEURON_LAYER: The network has no module named 'conv9'"),
-    ("NEURONS", {"NEURON_LAYER": "stem.conv1", "NEURONS": [3, 999]}, "^NEURONS: there is no channel 999 in stem.conv1; expected 0 to 31"),
+    ("NEURONS", {"NEURON_LAYER": "conv1.0", "NEURONS": [3, 999]}, "^NEURONS: there is no channel 999 in conv1.0; expected 0 to 15"),
     ("IMAGENET_VAL", {"IMAGENET_VAL": "nowhere"}, "^IMAGENET_VAL = 'nowhere' is neither"),
     ("CIFAR10", {"CIFAR10": "<tmp>/empty"}, "contains no image .*: point CIFAR10 to a folder"),
     ("TRAIN = False without a network", {"TRAIN": False}, "has no trained network .* run notebook 01 with TRAIN = True first"),
@@ -153,7 +153,7 @@ def test_what_is_right_passes_without_a_picture_being_opened_or_drawn(asked_for,
     before = tree(tmp_path)
     for changes in ({}, {"DATASET": "demo"}, {"DATASET": "digits", "BATCH_SIZE": 32}, {"ARCHITECTURE": "efficientnet_lite0", "WEIGHTS": "imagenet"},
                     {"CIFAR10": "cifar10", "IMAGENET_VAL": "imagenette"},  # scenarios that may be missing
-                    {"LAYERS": ["stem.conv1"], "NEURON_LAYER": "stem.conv1", "NEURONS": [31]}):
+                    {"LAYERS": ["conv1.0"], "NEURON_LAYER": "conv1.0", "NEURONS": [15]}):
         check(asked_for(**changes), ["01", "02", "03"])
     check(asked_for(DATASET="<tmp>/set/a", BATCH_SIZE=64, **PRETRAINED), ["02", "03"])  # flat, and weights that 02 can do without
     assert tree(tmp_path) == before and offline == []
@@ -223,8 +223,8 @@ def test_layers_are_those_of_the_network_that_the_run_holds(asked_for, tmp_path)
     for name in ("model.safetensors", "split.csv"):
         run.path(name).write_text("")
     check(asked_for(LAYERS=["blocks.0.conv"], DATASET="nowhere"), ["02"])
-    with pytest.raises(ValueError, match="no module named 'stem.conv1'"):
-        check(asked_for(LAYERS=["stem.conv1"]), ["03"])
+    with pytest.raises(ValueError, match="no module named 'conv1.0'"):
+        check(asked_for(LAYERS=["conv1.0"]), ["03"])
     shutil.rmtree(tmp_path / "set")
     with pytest.raises(ValueError, match="The images of the run .* are no longer at .*: put them back"):
         check(asked_for(), ["02"])
