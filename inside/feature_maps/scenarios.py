@@ -22,7 +22,7 @@ from inside.data.split import Split
 from inside.data.table import decode_images
 from inside.feature_maps.scenario_names import STAND_INS, scenario_draw
 from inside.feature_maps.statistics import STORED, LayerStatistics, collect_statistics
-from inside.files import RunFolder, atomic_write, fingerprint
+from inside.files import RunFolder, atomic_write, fingerprint, one_at_a_time
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network
 from inside.settings import PARAMETERS
@@ -209,23 +209,26 @@ def open_random_network(run: RunFolder, architecture: str, draw: int, *, n_class
 
 def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str], *, map_size: int,
                         batch_size: int) -> dict[str, LayerStatistics]:
-    """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass."""
+    """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass.
+
+    Also where both run at once: one measures, the other waits for it and reads.
+    """
     name, model = f"statistics/{scenario.name}.npz", scenario.model
     stamp = fingerprint(scenario.stamp or network_stamp(model), scenario.preprocessing,
                                 scenario.images.table[["label", "sha256"]], list(layers), map_size, scenario.reduced, 2)
-    if not run.is_current(stamp, name):
-        transform = make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
-        images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
-        found = collect_statistics(model, make_loader(images, batch_size=batch_size), layers)
-        run.path("statistics").mkdir(exist_ok=True)
-        arrays: dict[str, Any] = {f"{layer}/{key}": value for layer, state in found.items()
-                                  for key, value in state.arrays().items()}
-        with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        run.mark(stamp, name)
-    with np.load(run.path(name)) as stored:
-        return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
-                for layer in layers}
+    with one_at_a_time(run.path("statistics", "scenarios")):
+        if not run.is_current(stamp, name):
+            transform = make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
+            images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
+            found = collect_statistics(model, make_loader(images, batch_size=batch_size), layers)
+            arrays: dict[str, Any] = {f"{layer}/{key}": value for layer, state in found.items()
+                                      for key, value in state.arrays().items()}
+            with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **arrays)
+            run.mark(stamp, name)
+        with np.load(run.path(name)) as stored:
+            return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
+                    for layer in layers}
 
 
 def random_draws(scenarios: Mapping[str, Scenario]) -> list[Scenario]:

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from inside.attribution.inputs import feature_maps_of
 from inside.attribution.report import ExampleMaps
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet
+from inside.data.split import Split
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.hooks import _pool_and_count, capture, eval_mode, only_tensor
 from inside.feature_maps.scenario_names import (
@@ -38,6 +40,7 @@ from inside.feature_maps.scenarios import (
     network_stamp,
     open_scenarios,
     other_images,
+    own_images,
     pick_images,
     random_draws,
     random_seeds,
@@ -73,6 +76,7 @@ from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.models.scratch import build_from_scratch
 from inside.models.surgery import freeze
+from shared.processes import at_once, needs_fork
 
 BOOK = ROOT / "notebooks" / "02_feature_map_statistics.ipynb"
 
@@ -370,6 +374,25 @@ def test_draws_are_the_same_again_and_take_no_memory_before_they_are_used(tmp_pa
 
 def measure(run, scenario, layers=("blocks.0.conv", "blocks.0.activation")):
     return scenario_statistics(run, scenario, list(layers), map_size=32, batch_size=4)
+
+
+@needs_fork
+def test_two_notebooks_at_once_measure_a_scenario_once(tmp_path, make_folder, monkeypatch):
+    """02 and 03 of one run: one measures, the other waits and reads. Where they ask for other layers each has its own, turn by turn."""
+    run, _ = start_of_a_run(tmp_path, architecture="convnet5")
+    scenario, collect = opened(run, own_set(make_folder, {"a": 3, "b": 3}))["random_own"], collect_statistics
+
+    def slow(*arguments, **options):
+        with open(tmp_path / "passes", "a") as file:
+            file.write("x")
+        time.sleep(0.2)
+        return collect(*arguments, **options)
+    monkeypatch.setattr("inside.feature_maps.scenarios.collect_statistics", slow)
+    first, again = at_once(lambda number: measure(run, scenario, ["blocks.0.conv"])["blocks.0.conv"].features, 2)
+    assert np.array_equal(first, again) and (tmp_path / "passes").read_text() == "x"
+    asked = [["blocks.0.conv"], ["blocks.1.conv", "blocks.0.conv"]]
+    for found in at_once(lambda number: [measure(run, scenario, asked[number]) for _ in range(4)], 2):
+        assert all(np.array_equal(by_layer["blocks.0.conv"].features, first) for by_layer in found)
 
 
 @pytest.mark.parametrize("before, after", [({"activation": "ReLU"}, {"activation": "ELU"}), ({"filters": 4}, {"filters": [4, 4, 4, 4, 4]})])
@@ -715,6 +738,22 @@ def test_the_heat_map_names_the_classes_of_the_reduced_set(tmp_path, monkeypatch
     assert pd.read_csv(run / "tables" / "class_shares.csv", dtype={"layer": str}).set_index("layer").loc["0", "bear"] > 0.9
     maps = pd.read_csv(run / "feature_maps.csv")
     assert (maps["non_positive"] / maps["values"] == maps["non_positive_share"]).all() and set(maps["images"]) == {8}
+
+
+def test_fewer_than_four_images_are_too_few(make_folder, tmp_path):
+    """Own images stop there; of other images the scenario is missing, and does not take the others down to its number."""
+    few, run = make_folder({"a": 2, "b": 1}, "few"), RunFolder(str(tmp_path / "run"))
+    told = f"{str(few)!r} has 3 images that can be decoded; feature maps are measured on at least 4: add images."
+    with pytest.raises(ValueError) as error:
+        own_images(run, str(few), 200)
+    assert str(error.value) == f"DATASET = {told}"
+    scenarios, missing = open_scenarios(run, own_set(make_folder, {"a": 5, "b": 5}), architecture="timm/test_resnet", n_images=200, imagenet_val=str(few),
+                                        cifar10="digits", device=torch.device("cpu"), map_size=32)
+    assert missing["imagenet_imagenet"] == f"IMAGENET_VAL = {told}" and {len(found.images.table) for found in scenarios.values()} == {10}
+    run, _ = start_of_a_run(tmp_path)
+    Split(other_images(str(make_folder({"a": 3, "b": 3}, "six")), 9).table.assign(split=["train", "val", "test"] * 2), few, ["a", "b"]).save(run.path("split.csv"))
+    with pytest.raises(ValueError, match="has 2 test images; feature maps are measured on at least 4: give test a larger share in SPLIT"):
+        own_images(run, "digits", 200)
 
 
 LIMITS = {"constant": lambda model: model[0].weight.data.fill_(0.0), "not a number": lambda model: model[0].weight.data.fill_(np.nan),
