@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from inside.data.sources import open_dataset
+from inside.data.split import split_images
+from inside.data.table import decode_images
 from inside.files import RunFolder
 from inside.selection import search
 from inside.selection.search import run_search
@@ -33,6 +36,13 @@ class Gauge:
         assert grown < ALLOWED and self.files[-1] <= self.files[self.settled]
 
 
+@pytest.fixture
+def split(make_folder, tmp_path):
+    """45 images of 12×10 pixels: what grows with epochs and trials would not grow less."""
+    images, _ = decode_images(open_dataset(str(make_folder(dict.fromkeys("abc", 15)))), cache=tmp_path / "cache")
+    return split_images(images, [0.6, 0.2, 0.2], seed=0)
+
+
 @pytest.mark.parametrize("changes", [{}, {"STRATEGY": "head"}], ids=["whole network", "head on cached features"])
 def test_300_epochs(split, tmp_path, changes):
     gauge = Gauge(settled=20)
@@ -50,6 +60,6 @@ def test_a_search_of_200_trials(split, tmp_path, monkeypatch):
             gauge()
     monkeypatch.setattr(search, "score", measured)
     space = {"lr": [1e-4, 1e-1, "log"], "label_smoothing": [0.0, 0.3], "optimizer": ["sgd", "adamw"]}
-    found = run_search(settings(space, SEARCH_TRIALS=200, SEARCH_EPOCHS=1, SEARCH_IMAGES=24), split, folder=tmp_path)
+    found = run_search(settings(space, SEARCH_TRIALS=200, SEARCH_EPOCHS=1), split, folder=tmp_path)
     assert len(found.trials) == 200
     gauge.check(200, "200 trials")
