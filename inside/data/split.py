@@ -13,7 +13,7 @@ import pandas as pd
 
 from inside.data.dealing import _class_quotas, _draw_split
 from inside.data.sources import ImageSet
-from inside.files import fingerprint, write_csv
+from inside.files import fingerprint, read_csv, write_csv
 from inside.names import SPLITS, check_split
 from inside.text import literal, natural_sort
 
@@ -61,8 +61,7 @@ class Split:
     @classmethod
     def read(cls, path: Path, root: Path) -> Split:
         """The split in a split.csv, of the images below `root`."""
-        texts = {name: str for name in ("path", "label", "split", "sha256")}
-        table = pd.read_csv(path, dtype=texts | {"group": "Int64"}, keep_default_na=False, na_values={"group": [""]})
+        table = read_csv(path, texts=("path", "label", "split", "sha256"), dtype={"group": "Int64"})
         return cls(table, root, natural_sort(table["label"].unique()))
 
 

@@ -14,7 +14,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 
 from inside.data.sources import ImageSet
-from inside.files import DATA, fingerprint, write_csv
+from inside.files import DATA, fingerprint, read_csv, write_csv
 from inside.text import literal, natural_sort
 
 
@@ -61,8 +61,8 @@ def decode_images(images: ImageSet, *, bad_images: str = "skip", cache: Path | N
     """
     cache = (DATA / "cache" if cache is None else Path(cache)) / f"{fingerprint(str(images.root))}.csv"
     columns = ["path", "bytes", "changed", "width", "height", "sha256", "reason"]
-    known = {row[:3]: row for row in pd.read_csv(cache, keep_default_na=False).itertuples(index=False, name=None)} \
-        if cache.exists() else {}
+    kept = read_csv(cache, texts=("path", "sha256", "reason")) if cache.exists() else pd.DataFrame(columns=columns)
+    known = {row[:3]: row for row in kept.itertuples(index=False, name=None)}
     stats = [(path, (root := os.stat(images.root / path)).st_size, root.st_mtime_ns) for path in images.table["path"]]
     new = [key for key in stats if key not in known]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter's lock

@@ -209,14 +209,11 @@ def open_random_network(run: RunFolder, architecture: str, draw: int, *, n_class
 
 def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str], *, map_size: int,
                         batch_size: int) -> dict[str, LayerStatistics]:
-    """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass.
-
-    Also where both run at once: one measures, the other waits for it and reads.
-    """
+    """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass."""
     name, model = f"statistics/{scenario.name}.npz", scenario.model
     stamp = fingerprint(scenario.stamp or network_stamp(model), scenario.preprocessing,
                                 scenario.images.table[["label", "sha256"]], list(layers), map_size, scenario.reduced, 2)
-    with one_at_a_time(run.path("statistics", "scenarios")):
+    with one_at_a_time(run.path("statistics", scenario.name)):  # 02 and 03 may run at the same time
         if not run.is_current(stamp, name):
             transform = make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
             images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
@@ -226,9 +223,9 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
             with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **arrays)
             run.mark(stamp, name)
-        with np.load(run.path(name)) as stored:
-            return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
-                    for layer in layers}
+    with np.load(run.path(name)) as stored:
+        return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
+                for layer in layers}
 
 
 def random_draws(scenarios: Mapping[str, Scenario]) -> list[Scenario]:

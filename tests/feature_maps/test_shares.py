@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +75,6 @@ from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.models.scratch import build_from_scratch
 from inside.models.surgery import freeze
-from shared.processes import at_once, needs_fork
 
 BOOK = ROOT / "notebooks" / "02_feature_map_statistics.ipynb"
 
@@ -374,25 +372,6 @@ def test_draws_are_the_same_again_and_take_no_memory_before_they_are_used(tmp_pa
 
 def measure(run, scenario, layers=("blocks.0.conv", "blocks.0.activation")):
     return scenario_statistics(run, scenario, list(layers), map_size=32, batch_size=4)
-
-
-@needs_fork
-def test_two_notebooks_at_once_measure_a_scenario_once(tmp_path, make_folder, monkeypatch):
-    """02 and 03 of one run: one measures, the other waits and reads. Where they ask for other layers each has its own, turn by turn."""
-    run, _ = start_of_a_run(tmp_path, architecture="convnet5")
-    scenario, collect = opened(run, own_set(make_folder, {"a": 3, "b": 3}))["random_own"], collect_statistics
-
-    def slow(*arguments, **options):
-        with open(tmp_path / "passes", "a") as file:
-            file.write("x")
-        time.sleep(0.2)
-        return collect(*arguments, **options)
-    monkeypatch.setattr("inside.feature_maps.scenarios.collect_statistics", slow)
-    first, again = at_once(lambda number: measure(run, scenario, ["blocks.0.conv"])["blocks.0.conv"].features, 2)
-    assert np.array_equal(first, again) and (tmp_path / "passes").read_text() == "x"
-    asked = [["blocks.0.conv"], ["blocks.1.conv", "blocks.0.conv"]]
-    for found in at_once(lambda number: [measure(run, scenario, asked[number]) for _ in range(4)], 2):
-        assert all(np.array_equal(by_layer["blocks.0.conv"].features, first) for by_layer in found)
 
 
 @pytest.mark.parametrize("before, after", [({"activation": "ReLU"}, {"activation": "ELU"}), ({"filters": 4}, {"filters": [4, 4, 4, 4, 4]})])
