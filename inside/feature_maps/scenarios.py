@@ -52,6 +52,9 @@ class Scenario:
         return 32 if self.name.endswith("_32px") else None
 
 
+FEWEST_IMAGES = 4  # halves of the images and debiased similarity are not defined of fewer
+
+
 def pick_images(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
     """At most n rows in the order of their paths: all of them where there are no more, else a seeded draw."""
     chosen = table if len(table) <= n else table.sample(n, random_state=seed)
@@ -67,6 +70,9 @@ def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, 
             raise ValueError(f"The images of the run {run.name!r} are no longer at {root}: put them back, or run notebook "
                              "01 again.")
         test = pick_images(Split.read(run.path("split.csv"), root).parts["test"], n, seed=seed)
+        if len(test) < FEWEST_IMAGES:
+            raise ValueError(f"The run {run.name!r} has {len(test)} test images; feature maps are measured on at least "
+                             f"{FEWEST_IMAGES}: give test a larger share in SPLIT, or add images.")
         drawn = saved.settings.get("DATASET") == "demo"
         return ImageSet(root.name, root, test, "test images of notebook 01", drawn)
     images = other_images(dataset, n, demo_images=demo_images, seed=seed)
@@ -76,7 +82,11 @@ def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, 
 def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> ImageSet:
     """n images of a data set by name or by folder, flat or by class. ValueError where it is not to be had."""
     images = open_dataset(dataset, demo_images=demo_images, seed=seed, labels=False)
-    return decode_images(dataclasses.replace(images, table=pick_images(images.table, n, seed=seed)))[0]
+    found = decode_images(dataclasses.replace(images, table=pick_images(images.table, n, seed=seed)))[0]
+    if len(found.table) < FEWEST_IMAGES:
+        raise ValueError(f"DATASET = {dataset!r} has {len(found.table)} images that can be decoded; feature maps are "
+                         f"measured on at least {FEWEST_IMAGES}: add images.")
+    return found
 
 
 def open_scenarios(run: RunFolder, own: ImageSet, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
