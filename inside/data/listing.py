@@ -13,7 +13,7 @@ import pandas as pd
 
 from inside.files import ROOT
 from inside.names import DATASETS
-from inside.text import did_you_mean, listed, literal, natural_sort
+from inside.text import did_you_mean, listed, literal, natural_sort, visible
 
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm".split())
 UNSUPPORTED = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000",
@@ -67,7 +67,7 @@ class Listing:
         return path.relative_to(self.root).as_posix().encode(errors="backslashreplace").decode()
 
     def _leads_out(self, path: Path) -> bool:
-        return not path.resolve().is_relative_to(self.root.resolve())
+        return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root))
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -98,7 +98,7 @@ def entries(folder: Path) -> list[Path]:
     try:
         names = [name for name in os.listdir(folder) if not name.startswith(".") and name not in LEFTOVERS]
     except OSError as error:
-        raise ValueError(f"The folder {literal(folder)} cannot be listed ({error.strerror}): make it readable, or remove it "
+        raise ValueError(f"The folder {visible(str(folder))} cannot be listed ({error.strerror}): make it readable, or remove it "
                          "from the data set.") from None
     return [folder / name for name in natural_sort(names)]
 
@@ -130,10 +130,10 @@ def _tops(root: Path, folders: list[Path], *, labels: bool) -> list[tuple[Path, 
         return [(named[name], part) for name, part in parts.items()]
     if labels and parts and len(parts) == len(named) and any(map(os.path.isdir, entries(named[next(iter(parts))]))):
         if "train" not in parts.values():
-            raise ValueError(f"The folder {literal(root)} contains {listed(list(parts))}, but no train/: add it, or point "
+            raise ValueError(f"The folder {visible(str(root))} contains {listed(list(parts))}, but no train/: add it, or point "
                              "DATASET to a folder with one folder per class.")
-        raise ValueError(f"The folder {literal(root)} contains {listed(list(parts))}, but neither val/ nor test/: point "
-                         f"DATASET to {literal(named[next(iter(parts))])}, which SPLIT then divides.")
+        raise ValueError(f"The folder {visible(str(root))} contains {listed(list(parts))}, but neither val/ nor test/: point "
+                         f"DATASET to {visible(str(named[next(iter(parts))]))}, which SPLIT then divides.")
     return [(root, "")]
 
 
@@ -142,15 +142,15 @@ def _add_classes(listing: Listing, top: Path, given: str, *, labels: bool) -> No
     for folder in entries(top):
         if not os.path.isdir(folder):
             if labels and folder.is_symlink() and not folder.suffix:
-                raise ValueError(f"{literal(folder)} is a link to a folder that does not exist: mend or remove it.")
+                raise ValueError(f"{visible(str(folder))} is a link to a folder that does not exist: mend or remove it.")
             continue
         if not _is_utf8(folder.name):
-            raise ValueError(f"The folder {literal(listing._name(folder))} of {literal(listing.root)} has a name that is not "
+            raise ValueError(f"The folder {visible(str(listing._name(folder)))} of {visible(str(listing.root))} has a name that is not "
                              "valid UTF-8: rename it.")
         before = len(listing.refused)
         if not listing.add(folder, folder.name, given) and labels and not folder.name.startswith("seg_"):
             why = dict(list(listing.refused.items())[before:])
-            raise ValueError(f"The class folder {folder.name!r} of {literal(listing.root)} contains no image{_such_as(why)}: "
+            raise ValueError(f"The class folder {folder.name!r} of {visible(str(listing.root))} contains no image{_such_as(why)}: "
                              "fill it or remove it.")
 
 
@@ -158,12 +158,12 @@ def _such_as(refused: Mapping[str, str]) -> str:
     """Which files cannot be read, in brackets: the first, and their number."""
     path, reason = next(iter(refused.items()), ("", ""))
     more = f", and {len(refused) - 1:,} more" if len(refused) > 1 else ""
-    return f" that can be read ({literal(path)}: {reason}{more})" if refused else ""
+    return f" that can be read ({visible(path)}: {reason}{more})" if refused else ""
 
 
 def _require_images(listing: Listing, here: list[Path], *, labels: bool) -> None:
     """Raise ValueError unless there are images, and, where they need `labels`, at least two classes."""
-    root, classes = literal(listing.root), list(dict.fromkeys(label for _, label, _ in listing.rows))
+    root, classes = visible(str(listing.root)), list(dict.fromkeys(label for _, label, _ in listing.rows))
     if not listing.rows and any(path.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(path) for path in here) and labels:
         raise ValueError(f"The folder {root} contains images but no class folders: put the images of each class into a "
                          "folder named after the class.")
@@ -172,7 +172,7 @@ def _require_images(listing: Listing, here: list[Path], *, labels: bool) -> None
                          f"one folder per class, with images that end in {', '.join(sorted(IMAGE_SUFFIXES))}.")
     if labels and len(classes) < 2:
         inner = [path for path in entries(listing.root / classes[0]) if os.path.isdir(path)]
-        nearer = f", or point DATASET to {literal(listing.root / classes[0])}, which has {len(inner)} folders" * (
+        nearer = f", or point DATASET to {visible(str(listing.root / classes[0]))}, which has {len(inner)} folders" * (
             len(inner) > 1)
         raise ValueError(f"The folder {root} contains only one class, {classes[0]!r}: a classifier needs two{nearer}.")
 

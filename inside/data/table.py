@@ -17,7 +17,7 @@ from PIL import ImageOps
 
 from inside.data.sources import ImageSet
 from inside.files import DATA, fingerprint, read_csv, write_csv
-from inside.text import literal, natural_sort
+from inside.text import literal, natural_sort, visible
 
 
 class UnreadableImage(ValueError):
@@ -32,10 +32,10 @@ def load_image(path: str | Path) -> PILImage.Image:
     try:
         return decode_image(path)
     except FileNotFoundError:
-        raise UnreadableImage(f"The image {literal(path)} is gone since the images were listed: put it back, or run "
+        raise UnreadableImage(f"The image {visible(str(path))} is gone since the images were listed: put it back, or run "
                               "notebook 01 again.") from None
     except Exception as error:
-        raise UnreadableImage(f"The image {literal(path)} has changed since the images were listed and cannot be decoded "
+        raise UnreadableImage(f"The image {visible(str(path))} has changed since the images were listed and cannot be decoded "
                               f"({_reason(error, Path(path))}): put it back, or run notebook 01 again.") from None
 
 
@@ -185,7 +185,7 @@ def require_unchanged(table: pd.DataFrame, root: Path, *, cache: Path | None = N
     if changed:
         (path, reason), others = changed[0], len(changed) - 1
         more = f" (and {others:,} other{'s' if others > 1 else ''})" if others else ""
-        raise ValueError(f"The image {literal(path)}{more} is not the one that notebook 01 has split"
+        raise ValueError(f"The image {visible(str(path))}{more} is not the one that notebook 01 has split"
                          f"{f' ({reason})' if reason else ''}: run notebook 01 again, or put it back into {root}.")
 
 
