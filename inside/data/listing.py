@@ -201,7 +201,7 @@ def look_alikes(names: Iterable[str]) -> list[str]:
     for name in names:
         seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
         alike.setdefault(unicodedata.normalize("NFC", seen.casefold()).strip(), []).append(name)
-    return [f"The classes {listed([f'{literal(name)} ({ascii(name)})' for name in found])} look alike, but are different "
+    return [f"The classes {listed([f'{literal(name)} ({literal(ascii(name))})' for name in found])} look alike, but are different "
             "names and so different classes." for found in alike.values() if len(found) > 1]
 
 
