@@ -55,7 +55,9 @@ def open_run(namespace: dict[str, Any], number: str) -> Run:
     settings = check_parameters(namespace)
     preflight.check(settings)
     run = Run(settings, number, namespace.setdefault("_shown", {}))
-    run.hold(namespace.get("run"))
+    if "_lock" in namespace:  # the cell runs again
+        namespace["_lock"].release()
+    namespace["_lock"] = run.lock = hold_notebook(run.folder, number)
     _note_run(run)
     print(f"run folder: {run.folder} · device: {run.device}")
     return run
@@ -84,12 +86,6 @@ class Run(RunFolder):
         self.device = choose_device(str(settings["DEVICE"]))
         self.lock: BaseFileLock | None = None
         self.without_font: set[str] = set()  # signs in figures that no font of this machine has
-
-    def hold(self, before: object = None) -> None:
-        """Keep other kernels from running this notebook in this folder until `finish`; `before`: its run of this kernel."""
-        if isinstance(before, Run) and before.lock:
-            before.lock.release()
-        self.lock = hold_notebook(self.folder, self.number)
 
     def finish(self, results: Mapping[str, object]) -> None:
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""

@@ -22,7 +22,7 @@ from inside.data.table import decode_images
 from inside.files import ROOT, RunFolder
 from inside.locks import hold_run
 from inside.preflight import check_search, check_settings
-from inside.report.page import export_report
+from inside.report.page import export_report, mark_outdated
 from inside.selection.search import run_search
 from inside.text import format_duration
 
@@ -125,6 +125,7 @@ def _run_notebooks(options: argparse.Namespace, given: Mapping[str, Any], settin
                 up_to_there = str(_export(folder, [*whole, failed_copy(folder, book)], "report.failed.html"))
             except ValueError as other:  # must not hide why the notebook failed
                 up_to_there = f"none, {other}"
+            mark_outdated(folder / "report.html")
             raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
     report = _export(folder, [folder / book.name for book in books], "report.html")
     (folder / "report.failed.html").unlink(missing_ok=True)

@@ -55,6 +55,19 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     return target
 
 
+def mark_outdated(report: Path) -> None:
+    """Have the report of an earlier run say so on its first screen, where a later one that failed has left results."""
+    results = [path.stat().st_mtime for path in report.parent.glob("0[123]_results.json")]
+    if not report.exists() or max(results, default=0) <= report.stat().st_mtime:
+        return
+    note = ('<p class="note" id="outdated"><b>A later run did not end.</b> This page is of the run before; results and figures '
+            "beside it are newer.</p>")
+    page = report.read_text(encoding="utf-8")
+    if note not in page:
+        with atomic_write(report) as temporary:
+            temporary.write_text(page.replace("</header>", f"{note}</header>", 1), encoding="utf-8")
+
+
 def _environment(places: Mapping[str, str]) -> Environment:
     """Jinja with `find_places(patterns, most)`: (anchor, what a link says) of the places that the page has."""
     def find_places(patterns: Iterable[str], most: int = 1) -> list[tuple[str, str]]:

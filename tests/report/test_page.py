@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import os
 import re
 
 import nbformat
@@ -12,10 +13,11 @@ import pytest
 from PIL import Image
 
 from inside import render
-from inside.files import ROOT, write_json
+from inside.files import ROOT, file_hash, write_json
 from inside.render import figure_html, table_html
 from inside.report.cells import REASONS
-from inside.report.page import export_report, outside_requests
+from inside.report.found import Found
+from inside.report.page import export_report, mark_outdated, outside_requests
 from inside.shown import Figure, Table
 
 HOSTILE = "a <b>run<script>alert(1)<;script> & 'more' {{ title }}"
@@ -188,4 +190,35 @@ def test_appendices_are_folded_and_say_what_is_in_them(tmp_path):
 
 @pytest.mark.parametrize("width, narrow", [(620, True), (621, False)])
 def test_narrow_pictures_are_known(width, narrow):
-    assert ('class="picture narrow"' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
+    assert ('class="picture narrow ' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
+
+
+def test_the_page_of_a_run_before_says_so_once_where_results_are_newer(run_folder):
+    page_of(run_folder, code("x"))
+    report = run_folder / "report.html"
+    whole = report.read_text()
+    for path in run_folder.glob("*_results.json"):
+        os.utime(path, (report.stat().st_mtime - 9,) * 2)
+    mark_outdated(report)
+    assert report.read_text() == whole
+    write_json(run_folder / "02_results.json", {})
+    os.utime(run_folder / "02_results.json", (report.stat().st_mtime + 9,) * 2)
+    mark_outdated(report)
+    marked = report.read_text()
+    assert "A later run did not end." in marked.split("</header>")[0] and outside_requests(marked) == []
+    os.utime(run_folder / "02_results.json", (report.stat().st_mtime + 99,) * 2)
+    mark_outdated(report)
+    assert report.read_text() == marked
+    mark_outdated(run_folder / "none.html")
+
+
+def test_notebooks_that_measured_another_network_are_named_on_the_first_screen(run_folder):
+    (run_folder / "model.safetensors").write_bytes(b"weights")
+    now = file_hash(run_folder / "model.safetensors")
+    for number, network in (("02", "another"), ("03", now)):
+        write_json(run_folder / f"{number}_results.json", {"network": network})
+    assert Found.read(run_folder).outdated() == ["02"]
+    header = page_of(run_folder, code("x")).split("</header>")[0]
+    assert "Notebook 02 is older than the network" in header and "Notebook 03 is older" not in header
+    write_json(run_folder / "02_results.json", {})  # of an earlier version: nothing is known
+    assert Found.read(run_folder).outdated() == []
