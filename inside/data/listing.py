@@ -9,8 +9,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from inside.files import ROOT
 from inside.names import DATASETS
 from inside.text import did_you_mean, listed, literal, natural_sort, visible
@@ -49,7 +47,7 @@ class Listing:
     def _images(self, folder: Path, seen: set[tuple[int, int]], outside: bool) -> Iterator[str]:
         """The paths of the images below a folder, relative to root; no folder is entered twice, so that links end."""
         if _identity(folder) in seen or not _is_utf8(folder.name):
-            self.refused[self._name(folder)] = NOT_UTF8 if _identity(folder) not in seen else (
+            self.refused[self.name_of(folder)] = NOT_UTF8 if _identity(folder) not in seen else (
                 "a link to a folder above it, or to one that is listed already")
             return
         seen.add(_identity(folder))
@@ -58,16 +56,22 @@ class Listing:
             if os.path.isdir(path):
                 yield from self._images(path, seen, leads_out)
             elif reason := _reason(path):
-                self.refused[self._name(path)] = reason
+                self.refused[self.name_of(path)] = reason
             elif path.suffix.lower() in IMAGE_SUFFIXES:
                 self.outside += leads_out
-                yield self._name(path)
+                yield self.name_of(path)
 
-    def _name(self, path: Path) -> str:
+    def name_of(self, path: Path) -> str:
+        """A path relative to root; bytes that are not UTF-8 are written as escapes."""
         return path.relative_to(self.root).as_posix().encode(errors="backslashreplace").decode()
 
     def _leads_out(self, path: Path) -> bool:
         return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root))
+
+
+def _told(path: object) -> str:
+    """A path as a message tells it: signs that are not seen are written as escapes."""
+    return visible(str(path))
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -86,7 +90,9 @@ def _reason(path: Path) -> str:
         return NOT_UTF8
     if os.path.isfile(path):
         return ""
-    return "a link to a file that does not exist" if not os.path.exists(path) else "not a file, but a named pipe, a socket or a device"
+    if not os.path.exists(path):
+        return "a link to a file that does not exist"
+    return "not a file, but a named pipe, a socket or a device"
 
 
 def _is_utf8(name: str) -> bool:
@@ -98,7 +104,7 @@ def entries(folder: Path) -> list[Path]:
     try:
         names = [name for name in os.listdir(folder) if not name.startswith(".") and name not in LEFTOVERS]
     except OSError as error:
-        raise ValueError(f"The folder {visible(str(folder))} cannot be listed ({error.strerror}): make it readable, or remove it "
+        raise ValueError(f"The folder {_told(folder)} cannot be listed ({error.strerror}): make it readable, or remove it "
                          "from the data set.") from None
     return [folder / name for name in natural_sort(names)]
 
@@ -130,10 +136,10 @@ def _tops(root: Path, folders: list[Path], *, labels: bool) -> list[tuple[Path, 
         return [(named[name], part) for name, part in parts.items()]
     if labels and parts and len(parts) == len(named) and any(map(os.path.isdir, entries(named[next(iter(parts))]))):
         if "train" not in parts.values():
-            raise ValueError(f"The folder {visible(str(root))} contains {listed(list(parts))}, but no train/: add it, or point "
+            raise ValueError(f"The folder {_told(root)} contains {listed(list(parts))}, but no train/: add it, or point "
                              "DATASET to a folder with one folder per class.")
-        raise ValueError(f"The folder {visible(str(root))} contains {listed(list(parts))}, but neither val/ nor test/: point "
-                         f"DATASET to {visible(str(named[next(iter(parts))]))}, which SPLIT then divides.")
+        raise ValueError(f"The folder {_told(root)} contains {listed(list(parts))}, but neither val/ nor test/: point "
+                         f"DATASET to {_told(named[next(iter(parts))])}, which SPLIT then divides.")
     return [(root, "")]
 
 
@@ -142,15 +148,15 @@ def _add_classes(listing: Listing, top: Path, given: str, *, labels: bool) -> No
     for folder in entries(top):
         if not os.path.isdir(folder):
             if labels and folder.is_symlink() and not folder.suffix:
-                raise ValueError(f"{visible(str(folder))} is a link to a folder that does not exist: mend or remove it.")
+                raise ValueError(f"{_told(folder)} is a link to a folder that does not exist: mend or remove it.")
             continue
         if not _is_utf8(folder.name):
-            raise ValueError(f"The folder {visible(str(listing._name(folder)))} of {visible(str(listing.root))} has a name that is not "
-                             "valid UTF-8: rename it.")
+            raise ValueError(f"The folder {listing.name_of(folder)} of {_told(listing.root)} has a name that is not valid "
+                             "UTF-8: rename it.")
         before = len(listing.refused)
         if not listing.add(folder, folder.name, given) and labels and not folder.name.startswith("seg_"):
             why = dict(list(listing.refused.items())[before:])
-            raise ValueError(f"The class folder {folder.name!r} of {visible(str(listing.root))} contains no image{_such_as(why)}: "
+            raise ValueError(f"The class folder {folder.name!r} of {_told(listing.root)} contains no image{_such_as(why)}: "
                              "fill it or remove it.")
 
 
@@ -163,8 +169,8 @@ def _such_as(refused: Mapping[str, str]) -> str:
 
 def _require_images(listing: Listing, here: list[Path], *, labels: bool) -> None:
     """Raise ValueError unless there are images, and, where they need `labels`, at least two classes."""
-    root, classes = visible(str(listing.root)), list(dict.fromkeys(label for _, label, _ in listing.rows))
-    if not listing.rows and any(path.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(path) for path in here) and labels:
+    root, classes = _told(listing.root), list(dict.fromkeys(label for _, label, _ in listing.rows))
+    if not listing.rows and labels and any(path.suffix.lower() in IMAGE_SUFFIXES for path in here if path.is_file()):
         raise ValueError(f"The folder {root} contains images but no class folders: put the images of each class into a "
                          "folder named after the class.")
     if not listing.rows:
@@ -172,7 +178,7 @@ def _require_images(listing: Listing, here: list[Path], *, labels: bool) -> None
                          f"one folder per class, with images that end in {', '.join(sorted(IMAGE_SUFFIXES))}.")
     if labels and len(classes) < 2:
         inner = [path for path in entries(listing.root / classes[0]) if os.path.isdir(path)]
-        nearer = f", or point DATASET to {visible(str(listing.root / classes[0]))}, which has {len(inner)} folders" * (
+        nearer = f", or point DATASET to {_told(listing.root / classes[0])}, which has {len(inner)} folders" * (
             len(inner) > 1)
         raise ValueError(f"The folder {root} contains only one class, {classes[0]!r}: a classifier needs two{nearer}.")
 
@@ -201,8 +207,8 @@ def look_alikes(names: Iterable[str]) -> list[str]:
     for name in names:
         seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
         alike.setdefault(unicodedata.normalize("NFC", seen.casefold()).strip(), []).append(name)
-    return [f"The classes {listed([f'{literal(name)} ({literal(ascii(name))})' for name in found])} look alike, but are different "
-            "names and so different classes." for found in alike.values() if len(found) > 1]
+    told = [[f"{literal(name)} ({literal(ascii(name))})" for name in found] for found in alike.values() if len(found) > 1]
+    return [f"The classes {listed(found)} look alike, but are different names and so different classes." for found in told]
 
 
 def find_folder(dataset: str) -> Path:

@@ -23,7 +23,8 @@ def report_images(images: ImageSet, bad: pd.DataFrame, *, seed: int) -> list[Sho
              f"{lost}.")
     notes = [Text.bullets(images.notes)] if images.notes else []
     sizes = size_table(images.table)
-    shown: list[Shown] = [Text(about), *notes, Table(sizes, "image_sizes", f"{describe_sizes(sizes)} Widths and heights in pixels.")]
+    told = f"{describe_sizes(sizes)} Widths and heights in pixels."
+    shown: list[Shown] = [Text(about), *notes, Table(sizes, "image_sizes", told)]
     if len(bad):
         shown.append(Fold("Files that could not be decoded", (Table(bad, "bad_images", _bad_caption(bad), rows=10),)))
     return [*shown, *_report_samples(images, seed)]

@@ -22,7 +22,8 @@ from inside.data.demo.scenes import VERSION, write_demo_set
 from inside.data.listing import find_folder, list_folder
 from inside.files import DATA, fingerprint, one_at_a_time, require_reachable
 from inside.names import DATASETS
-from inside.text import literal, natural_sort
+from inside.text import natural_sort, visible
+
 if hasattr(tarfile, "data_filter"):  # the default of Python 3.14: an archive cannot write outside of its folder
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
 
@@ -130,8 +131,8 @@ def _write_torchvision(folder: Path, downloads: Path, *, kind: str, url: str, si
         dataset(downloads, download=False)
     except Exception as error:
         if not fetch:
-            raise ValueError(f"{kind} in {literal(downloads)} is no whole copy (files are missing, damaged or changed): fetch "
-                             "it again, or point DATASET to one folder of images per class.") from error
+            raise ValueError(f"{kind} in {visible(str(downloads))} is no whole copy (files are missing, damaged or "
+                             "changed): fetch it again, or point DATASET to one folder of images per class.") from error
         inside = {"CIFAR10": "cifar-10-batches-py", "MNIST": "MNIST"}[kind]
         require_reachable(url, kind, size, f"Set DATASET to a folder with a local copy: {inside}/ as downloaded, "
                                            "or one folder of images per class.")

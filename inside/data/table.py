@@ -35,8 +35,8 @@ def load_image(path: str | Path) -> PILImage.Image:
         raise UnreadableImage(f"The image {visible(str(path))} is gone since the images were listed: put it back, or run "
                               "notebook 01 again.") from None
     except Exception as error:
-        raise UnreadableImage(f"The image {visible(str(path))} has changed since the images were listed and cannot be decoded "
-                              f"({_reason(error, Path(path))}): put it back, or run notebook 01 again.") from None
+        raise UnreadableImage(f"The image {visible(str(path))} has changed since the images were listed and cannot be "
+                              f"decoded ({_reason(error, Path(path))}): put it back, or run notebook 01 again.") from None
 
 
 def decode_image(path: str | Path) -> PILImage.Image:
@@ -146,8 +146,8 @@ def decode_images(images: ImageSet, *, bad_images: str = "skip", every_class: bo
     """Decode every file of a set once; returns the set of those that can be decoded and the table of those that cannot.
 
     The image table: path, label, given, width, height, sha256, group (of duplicates, <NA> for unique images). Bad: path,
-    reason. A second call decodes what has changed, see `examine_images`. ValueError: nothing of the set, or with `every_class`
-    nothing of a class, can be decoded; with bad_images="stop", a file that cannot.
+    reason. A second call decodes what has changed, see `examine_images`. ValueError: nothing of the set, or with
+    `every_class` nothing of a class, can be decoded; with bad_images="stop", a file that cannot.
     """
     seen = examine_images(images.root, images.table["path"], cache=cache, workers=workers)
     good = seen["reason"] == ""

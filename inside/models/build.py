@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import huggingface_hub
 import timm
@@ -125,7 +127,14 @@ def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Mo
             print(f"{name}: downloading {file.name} ({size}) from {enum.DEFAULT.url}")
     elif name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
-    model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
+    try:
+        with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):  # else torchvision would run code in the file
+            model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
+    except Exception as error:  # whatever bytes that are no such tensors lead to
+        if weights == "random":
+            raise
+        raise ValueError(f"{file} does not hold the ImageNet weights of {name} ({type(error).__name__}): delete it, and it "
+                         "is fetched again.") from error
     if name in ("googlenet", "inception_v3") and weights == "imagenet":
         model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
     reset_classifier(model, n_classes)
