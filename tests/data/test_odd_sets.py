@@ -167,6 +167,14 @@ def test_a_set_without_permission(make_folder):
         folder.chmod(0o700)
 
 
+def test_a_set_in_a_folder_without_permission(monkeypatch):
+    def refuse(path, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+    monkeypatch.setattr("pathlib.Path.exists", refuse)
+    with pytest.raises(ValueError, match="DATASET = '/closed/set' cannot be reached .Permission denied.: make the folders above it readable"):
+        find_folder("/closed/set")
+
+
 def test_class_folders_that_are_not_utf8(make_folder):
     folder = make_folder({"a": 2, "b": 2})
     os.mkdir(os.fsencode(folder) + b"/caf\xe9")
