@@ -81,8 +81,15 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The object in a JSON file. ValueError where it holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8
+        raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it, and run the notebook again that writes "
+                         "it.") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged (it holds no object): delete it, and run the notebook again that writes it.")
+    return found
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -225,7 +232,12 @@ class RunFolder:
 
     def _stamps(self) -> dict:
         file = self.path("stamps.json")
-        return read_json(file) if file.exists() else {}
+        try:
+            return read_json(file) if file.exists() else {}
+        except ValueError:
+            print(f"{file} cannot be read: what it is about is made anew", flush=True)
+            file.unlink(missing_ok=True)
+            return {}
 
     def write_results(self, number: str, results: Mapping) -> None:
         """Write NN_results.json, the numbers of notebook `number`."""

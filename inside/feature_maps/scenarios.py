@@ -19,7 +19,7 @@ from torch import nn
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet, open_dataset
 from inside.data.split import Split
-from inside.data.table import decode_images
+from inside.data.table import decode_images, require_unchanged
 from inside.feature_maps.scenario_names import STAND_INS, scenario_draw
 from inside.feature_maps.statistics import STORED, LayerStatistics, collect_statistics
 from inside.files import RunFolder, atomic_write, fingerprint, one_at_a_time
@@ -69,7 +69,9 @@ def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, 
         if not root.is_dir():
             raise ValueError(f"The images of the run {run.name!r} are no longer at {root}: put them back, or run notebook "
                              "01 again.")
-        test = pick_images(Split.read(run.path("split.csv"), root).parts["test"], n, seed=seed)
+        own = Split.read(run.path("split.csv"), root).parts["test"]
+        require_unchanged(own, root)
+        test = pick_images(own, n, seed=seed)
         if len(test) < FEWEST_IMAGES:
             raise ValueError(f"The run {run.name!r} has {len(test)} test images; feature maps are measured on at least "
                              f"{FEWEST_IMAGES}: give test a larger share in SPLIT, or add images.")
@@ -82,7 +84,8 @@ def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, 
 def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> ImageSet:
     """n images of a data set by name or by folder, flat or by class. ValueError where it is not to be had."""
     images = open_dataset(dataset, demo_images=demo_images, seed=seed, labels=False)
-    found = decode_images(dataclasses.replace(images, table=pick_images(images.table, n, seed=seed)))[0]
+    chosen = dataclasses.replace(images, table=pick_images(images.table, n, seed=seed))
+    found = decode_images(chosen, every_class=False)[0]
     if len(found.table) < FEWEST_IMAGES:
         raise ValueError(f"DATASET = {dataset!r} has {len(found.table)} images that can be decoded; feature maps are "
                          f"measured on at least {FEWEST_IMAGES}: add images.")

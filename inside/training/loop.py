@@ -6,7 +6,6 @@ Own code, because it is what notebook 01 teaches: fastai and Lightning hide thes
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from inside.evaluation.predictions import predict
 from inside.files import atomic_write
 from inside.models.surgery import set_train_mode
 from inside.text import format_duration
+from inside.training.cached import read_cached
 from inside.training.recipe import Recipe, balanced_weights, make_optimizer, make_scheduler
 
 
@@ -162,12 +162,9 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
 
 
 def _read_checkpoint(path: Path) -> dict:
-    """The state in a checkpoint, or {} where it cannot be read (then training starts from the beginning)."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        print(f"{path.name} cannot be read ({type(error).__name__}): training starts from the beginning")
-        return {}
+    """The state in a checkpoint, or {} where it cannot be read or holds none (then training starts from the beginning)."""
+    state = read_cached(path)
+    return state if state.keys() >= {"model", "optimizer", "best", "scheduler", "history", "micro_batch"} else {}
 
 
 def _accuracies(part: str, pairs: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
