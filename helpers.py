@@ -36,6 +36,7 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
 from inside.fonts import choose_fonts
 from inside.locks import hold_notebook
+from inside.report.page import note_later
 from inside.settings import check_parameters, check_unknown
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration, plain_text
@@ -55,7 +56,10 @@ def open_run(namespace: dict[str, Any], number: str) -> Run:
     settings = check_parameters(namespace)
     preflight.check(settings)
     run = Run(settings, number, namespace.setdefault("_shown", {}))
-    run.hold(namespace.get("run"))
+    if "_lock" in namespace:  # of an earlier call in this kernel
+        namespace["_lock"].release()
+    namespace["_lock"] = run.lock = hold_notebook(run.folder, number)
+    note_later(run.path("report.html"), number)
     _note_run(run)
     print(f"run folder: {run.folder} · device: {run.device}")
     return run
@@ -84,12 +88,6 @@ class Run(RunFolder):
         self.device = choose_device(str(settings["DEVICE"]))
         self.lock: BaseFileLock | None = None
         self.without_font: set[str] = set()  # signs in figures that no font of this machine has
-
-    def hold(self, before: object = None) -> None:
-        """Keep other kernels from running this notebook in this folder until `finish`; `before`: its run of this kernel."""
-        if isinstance(before, Run) and before.lock:
-            before.lock.release()
-        self.lock = hold_notebook(self.folder, self.number)
 
     def finish(self, results: Mapping[str, object]) -> None:
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""
