@@ -78,8 +78,8 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Te
                                    extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
         os.replace(running, failed_copy(folder, notebook))
-        reason = f"a cell of the notebook failed: {error.ename}: {error.evalue}" if hasattr(error, "ename") else \
-            "the kernel of the notebook died, as when memory runs out: a smaller BATCH_SIZE or IMAGE_SIZE needs less"
+        reason = "the kernel of the notebook died, as when memory runs out: a smaller BATCH_SIZE or IMAGE_SIZE needs less" \
+            if isinstance(error, DeadKernelError) else f"a cell of the notebook failed: {error.ename}: {error.evalue}"
         raise NotebookFailed(f"{reason}\nthe notebook as executed so far: {failed_copy(folder, notebook)}") from None
     except BaseException:
         with suppress(OSError):

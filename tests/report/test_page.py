@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import re
+import shutil
 
 import nbformat
 import numpy as np
@@ -12,10 +13,10 @@ import pytest
 from PIL import Image
 
 from inside import render
-from inside.files import ROOT, write_json
+from inside.files import ROOT, file_hash, write_json
 from inside.render import figure_html, table_html
 from inside.report.cells import REASONS
-from inside.report.page import export_report, outside_requests
+from inside.report.page import export_report, note_later, outside_requests
 from inside.shown import Figure, Table
 
 HOSTILE = "a <b>run<script>alert(1)<;script> & 'more' {{ title }}"
@@ -139,6 +140,24 @@ def test_pictures_become_smaller_and_stay_the_same(tmp_path):
     packed = base64.b64decode(re.search("data:image/webp;base64,([^\"]*)", page)[1])
     assert len(packed) < (tmp_path / "a.png").stat().st_size
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(packed)).convert("L")), np.asarray(picture))
+
+
+def test_a_page_says_what_is_older_than_the_results_beside_it(made):
+    for number, network in (("01", "before"), ("02", "before"), ("03", file_hash(made / "01_split.ipynb"))):
+        write_json(made / f"{number}_results.json", {"network": network})
+    shutil.copy(made / "01_split.ipynb", made / "model.safetensors")
+    report = export_report([made / "01_split.ipynb"], made / "report.html")
+    header = re.search("<header>(.*)</header>", report.read_text(encoding="utf-8"), flags=re.S)[1]
+    assert "Notebook 01 is older than the network in this folder</b>: a later run trained it and did not end." in header
+    assert "Notebook 02 is older than the network in this folder</b>: its numbers are of the network before." in header
+    assert "Notebook 03 is older" not in header and "was opened again" not in header
+    for number in ("02", "03"):
+        note_later(report, number)
+    page = report.read_text(encoding="utf-8")
+    assert "Notebook 02 was opened again</b> on 20" in page.split("</header>")[0] and page.count("was opened again") == 1
+    assert "was opened again" not in export_report([made / "01_split.ipynb"], report).read_text(encoding="utf-8")
+    note_later(made / "report.failed.html", "02")
+    assert not (made / "report.failed.html").exists()
 
 
 def test_a_cell_that_failed_is_on_the_first_screen(run_folder):
