@@ -107,8 +107,8 @@ def _noted(note: Path) -> dict:
     """What the holder of a lock has noted; {} where it has not yet, or where it cannot be read."""
     try:
         found = read_json(note)
-        return found if found.keys() >= {"process", "host", "command", "since"} else {}
-    except (OSError, ValueError, AttributeError):
+        return found if found.keys() >= {"host", "command", "since"} and isinstance(found["process"], int) else {}
+    except (OSError, ValueError, KeyError, AttributeError):
         return {}
 
 

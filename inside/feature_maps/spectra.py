@@ -82,15 +82,18 @@ class Spectrum:
 
 def save_spectra(path: Path, spectra: Mapping[str, Mapping[str, Spectrum]],
                  statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> None:
-    """Write <scenario>/<layer>/eigenvalues, /covariance and /mean, float64, to `path` (spectra.npz)."""
+    """Write <scenario>/<layer>/eigenvalues and /mean, float64, and /features to `path` (spectra.npz).
+
+    The covariance follows from the pooled features (N,C), which are float32 and so a small part of its size.
+    """
     arrays: dict[str, Any] = {}
     for name, by_layer in spectra.items():
         for layer, found in by_layer.items():
-            state = statistics[name][layer].covariance
-            arrays |= {f"{name}/{layer}/eigenvalues": found.eigenvalues, f"{name}/{layer}/covariance": state.covariance(),
-                       f"{name}/{layer}/mean": state.location()}
+            state = statistics[name][layer]
+            arrays |= {f"{name}/{layer}/eigenvalues": found.eigenvalues, f"{name}/{layer}/mean": state.covariance.location(),
+                       f"{name}/{layer}/features": state.features.astype(np.float32)}
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def effective_rank(eigenvalues: np.ndarray) -> float:

@@ -16,6 +16,7 @@ from inside import render
 from inside.files import ROOT, file_hash, write_json
 from inside.render import figure_html, table_html
 from inside.report.cells import REASONS
+from inside.report.found import Found
 from inside.report.page import export_report, note_later, outside_requests
 from inside.shown import Figure, Table
 
@@ -207,4 +208,16 @@ def test_appendices_are_folded_and_say_what_is_in_them(tmp_path):
 
 @pytest.mark.parametrize("width, narrow", [(620, True), (621, False)])
 def test_narrow_pictures_are_known(width, narrow):
-    assert ('class="picture narrow"' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
+    assert ('class="picture narrow ' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
+
+
+def test_notebooks_that_measured_another_network_are_named_on_the_first_screen(run_folder):
+    (run_folder / "model.safetensors").write_bytes(b"weights")
+    now = file_hash(run_folder / "model.safetensors")
+    for number, network in (("02", "another"), ("03", now)):
+        write_json(run_folder / f"{number}_results.json", {"network": network})
+    assert Found.read(run_folder).outdated() == ["02"]
+    header = page_of(run_folder, code("x")).split("</header>")[0]
+    assert "Notebook 02 is older than the network" in header and "Notebook 03 is older" not in header
+    write_json(run_folder / "02_results.json", {})  # of an earlier version: nothing is known
+    assert Found.read(run_folder).outdated() == []
