@@ -60,8 +60,8 @@ def mark_outdated(report: Path) -> None:
     results = [path.stat().st_mtime for path in report.parent.glob("0[123]_results.json")]
     if not report.exists() or max(results, default=0) <= report.stat().st_mtime:
         return
-    note = ('<p class="note" id="outdated"><b>A later run did not end.</b> This page is of the run before; results and figures '
-            "beside it are newer.</p>")
+    note = ('<p class="note" id="outdated"><b>A later run did not end.</b> This page is of the run before; results and '
+            "figures beside it are newer.</p>")
     page = report.read_text(encoding="utf-8")
     if note not in page:
         with atomic_write(report) as temporary:
