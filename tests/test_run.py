@@ -398,6 +398,16 @@ def test_results_of_an_earlier_version_do_not_hide_why_a_notebook_failed(monkeyp
     assert "ZeroDivisionError: by zero" in told and "report up to there: none, the results in" in told
 
 
+def test_what_a_killed_run_was_executing_is_removed_by_the_next(monkeypatch, tmp_path):
+    for name in ("export_report", "execute", "estimate"):
+        monkeypatch.setattr(run_module, name, lambda *arguments: "")
+    names = [f"{dot}{book.name}" for book in BOOKS[:2] for dot in (".", "")]
+    for name in names:
+        (tmp_path / name).touch()
+    assert main(["demo", "-p", "RUN", str(tmp_path), "--only", "03"]) == 0
+    assert [path.name for path in sorted(tmp_path.rglob("*.ipynb"))] == [book.name for book in BOOKS[:2]]
+
+
 def test_estimate_tells_a_time():
     settings = default_parameters() | {"ARCHITECTURE": TINY["ARCHITECTURE"], "IMAGE_SIZE": 32}
     assert re.search(r"about (\d+ min )?\d+ s for notebooks 01, 02 \(900 images, 5 epochs at \d+", estimate(settings, ["01", "02"]))
