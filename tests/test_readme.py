@@ -20,7 +20,6 @@ from inside.data.split import split_images
 from inside.data.table import decode_images
 from inside.device import choose_device
 from inside.files import ROOT, RunFolder, require_reachable
-from inside.locks import hold
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.training.experiment import load_trained
@@ -131,14 +130,6 @@ def another_split(folder, split):
     load_trained(run, split=split)
 
 
-def taken(folder):
-    kept = hold(folder, "run")
-    try:
-        hold(folder, "run", wait=0)
-    finally:
-        kept.release()
-
-
 def too_few(folder):
     images, _ = decode_images(open_dataset(str(folder)), cache=folder.parent / "cache")
     split_images(images, [0.5, 0.25, 0.25], seed=0)
@@ -165,7 +156,6 @@ MESSAGES = {
     "The class": lambda folder, split: too_few(folder),
     "No notebook": lambda folder, split: given(["demo", "-p", "EPOCH", "3"]),
     "… is not on": lambda folder, split: require_reachable("http://127.0.0.1:9/file", "The file", "1 MB", "Put it there."),
-    "… is in use": lambda folder, split: taken(folder),
     "DEVICE": lambda folder, split: choose_device("cuda"),
     "out of memory": lambda folder, split: learn(Hungry(8, 2), torch.randn(16, 8)),
     "The loss": lambda folder, split: learn(nn.Linear(8, 2), torch.full((16, 8), torch.nan)),
