@@ -36,6 +36,7 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
 from inside.fonts import choose_fonts
 from inside.locks import hold_notebook
+from inside.report.page import note_later
 from inside.settings import check_parameters, check_unknown
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration, plain_text
@@ -55,9 +56,10 @@ def open_run(namespace: dict[str, Any], number: str) -> Run:
     settings = check_parameters(namespace)
     preflight.check(settings)
     run = Run(settings, number, namespace.setdefault("_shown", {}))
-    if "_lock" in namespace:  # the cell runs again
+    if "_lock" in namespace:  # of an earlier call in this kernel
         namespace["_lock"].release()
     namespace["_lock"] = run.lock = hold_notebook(run.folder, number)
+    note_later(run.path("report.html"), number)
     _note_run(run)
     print(f"run folder: {run.folder} · device: {run.device}")
     return run

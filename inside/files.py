@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
 
     A process killed at any moment leaves the old file or the complete new one (the data are on disk before the rename).
+    Where the disk is full, or the folder gone or not writable, the error is a NotWritten that says so.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -38,8 +41,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except Exception as error:
+        if reason := why_not_written(path, error):
+            raise NotWritten(reason) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+class NotWritten(OSError):
+    """A file could not be written, for the disk or the folder; what was there before is whole."""
+
+
+def why_not_written(path: Path, error: Exception) -> str:
+    """Why a file could not be written, and what to do; "" where that is not for the disk or the folder.
+
+    PyTorch and safetensors have kinds of errors of their own for a full disk, without its number.
+    """
+    if isinstance(error, NotWritten):
+        return str(error)
+    code, folder = getattr(error, "errno", None), path.parent
+    if not folder.is_dir():
+        return f"{path} was not written, because its folder is gone: the same command makes it again."
+    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or shutil.disk_usage(folder).free < 4096:
+        return f"{path} was not written, because the disk is full: make room, and the same command goes on from there."
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO):
+        return f"{path} was not written ({os.strerror(code)}): make that possible, or give the run another name."
+    return ""
 
 
 @contextmanager
@@ -159,8 +188,12 @@ class RunFolder:
             raise ValueError(f"RUN = {name!r} is not valid: it takes letters, digits, '-', '_' and '.', or a path.")
         self.name = name
         self.folder = Path(name) if re.search(r"[/\\]", name) else RUNS / name
-        for part in ("figures", "tables"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        try:
+            for part in ("figures", "tables", ".locks"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"RUN = {name!r}: the folder {self.folder} cannot be made ({error.strerror}): give the run "
+                             "another name.") from None
 
     def path(self, *parts: str) -> Path:
         """The path of a file of this run."""
@@ -180,7 +213,8 @@ class RunFolder:
 
     def briefly(self) -> filelock.BaseFileLock:
         """A lock for the moment in which a file that notebooks share, such as stamps.json, is read and written again."""
-        self.path(".locks").mkdir(exist_ok=True)
+        if not self.folder.is_dir():  # the lock would make it again, with nothing in it
+            raise NotWritten(why_not_written(self.path("stamps.json"), OSError()))
         return filelock.FileLock(self.path(".locks", "shared.lock"))
 
     def _stamps(self) -> dict:

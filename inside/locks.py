@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,16 +31,21 @@ class FolderInUse(ValueError):
 
 def hold(folder: Path, name: str, *, wait: float | None = None) -> filelock.FileLock:
     """Take the lock `name` of a run folder; FolderInUse says who has it, since when, and what can be done."""
-    place = folder / ".locks"
+    place, note = folder / ".locks", folder / ".locks" / f"{name}.json"
     place.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(place / f"{name}.lock")
     try:
-        lock.acquire(timeout=PATIENCE if wait is None else wait, poll_interval=0.1)
+        lock.acquire(timeout=_patience(note) if wait is None else wait, poll_interval=0.1)
     except filelock.Timeout:
-        raise FolderInUse(f"{folder} is in use by {_holder(place / f'{name}.json')}: wait until it has ended, end it, or "
-                          "give this run another name.") from None
-    write_json(place / f"{name}.json", {"process": os.getpid(), "host": socket.gethostname(), "command": _command(),
-                                        "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"})
+        raise FolderInUse(f"{folder} is in use by {_holder(note)}: wait until it has ended, end it, or give this run "
+                          "another name.") from None
+    try:
+        write_json(note, {"process": os.getpid(), "host": socket.gethostname(),
+                          "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
+                          "command": os.environ.get("INSIDE_COMMAND") or f"notebook {name}, opened by hand"})
+    except OSError:
+        lock.release()
+        raise
     return lock
 
 
@@ -56,20 +59,33 @@ def hold_run(folder: Path) -> Iterator[None]:
             hold(folder, number).release()
         remove_leftovers(folder)
         yield
+        remove_leftovers(folder)
     finally:
         del os.environ[_TOKEN]
         lock.release()
 
 
 def hold_notebook(folder: Path, number: str) -> filelock.FileLock:
-    """Hold notebook `number` of a run folder, in its kernel; FolderInUse where another kernel or run.py has it."""
+    """Hold notebook `number` of a run folder, in its kernel; FolderInUse where another kernel or run.py has it.
+
+    run.py takes its lock before it looks at those of the notebooks, a notebook its own before it looks at that of run.py: of
+    two that start at once, at least one sees the other.
+    """
+    lock = hold(folder, number)
     if os.environ.get(_TOKEN) != str(folder.resolve()):
-        hold(folder, "run").release()
-    return hold(folder, number)
+        try:
+            hold(folder, "run").release()
+        except BaseException:
+            lock.release()
+            raise
+    return lock
 
 
-def remove_leftovers(folder: Path, *, age: float = 600) -> None:
-    """Remove unfinished files (see `atomic_write`) of processes that are gone, after `age` seconds without a change."""
+def remove_leftovers(folder: Path, *, age: float = 60) -> None:
+    """Remove unfinished files (see `atomic_write`) of processes that are gone, after `age` seconds without a change.
+
+    The age is for processes on other machines that share the folder, whose numbers mean nothing here.
+    """
     for path in folder.rglob(".*-*"):
         found = re.match(r"\.(\d+)-", path.name)
         if found and path.is_file() and not _is_alive(int(found[1])) and time.time() - path.stat().st_mtime > age:
@@ -78,7 +94,8 @@ def remove_leftovers(folder: Path, *, age: float = 600) -> None:
 
 def _is_alive(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        if os.name == "posix":  # elsewhere this would not only ask
+            os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
@@ -86,14 +103,23 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _command() -> str:
-    return os.environ.get("INSIDE_COMMAND") or shlex.join(Path(word).name for word in sys.argv[:1]) or "a notebook"
-
-
-def _holder(path: Path) -> str:
-    """Who holds a lock, in words; the file is written just after the lock is taken."""
+def _noted(note: Path) -> dict:
+    """What the holder of a lock has noted; {} where it has not yet, or where it cannot be read."""
     try:
-        found = read_json(path)
-        return f"process {found['process']} on {found['host']} ({found['command']}), since {found['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
+        found = read_json(note)
+        return found if found.keys() >= {"host", "command", "since"} and isinstance(found["process"], int) else {}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}
+
+
+def _holder(note: Path) -> str:
+    """Who holds a lock, in words."""
+    found = _noted(note)
+    return "process {process} on {host} ({command}), since {since}".format(**found) if found else "another process"
+
+
+def _patience(note: Path) -> float:
+    """How many seconds to wait for a lock: longer if its process is gone, since workers that load images outlive it."""
+    found = _noted(note)
+    gone = bool(found) and found["host"] == socket.gethostname() and not _is_alive(int(found["process"]))
+    return PATIENCE * (4 if gone else 1)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -53,6 +54,22 @@ def test_a_reader_s_own_names_are_no_matter_when_the_cell_runs_again(tmp_path):
     helpers.open_run(namespace | {"MINE": 3, "layers": ["a"]}, "02")
     with pytest.raises(ValueError, match="did you mean 'N_IMAGES'"):
         helpers.open_run(namespace | {"N_IMAGE": 3}, "02")
+
+
+def test_a_kernel_does_not_keep_itself_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("inside.locks.PATIENCE", 0)
+    first, namespace = opened(tmp_path)
+    with pytest.raises(FolderInUse, match=f"in use by process {os.getpid()} on .* \\(notebook 02, opened by hand\\), since 20"):
+        opened(tmp_path)
+    again = helpers.open_run(namespace, "02")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):  # opened, then a full disk or the like
+        patch.setattr(helpers, "_note_run", lambda run: 1 / 0)
+        helpers.open_run(namespace, "02")
+    last = helpers.open_run(namespace, "02")
+    opened(tmp_path, "03")
+    last.finish({})
+    opened(tmp_path)
+    assert first.folder == again.folder
 
 
 def test_numbers_are_those_of_names_also_when_cells_run_again_in_another_order(tmp_path, pages):

@@ -1,6 +1,7 @@
 """run.py, notebook 01 through papermill on a tiny set, the report, and the structure of the notebooks."""
 
 import ast
+import errno
 import json
 import re
 import shutil
@@ -406,6 +407,28 @@ def test_what_a_killed_run_was_executing_is_removed_by_the_next(monkeypatch, tmp
         (tmp_path / name).touch()
     assert main(["demo", "-p", "RUN", str(tmp_path), "--only", "03"]) == 0
     assert [path.name for path in sorted(tmp_path.rglob("*.ipynb"))] == [book.name for book in BOOKS[:2]]
+
+
+def test_a_kernel_that_dies_is_a_failed_notebook_and_the_last_good_one_stays(monkeypatch, tmp_path, capsys):
+    book, folder = tmp_path / "01_{a}.ipynb", tmp_path / "run {b}"
+    cells = [nbformat.v4.new_code_cell("RUN = ''", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), book)
+    folder.mkdir()
+    (folder / book.name).write_text("the last good one")
+    with pytest.raises(run_module.NotebookFailed, match="the kernel of the notebook died, as when memory runs out") as raised:
+        run_module.execute(book, folder, {}, run_module.Tee(folder / "run.log"))
+    assert str(folder / "01_{a}.failed.ipynb") in str(raised.value) and (folder / book.name).read_text() == "the last good one"
+    assert sorted(path.name for path in folder.iterdir()) == ["01_{a}.failed.ipynb", "01_{a}.ipynb", "run.log"]
+
+
+def test_a_full_disk_while_papermill_or_the_log_writes_is_one_sentence(monkeypatch, tmp_path, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(run_module, "estimate", lambda *arguments: "time: unknown")
+    monkeypatch.setattr(run_module, "execute", full)
+    assert main(["demo", "-p", "RUN", str(tmp_path / "run"), "--only", "02"]) == 1
+    told = capsys.readouterr().err.strip()
+    assert told == f"error: {tmp_path / 'run' / 'run.log'} was not written, because the disk is full: make room, and the same command goes on from there."
 
 
 def test_estimate_tells_a_time():

@@ -7,11 +7,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
 from inside.cli.estimate import estimate
@@ -19,10 +21,10 @@ from inside.cli.profiles import default_parameters, notebook_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
-from inside.files import ROOT, RunFolder
+from inside.files import ROOT, RunFolder, atomic_write, why_not_written
 from inside.locks import hold_run
 from inside.preflight import check_search, check_settings
-from inside.report.page import export_report, mark_outdated
+from inside.report.page import export_report
 from inside.selection.search import run_search
 from inside.text import format_duration
 
@@ -71,15 +73,17 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Te
     log.write(f"\n== {notebook.stem}\n")
     start, running = time.perf_counter(), folder / f".{notebook.name}"
     try:
-        papermill.execute_notebook(str(notebook), str(running), own, kernel_name="python3", progress_bar=False,
-                                   stdout_file=log, stderr_file=log.file, extra_arguments=["--log-level=50"],
-                                   shutdown_kernel="immediate")
-    except papermill.PapermillExecutionError as error:
+        papermill.execute_notebook(*(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, running)), own,
+                                   kernel_name="python3", progress_bar=False, stdout_file=log, stderr_file=log.file,
+                                   extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
+    except (papermill.PapermillExecutionError, DeadKernelError) as error:
         os.replace(running, failed_copy(folder, notebook))
-        raise NotebookFailed(f"a cell of the notebook failed: {error.ename}: {error.evalue}\n"
-                             f"the notebook as executed so far: {failed_copy(folder, notebook)}") from None
+        reason = "the kernel of the notebook died, as when memory runs out: a smaller BATCH_SIZE or IMAGE_SIZE needs less" \
+            if isinstance(error, DeadKernelError) else f"a cell of the notebook failed: {error.ename}: {error.evalue}"
+        raise NotebookFailed(f"{reason}\nthe notebook as executed so far: {failed_copy(folder, notebook)}") from None
     except BaseException:
-        running.unlink(missing_ok=True)
+        with suppress(OSError):
+            running.unlink(missing_ok=True)
         raise
     os.replace(running, folder / notebook.name)
     failed_copy(folder, notebook).unlink(missing_ok=True)
@@ -106,8 +110,17 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
         help_search(settings)
         return 0
     folder = RunFolder(settings["RUN"]).folder
-    with hold_run(folder):
+    with _explained(folder), hold_run(folder):
         return _run_notebooks(options, given, settings, folder)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """A full disk or the like in words: papermill, the log and the locks have none of their own."""
+    try:
+        yield
+    except OSError as error:
+        raise NotebookFailed(why_not_written(Path(error.filename or folder / "run.log"), error) or str(error)) from None
 
 
 def _run_notebooks(options: argparse.Namespace, given: Mapping[str, Any], settings: Mapping[str, Any], folder: Path) -> int:
@@ -127,7 +140,6 @@ def _run_notebooks(options: argparse.Namespace, given: Mapping[str, Any], settin
                 up_to_there = str(_export(folder, [*whole, failed_copy(folder, book)], "report.failed.html"))
             except ValueError as other:  # must not hide why the notebook failed
                 up_to_there = f"none, {other}"
-            mark_outdated(folder / "report.html")
             raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
     report = _export(folder, [folder / book.name for book in books], "report.html")
     (folder / "report.failed.html").unlink(missing_ok=True)
@@ -153,4 +165,5 @@ def publish(folder: Path, target: Path) -> None:
         if f"{figure.name}" in (ROOT / "README.md").read_text(encoding="utf-8"):
             picture = Image.open(figure).convert("RGB")  # with 256 colours a third of the size
             picture = picture.quantize(palette=picture.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
-            picture.save(target / figure.name, optimize=True)
+            with atomic_write(target / figure.name) as temporary:
+                picture.save(temporary, format="png", optimize=True)

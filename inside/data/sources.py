@@ -87,8 +87,8 @@ def _make_once(folder: Path, prepare: Callable[[Path], None]) -> None:
     with one_at_a_time(folder):
         if folder.is_dir():  # made while this process was waiting
             return
-        temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary = folder.with_name(f".{folder.name}.draft")
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
         temporary.mkdir()
         try:
             prepare(temporary)

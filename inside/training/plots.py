@@ -55,7 +55,7 @@ def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: 
         values = history[f"{part}_accuracy_{name}"]
         ax.plot(history["epoch"] + beside, values, color=colors[name], label=short_name(name), **_style(place))
     ax.plot(history["epoch"], history[f"{part}_mean_class_accuracy"], "k-", linewidth=2.5, alpha=0.7, label=MEAN_ROW)
-    ax.set(xlabel="epoch", ylabel="share of the class's images", title=PART_NAMES[part])
+    ax.set(xlabel="epoch", ylabel="accuracy of the class", title=PART_NAMES[part])
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 
