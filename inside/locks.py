@@ -82,10 +82,13 @@ def hold_notebook(folder: Path, number: str) -> filelock.FileLock:
 
 
 def remove_leftovers(folder: Path, *, age: float = 60) -> None:
-    """Remove unfinished files (see `atomic_write`) of processes that are gone, after `age` seconds without a change.
+    """Remove what killed processes left in a run folder that run.py holds: notebooks and other files half written.
 
-    The age is for processes on other machines that share the folder, whose numbers mean nothing here.
+    Files (see `atomic_write`) of a process that is gone go `age` seconds after their last change, since the number of a
+    process on another machine that shares the folder means nothing here.
     """
+    for path in folder.glob(".0[123]_*.ipynb"):
+        path.unlink(missing_ok=True)
     for path in folder.rglob(".*-*"):
         found = re.match(r"\.(\d+)-", path.name)
         if found and path.is_file() and not _is_alive(int(found[1])) and time.time() - path.stat().st_mtime > age:

@@ -54,6 +54,22 @@ def test_notebooks_keep_each_other_out_but_not_other_notebooks(tmp_path, holder,
     assert "INSIDE_RUN_FOLDER" not in os.environ
 
 
+def test_a_notebook_that_run_py_keeps_out_gives_its_lock_back(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr("inside.locks.PATIENCE", 0)
+    holder("run")
+    with pytest.raises(FolderInUse):
+        hold_notebook(tmp_path, "01")
+    hold(tmp_path, "01").release()
+
+
+def test_workers_that_outlive_a_killed_kernel_are_waited_for(tmp_path, monkeypatch):
+    """A process that loads images has the lock of its kernel until it sees, within seconds, that the kernel is gone."""
+    monkeypatch.setattr("inside.locks.PATIENCE", 0.5)
+    worker = "import os, time; from pathlib import Path; from inside.locks import hold; lock = hold(Path(os.environ['F']), '01')\nif os.fork() == 0: time.sleep(1)\nos._exit(0)"
+    subprocess.run([sys.executable, "-c", worker], env=os.environ | {"F": str(tmp_path)}, check=True)
+    hold(tmp_path, "01").release()
+
+
 def test_the_kernels_of_a_run_have_its_folder(tmp_path):
     with hold_run(tmp_path):
         hold_notebook(tmp_path, "01").release()
@@ -66,10 +82,11 @@ def test_the_kernels_of_a_run_have_its_folder(tmp_path):
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
-    names = [f".{gone.pid}-old.csv", f".{gone.pid}-new.csv", f".{os.getpid()}-mine.csv", ".hidden-file", "a.csv"]
+    names = [f".{gone.pid}-old.csv", f".{gone.pid}-new.csv", f".{os.getpid()}-mine.csv", ".hidden-file", "a.csv", "01_a.ipynb"]
     for name in names:
         (tmp_path / name).touch()
     for name in names[:1] + names[2:]:
         os.utime(tmp_path / name, (time.time() - 4000,) * 2)
+    (tmp_path / ".01_a.ipynb").touch()
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])

@@ -21,7 +21,7 @@ from inside.cli.profiles import default_parameters, notebook_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
-from inside.files import ROOT, RunFolder, atomic_write, why_not_written
+from inside.files import ROOT, RunFolder, atomic_write, put_in_place, why_not_written
 from inside.locks import hold_run
 from inside.preflight import check_search, check_settings
 from inside.report.page import export_report
@@ -77,7 +77,7 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Te
                                    kernel_name="python3", progress_bar=False, stdout_file=log, stderr_file=log.file,
                                    extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
-        os.replace(running, failed_copy(folder, notebook))
+        put_in_place(running, failed_copy(folder, notebook))
         reason = "the kernel of the notebook died, as when memory runs out: a smaller BATCH_SIZE or IMAGE_SIZE needs less" \
             if isinstance(error, DeadKernelError) else f"a cell of the notebook failed: {error.ename}: {error.evalue}"
         raise NotebookFailed(f"{reason}\nthe notebook as executed so far: {failed_copy(folder, notebook)}") from None
@@ -85,7 +85,7 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Te
         with suppress(OSError):
             running.unlink(missing_ok=True)
         raise
-    os.replace(running, folder / notebook.name)
+    put_in_place(running, folder / notebook.name)
     failed_copy(folder, notebook).unlink(missing_ok=True)
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
 
