@@ -399,16 +399,6 @@ def test_results_of_an_earlier_version_do_not_hide_why_a_notebook_failed(monkeyp
     assert "ZeroDivisionError: by zero" in told and "report up to there: none, the results in" in told
 
 
-def test_what_a_killed_run_was_executing_is_removed_by_the_next(monkeypatch, tmp_path):
-    for name in ("export_report", "execute", "estimate"):
-        monkeypatch.setattr(run_module, name, lambda *arguments: "")
-    names = [f"{dot}{book.name}" for book in BOOKS[:2] for dot in (".", "")]
-    for name in names:
-        (tmp_path / name).touch()
-    assert main(["demo", "-p", "RUN", str(tmp_path), "--only", "03"]) == 0
-    assert [path.name for path in sorted(tmp_path.rglob("*.ipynb"))] == [book.name for book in BOOKS[:2]]
-
-
 def test_a_kernel_that_dies_is_a_failed_notebook_and_the_last_good_one_stays(monkeypatch, tmp_path, capsys):
     book, folder = tmp_path / "01_{a}.ipynb", tmp_path / "run {b}"
     cells = [nbformat.v4.new_code_cell("RUN = ''", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")]

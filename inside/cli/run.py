@@ -127,8 +127,6 @@ def _run_notebooks(options: argparse.Namespace, given: Mapping[str, Any], settin
     log = Tee(folder / "run.log")
     log.write(f"run {settings['RUN']}: {folder}\n")
     books = notebooks()
-    for book in books:
-        (folder / f".{book.name}").unlink(missing_ok=True)  # of a run that was killed
     chosen = [book for book in books if not options.only or book.name[:2] in options.only]
     log.write(estimate(settings, [book.name[:2] for book in chosen]) + "\n")
     for book in chosen:
