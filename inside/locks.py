@@ -35,7 +35,7 @@ def hold(folder: Path, name: str, *, wait: float | None = None) -> filelock.File
     place.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(place / f"{name}.lock")
     try:
-        lock.acquire(timeout=_patience(note) if wait is None else wait, poll_interval=0.1)
+        lock.acquire(timeout=PATIENCE if wait is None else wait, poll_interval=0.1)
     except filelock.Timeout:
         raise FolderInUse(f"{folder} is in use by {_holder(note)}: wait until it has ended, end it, or give this run "
                           "another name.") from None
@@ -106,23 +106,9 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _noted(note: Path) -> dict:
-    """What the holder of a lock has noted; {} where it has not yet, or where it cannot be read."""
-    try:
-        found = read_json(note)
-        return found if found.keys() >= {"host", "command", "since"} and isinstance(found["process"], int) else {}
-    except (OSError, ValueError, KeyError, AttributeError):
-        return {}
-
-
 def _holder(note: Path) -> str:
-    """Who holds a lock, in words."""
-    found = _noted(note)
-    return "process {process} on {host} ({command}), since {since}".format(**found) if found else "another process"
-
-
-def _patience(note: Path) -> float:
-    """How many seconds to wait for a lock: longer if its process is gone, since workers that load images outlive it."""
-    found = _noted(note)
-    gone = bool(found) and found["host"] == socket.gethostname() and not _is_alive(int(found["process"]))
-    return PATIENCE * (4 if gone else 1)
+    """Who holds a lock, in words; the note is written just after the lock is taken."""
+    try:
+        return "process {process} on {host} ({command}), since {since}".format(**read_json(note))
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -57,17 +57,10 @@ def test_notebooks_keep_each_other_out_but_not_other_notebooks(tmp_path, holder,
 def test_a_notebook_that_run_py_keeps_out_gives_its_lock_back(tmp_path, holder, monkeypatch):
     monkeypatch.setattr("inside.locks.PATIENCE", 0)
     holder("run")
-    with pytest.raises(FolderInUse):
+    with pytest.raises(FolderInUse) as raised:  # kept, as IPython keeps the last error, and with it the lock
         hold_notebook(tmp_path, "01")
     hold(tmp_path, "01").release()
-
-
-def test_workers_that_outlive_a_killed_kernel_are_waited_for(tmp_path, monkeypatch):
-    """A process that loads images has the lock of its kernel until it sees, within seconds, that the kernel is gone."""
-    monkeypatch.setattr("inside.locks.PATIENCE", 0.5)
-    worker = "import os, time; from pathlib import Path; from inside.locks import hold; lock = hold(Path(os.environ['F']), '01')\nif os.fork() == 0: time.sleep(1)\nos._exit(0)"
-    subprocess.run([sys.executable, "-c", worker], env=os.environ | {"F": str(tmp_path)}, check=True)
-    hold(tmp_path, "01").release()
+    assert "is in use by process" in str(raised.value)
 
 
 def test_the_kernels_of_a_run_have_its_folder(tmp_path):
