@@ -82,17 +82,19 @@ def why_not_written(path: Path, error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one process at a time make `folder`; another one says once that it is waiting, then finds the folder made.
+def one_at_a_time(made: Path, lock_file: Path | None = None) -> Iterator[None]:
+    """Let one process at a time make `made`; another one says once that it is waiting, then finds it made.
 
-    The lock is the file .<name>.lock beside the folder; the system releases it when its process dies.
+    The lock is `lock_file`, or .<name>.lock beside what is made; the system releases it when its process dies.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock_file = lock_file or made.with_name(f".{made.name}.lock")
+    for path in (made, lock_file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        print(f"waiting for another process, which is making {folder}", flush=True)
+        print(f"waiting for another process, which is making {made}", flush=True)
         lock.acquire()
     try:
         yield

@@ -21,7 +21,7 @@ from inside.cli.main import main
 from inside.cli.profiles import NOTEBOOKS, PROFILES, default_parameters, notebook_parameters, read_profile
 from inside.data.sources import open_dataset
 from inside.feature_maps.scenarios import open_scenarios, other_images
-from inside.files import RunFolder, write_json
+from inside.files import RunFolder, atomic_write, write_json
 from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
 from inside.settings import check_parameters, name_problems
@@ -422,6 +422,16 @@ def test_a_full_disk_while_papermill_or_the_log_writes_is_one_sentence(monkeypat
     assert main(["demo", "-p", "RUN", str(tmp_path / "run"), "--only", "02"]) == 1
     told = capsys.readouterr().err.strip()
     assert told == f"error: {tmp_path / 'run' / 'run.log'} was not written, because the disk is full: make room, and the same command goes on from there."
+
+
+def test_a_full_disk_ends_a_helper_of_the_search_with_one_sentence(monkeypatch, tmp_path, capsys):
+    def full(settings):
+        with atomic_write(tmp_path / "features.pt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(run_module, "help_search", full)
+    assert main(["demo", "-p", "RUN", str(tmp_path / "run"), "-p", "SEARCH_TRIALS", "2", "--search"]) == 1
+    assert capsys.readouterr().err == (f"error: {tmp_path / 'features.pt'} was not written, because the disk is full: make room, and the "
+                                       "same command goes on from there.\n")
 
 
 def test_estimate_tells_a_time():

@@ -64,6 +64,13 @@ def phase(folder):
     return lines[-1][:60] if lines else "before the log"
 
 
+def progress(folder):
+    """How far a run has come, as a number: the lines of its log and its files."""
+    log = folder / "run.log"
+    lines = log.read_text().count("\n") if log.exists() else 0
+    return lines + sum(1 for path in folder.rglob("*") if not path.name.startswith("."))
+
+
 def contents(folder):
     """{file: content} of results, tables and weights, without times, rates and the name of the run."""
     def timeless(value):
