@@ -1,13 +1,14 @@
 """The library behind the notebooks: one folder per topic, each in a layer above everything it imports.
 
     cli                                     the command line
-    preflight                               checks before anything is written
+    preflight, disk                         checks before anything is written; the room that a run needs
     report, panels                          the HTML page; the widgets of the notebooks
     selection, attribution                  which settings; what the network looks at
     training, feature_maps                  from settings to a trained network; hooks, statistics, spectra
     evaluation                              scores, intervals, rankings
     data, models                            images, their table and split; networks by name
     settings                                every notebook parameter, in one table
+    locks                                   who works on a run folder
     files, names, text, fonts, device       the bottom layer
     shown, render                           what a section shows, and its HTML; also the bottom layer
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
+import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
+
+from inside.names import check_run
+from inside.text import brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,35 +32,69 @@ RUNS = ROOT / "runs"
 DATA = ROOT / "data"
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
 
     A process killed at any moment leaves the old file or the complete new one (the data are on disk before the rename).
+    Where the disk is full, or the folder gone or not writable, the error is a NotWritten that says so.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
+    except Exception as error:
+        if reason := why_not_written(path, error):
+            raise NotWritten(reason) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one process at a time make `folder`; another one says once that it is waiting, then finds the folder made.
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file that is whole, once its data are on disk."""
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
-    The lock is the file .<name>.lock beside the folder; the system releases it when its process dies.
+
+class NotWritten(OSError):
+    """A file could not be written, for the disk or the folder; what was there before is whole."""
+
+
+def why_not_written(path: Path, error: Exception) -> str:
+    """Why a file could not be written, and what to do; "" where that is not for the disk or the folder.
+
+    PyTorch and safetensors have kinds of errors of their own for a full disk, without its number.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    if isinstance(error, NotWritten):
+        return str(error)
+    code, folder = getattr(error, "errno", None), path.parent
+    if not folder.is_dir():
+        return f"{path} was not written, because its folder is gone: the same command makes it again."
+    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or shutil.disk_usage(folder).free < 4096:
+        return f"{path} was not written, because the disk is full: make room, and the same command goes on from there."
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO):
+        return f"{path} was not written ({os.strerror(code)}): make that possible, or give the run another name."
+    return ""
+
+
+@contextlib.contextmanager
+def one_at_a_time(made: Path, lock_file: Path | None = None) -> Iterator[None]:
+    """Let one process at a time make `made`; another one says once that it is waiting, then finds it made.
+
+    The lock is `lock_file`, or .<name>.lock beside what is made; the system releases it when its process dies.
+    """
+    lock_file = lock_file or made.with_name(f".{made.name}.lock")
+    for path in (made, lock_file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        print(f"waiting for another process, which is making {folder}", flush=True)
+        print(f"waiting for another process, which is making {made}", flush=True)
         lock.acquire()
     try:
         yield
@@ -75,8 +116,15 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The object in a JSON file. ValueError where it holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8
+        raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it, and run the notebook again that writes "
+                         "it.") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged (it holds no object): delete it, and run the notebook again that writes it.")
+    return found
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -135,30 +183,70 @@ def file_hash(path: Path) -> str:
 
 
 def require_reachable(url: str, what: str, size: str, remedy: str, *, timeout: float = 5) -> None:
-    """Raise ValueError within about `timeout` seconds if `url` does not answer: what is missing, its size, what to do."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
-    except urllib.error.HTTPError:
-        pass  # the host answers; the download itself reports the rest
-    except OSError as error:
+    """Raise ValueError within `timeout` seconds if `url` does not answer: what is missing, its size, what to do.
+
+    Asked in a thread, because looking up the name of a host keeps to no time limit.
+    """
+    reasons: list[object] = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
+            reasons.append(None)
+        except urllib.error.HTTPError:
+            reasons.append(None)  # the host answers; the download itself reports the rest
+        except Exception as error:  # of the network, or an answer that is not HTTP
+            reasons.append(getattr(error, "reason", error))
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if reasons != [None]:
         raise ValueError(f"{what} is not on this machine, and {url} ({size}) did not answer within {timeout:g} s "
-                         f"({getattr(error, 'reason', error)}). {remedy}") from None
+                         f"({reasons[0] if reasons else 'no answer'}). {remedy}")
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Raise ValueError unless files can be written in `folder`, or in the nearest folder above it that exists.
+
+    `name`: what the folder is for, for the sentence. Tried with a file without a name, of which nothing remains.
+    """
+    try:
+        place = nearest_folder(folder)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ValueError(f"{name} cannot be written in {brief(str(folder))} ({error.strerror or error}): make that possible "
+                         "or choose another folder.") from None
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists. Raises OSError where a file is in its way."""
+    place = folder.absolute()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(place)
+        if not place.is_dir():
+            raise FileExistsError(errno.EEXIST, f"{place} is no folder")
+        return place
+    return nearest_folder(place.parent)
 
 
 class RunFolder:
     """One run folder, `runs/<name>/` (or the folder itself, if `name` contains a slash).
 
     A file that is expensive to make has a stamp, the fingerprint of everything it was made from; `is_current` says whether
-    the same work would give the same file, so that a second call can use it.
+    the same work would give the same file, so that a second call can use it. The folder is made, unless `make` is False.
     """
 
-    def __init__(self, name: str):
-        if not re.fullmatch(r"[\w.+-]+", name) and not re.search(r"[/\\]", name):
-            raise ValueError(f"RUN = {name!r} is not valid: it takes letters, digits, '-', '_' and '.', or a path.")
+    def __init__(self, name: str, *, make: bool = True):
+        check_run(name)
         self.name = name
         self.folder = Path(name) if re.search(r"[/\\]", name) else RUNS / name
-        for part in ("figures", "tables"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        try:
+            for part in ("figures", "tables", ".locks") if make else ():
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"RUN = {brief(name)}: the folder {self.folder} cannot be made ({error.strerror}): give "
+                             "the run another name.") from None
 
     def path(self, *parts: str) -> Path:
         """The path of a file of this run."""
@@ -178,12 +266,18 @@ class RunFolder:
 
     def briefly(self) -> filelock.BaseFileLock:
         """A lock for the moment in which a file that notebooks share, such as stamps.json, is read and written again."""
-        self.path(".locks").mkdir(exist_ok=True)
+        if not self.folder.is_dir():  # the lock would make it again, with nothing in it
+            raise NotWritten(why_not_written(self.path("stamps.json"), OSError()))
         return filelock.FileLock(self.path(".locks", "shared.lock"))
 
     def _stamps(self) -> dict:
         file = self.path("stamps.json")
-        return read_json(file) if file.exists() else {}
+        try:
+            return read_json(file) if file.exists() else {}
+        except ValueError:
+            print(f"{file} cannot be read: what it is about is made anew", flush=True)
+            file.unlink(missing_ok=True)
+            return {}
 
     def write_results(self, number: str, results: Mapping) -> None:
         """Write NN_results.json, the numbers of notebook `number`."""

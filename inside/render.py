@@ -33,7 +33,7 @@ def figure_html(figure: Figure, number: str, picture: bytes, width: int) -> str:
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
     data = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
     image = f'<img alt="{html.escape(plain_text(figure.alt))}" width="{width}" src="{data}">'
-    look = "picture narrow" if width <= NARROW else "picture"
+    look = f"picture{' narrow' * (width <= NARROW)} mathjax_ignore"
     return (f'<figure class="{look}" id="figure-{html.escape(figure.name)}"><div class="scroll" tabindex="0" role="group" '
             f'aria-label="Figure {number}">{image}</div>{_caption("Figure", number, figure.caption)}</figure>')
 
@@ -45,7 +45,8 @@ def table_html(table: Table, number: str) -> str:
     told = f"{table.rows} of {rows:,} rows; all as " if rows > table.rows else ""
     link = f'{told}<a download="{html.escape(table.name)}.csv" href="data:text/csv;base64,{csv}">CSV</a>'
     body = _styled(table).to_html().replace("<th ", '<th scope="col" ')
-    return (f'<figure class="table" id="table-{html.escape(table.name)}">{_caption("Table", number, table.caption, link)}'
+    caption = _caption("Table", number, table.caption, link)
+    return (f'<figure class="table mathjax_ignore" id="table-{html.escape(table.name)}">{caption}'
             f'<div class="scroll" tabindex="0" role="group" aria-label="Table {number}">{body}</div></figure>')
 
 

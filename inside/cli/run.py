@@ -7,11 +7,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
 from inside.cli.estimate import estimate
@@ -19,9 +21,9 @@ from inside.cli.profiles import default_parameters, notebook_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
-from inside.files import ROOT, RunFolder
+from inside.files import ROOT, RunFolder, atomic_write, put_in_place, why_not_written
 from inside.locks import hold_run
-from inside.preflight import check_search, check_settings
+from inside.preflight import check
 from inside.report.page import export_report
 from inside.selection.search import run_search
 from inside.text import for_terminal, format_duration
@@ -71,17 +73,19 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Lo
     log.write(f"\n== {notebook.stem}\n")
     start, running = time.perf_counter(), folder / f".{notebook.name}"
     try:
-        papermill.execute_notebook(str(notebook), str(running), own, kernel_name="python3", progress_bar=False,
-                                   stdout_file=log, stderr_file=Log(log.files[0]), extra_arguments=["--log-level=50"],
-                                   shutdown_kernel="immediate")
-    except papermill.PapermillExecutionError as error:
-        os.replace(running, failed_copy(folder, notebook))
-        raise NotebookFailed(f"a cell of the notebook failed: {error.ename}: {error.evalue}\n"
-                             f"the notebook as executed so far: {failed_copy(folder, notebook)}") from None
+        papermill.execute_notebook(*(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, running)), own,
+                                   kernel_name="python3", progress_bar=False, stdout_file=log, stderr_file=Log(log.files[0]),
+                                   extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
+    except (papermill.PapermillExecutionError, DeadKernelError) as error:
+        put_in_place(running, failed_copy(folder, notebook))
+        reason = "the kernel of the notebook died, as when memory runs out: a smaller BATCH_SIZE or IMAGE_SIZE needs less" \
+            if isinstance(error, DeadKernelError) else f"a cell of the notebook failed: {error.ename}: {error.evalue}"
+        raise NotebookFailed(f"{reason}\nthe notebook as executed so far: {failed_copy(folder, notebook)}") from None
     except BaseException:
-        running.unlink(missing_ok=True)
+        with suppress(OSError):
+            running.unlink(missing_ok=True)
         raise
-    os.replace(running, folder / notebook.name)
+    put_in_place(running, folder / notebook.name)
     failed_copy(folder, notebook).unlink(missing_ok=True)
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
 
@@ -98,24 +102,39 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
     """
     os.environ["INSIDE_COMMAND"] = command
     settings = default_parameters() | dict(given)
-    check_settings(settings)
-    check_search(settings)
+    if options.search and not settings["SEARCH_TRIALS"]:
+        raise ValueError("--search: there is nothing to search, because SEARCH_TRIALS = 0.")
+    books = notebooks()
+    chosen = [book for book in books if not options.only or book.name[:2] in options.only]
+    numbers = ["01"] if options.search else [book.name[:2] for book in chosen]
+    check(settings, numbers)
     if options.search:
-        if not settings["SEARCH_TRIALS"]:
-            raise ValueError("--search: there is nothing to search, because SEARCH_TRIALS = 0.")
         help_search(settings)
         return 0
     folder = RunFolder(settings["RUN"]).folder
-    with hold_run(folder):
-        return _run_notebooks(options, given, settings, folder)
+    with _explained(folder), hold_run(folder):
+        log = Log(open(folder / "run.log", "a", encoding="utf-8"), sys.stdout)
+        log.write(f"run {settings['RUN']}: {folder}\n")
+        log.write(estimate(settings, numbers) + "\n")
+        report = _run_notebooks(chosen, folder, given, log)
+        if options.publish:
+            publish(folder, Path(options.publish))
+    print(f"report: {report}")
+    return 0
 
 
-def _run_notebooks(options: argparse.Namespace, given: Mapping[str, Any], settings: Mapping[str, Any], folder: Path) -> int:
-    log = Log(open(folder / "run.log", "a", encoding="utf-8"), sys.stdout)
-    log.write(f"run {settings['RUN']}: {folder}\n")
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """A full disk or the like in words: papermill, the log and the locks have none of their own."""
+    try:
+        yield
+    except OSError as error:
+        raise NotebookFailed(why_not_written(Path(error.filename or folder / "run.log"), error) or str(error)) from None
+
+
+def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any], log: Log) -> Path:
+    """Execute the chosen notebooks and export the report of all that the folder has; returns its path."""
     books = notebooks()
-    chosen = [book for book in books if not options.only or book.name[:2] in options.only]
-    log.write(estimate(settings, [book.name[:2] for book in chosen]) + "\n")
     for book in chosen:
         try:
             execute(book, folder, given, log)
@@ -128,10 +147,7 @@ def _run_notebooks(options: argparse.Namespace, given: Mapping[str, Any], settin
             raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
     report = _export(folder, [folder / book.name for book in books], "report.html")
     (folder / "report.failed.html").unlink(missing_ok=True)
-    if options.publish:
-        publish(folder, Path(options.publish))
-    print(f"report: {report}")
-    return 0
+    return report
 
 
 def _export(folder: Path, books: Sequence[Path], name: str) -> Path:
@@ -150,4 +166,5 @@ def publish(folder: Path, target: Path) -> None:
         if f"{figure.name}" in (ROOT / "README.md").read_text(encoding="utf-8"):
             picture = Image.open(figure).convert("RGB")  # with 256 colours a third of the size
             picture = picture.quantize(palette=picture.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
-            picture.save(target / figure.name, optimize=True)
+            with atomic_write(target / figure.name) as temporary:
+                picture.save(temporary, format="png", optimize=True)

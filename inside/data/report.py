@@ -21,8 +21,10 @@ def report_images(images: ImageSet, bad: pd.DataFrame, *, seed: int) -> list[Sho
     lost = f"{len(bad):,} file{'s' * (len(bad) > 1)} could not be decoded" if len(bad) else "every file could be decoded"
     about = (f"**{literal(images.name)}**: {images.about}. {len(images.table):,} images in {len(images.classes)} classes; "
              f"{lost}.")
+    notes = [Text.bullets(images.notes)] if images.notes else []
     sizes = size_table(images.table)
-    shown: list[Shown] = [Text(about), Table(sizes, "image_sizes", f"{describe_sizes(sizes)} Widths and heights in pixels.")]
+    told = f"{describe_sizes(sizes)} Widths and heights in pixels."
+    shown: list[Shown] = [Text(about), *notes, Table(sizes, "image_sizes", told)]
     if len(bad):
         shown.append(Fold("Files that could not be decoded", (Table(bad, "bad_images", _bad_caption(bad), rows=10),)))
     return [*shown, *_report_samples(images, seed)]

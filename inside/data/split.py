@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from inside.data.dealing import _class_quotas, _draw_split
 from inside.data.sources import ImageSet
 from inside.files import fingerprint, read_csv, write_csv
 from inside.names import SPLITS, check_split
-from inside.text import literal, natural_sort
+from inside.text import literal, natural_sort, visible
 
 
 def split_counts(n_images: int, sizes: Sequence[float]) -> list[int]:
@@ -60,9 +61,30 @@ class Split:
 
     @classmethod
     def read(cls, path: Path, root: Path) -> Split:
-        """The split in a split.csv, of the images below `root`."""
-        table = read_csv(path, texts=("path", "label", "split", "sha256"), dtype={"group": "Int64"})
+        """The split in a split.csv, of the images below `root`. ValueError where it is no such table, as after an edit."""
+        try:
+            table = read_csv(path, texts=("path", "label", "split", "sha256"), dtype={"group": "Int64"})
+            problem = _problem(table)
+        except (ValueError, OSError) as error:  # pandas' errors of parsing are ValueErrors
+            problem = str(error).splitlines()[0]
+        if problem:
+            raise ValueError(f"{path} is not as notebook 01 writes it ({problem}): run notebook 01 again.")
         return cls(table, root, natural_sort(table["label"].unique()))
+
+
+def _problem(table: pd.DataFrame) -> str:
+    """What keeps a table from being that of a split; "" for nothing."""
+    missing = [name for name in ("path", "label", "split", "sha256", "group") if name not in table]
+    if missing or table.empty:
+        return f"there is no column {', '.join(missing)}" if missing else "it has no row"
+    parts = table.loc[~table["split"].isin([*SPLITS, ""]), "split"]
+    if len(parts):
+        return f"a part is called {reprlib.repr(parts.iloc[0])}"
+    twice = table.loc[table["path"].duplicated(), "path"]
+    if len(twice):
+        return f"{visible(twice.iloc[0])} stands there twice"
+    away = [path for path in table["path"] if Path(path).is_absolute() or ".." in Path(path).parts]
+    return f"{visible(away[0])} is not within the folder of the images" if away else ""
 
 
 def split_images(images: ImageSet, sizes: Sequence[float], *, seed: int) -> Split:
@@ -85,6 +107,17 @@ def split_table(table: pd.DataFrame, sizes: Sequence[float], *, seed: int) -> pd
     table = table.assign(split=parts)
     _require_every_class(table)
     return table
+
+
+def check_split_fits(table: pd.DataFrame, sizes: Sequence[float]) -> None:
+    """Raise ValueError where images as they are listed (none is opened: each is taken for unique) cannot be split so."""
+    listed = table.assign(sha256=table["path"])
+    parts, free, counts = _plan_split(listed, sizes)
+    if len(free):
+        _class_quotas(free["label"], counts)
+    if (parts != "").any():  # of those that are drawn, each class has one in train and val
+        drawn = [free.assign(split=part) for part in ("train", "val")]
+        _require_every_class(pd.concat([listed.assign(split=parts)[parts != ""], *drawn]))
 
 
 def _plan_split(table: pd.DataFrame, sizes: Sequence[float]) -> tuple[pd.Series, pd.DataFrame, list[int]]:

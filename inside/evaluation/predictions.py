@@ -63,6 +63,9 @@ def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split,
         print(f"{name}: read again, since weights and images have not changed")
     else:
         scores, losses = predict(model, evaluation_loader(saved, split, table), bar=bar)
+        if n := int((~np.isfinite(scores)).any(axis=1).sum()):
+            raise ValueError(f"The network of the run {run.name!r} gives scores that are NaN for {n:,} of {len(scores):,} "
+                             f"images of {part}: set TRAIN = True, with a lower LEARNING_RATE.")
         write_csv(run.path(name), prediction_table(table, scores, losses, saved.classes))
         run.mark(stamp, name)
     return read_csv(run.path(name), texts=("path", "label", "predicted"))  # classes can be called 0, 1, 2

@@ -26,7 +26,9 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from inside.files import ROOT, fingerprint
+from inside.files import ROOT, NotWritten, check_writable, fingerprint
+from inside.selection.journal import mend_journal
+from inside.text import visible
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -103,9 +105,30 @@ def check_storage(storage: str) -> None:
     except ImportError as error:
         remedy = 'pip install "psycopg[binary]" and postgresql+psycopg://…' if kind.startswith("postgres") else "install it"
         raise ValueError(f"STUDY_STORAGE = {storage!r} needs the package {error.name}: {remedy}.") from None
-    except sqlalchemy.exc.ArgumentError as error:
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise ValueError(f"STUDY_STORAGE = {storage!r} is no URL of a database ({error}); the path of a file will do, "
                          "too.") from None
+
+
+def require_storage(storage: str) -> None:
+    """Raise ValueError unless the database of STUDY_STORAGE answers within 5 s, or its file can be written."""
+    if "://" not in storage:
+        file = ROOT / Path(storage).expanduser()
+        if storage and file.is_dir():
+            raise ValueError(f"STUDY_STORAGE = {storage!r} is a folder: name a file in it, such as "
+                             f"'{storage.rstrip('/')}/study.log'.")
+        if storage:
+            check_writable(file.parent, "The study of STUDY_STORAGE")
+        return
+    import sqlalchemy
+    url = sqlalchemy.make_url(storage)
+    port = url.port or {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}.get(url.get_backend_name())
+    try:
+        if url.host and port:
+            socket.create_connection((url.host, port), timeout=5).close()
+    except OSError as error:
+        raise ValueError(f"STUDY_STORAGE = {storage!r}: no database answers at {url.host}:{port} within 5 s ({error}): "
+                         "start it or give the path of a file.") from None
 
 
 def open_storage(storage: str, default: Path) -> BaseStorage:
@@ -128,12 +151,14 @@ def open_storage(storage: str, default: Path) -> BaseStorage:
     if file.exists():
         lock.acquire()
         try:
-            whole = file.read_bytes()
-            if whole and not whole.endswith(b"\n"):
-                os.truncate(file, whole.rfind(b"\n") + 1)
+            mend_journal(file)
         finally:
             lock.release()
-    return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+    try:
+        return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+    except Exception as error:  # entries that do not follow from those before
+        raise ValueError(f"{file} is a journal that contradicts itself ({type(error).__name__}): give STUDY_STORAGE another "
+                         "file, or delete this one to search anew.") from error
 
 
 HEARTBEAT, GRACE_PERIOD = 20, 180  # seconds: a sign of life of a running trial, and when its process is taken for dead
@@ -221,7 +246,7 @@ def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> t
     """Run one trial: how it ended, and its score.
 
     Whatever a training raises is the reason of a trial that failed, since one impossible setting must not end a search of
-    hours; an interrupt, and trouble of the study itself (OptunaError), stop it.
+    hours; an interrupt, and trouble of the study itself (OptunaError) or of the disk (NotWritten), stop it.
     """
     try:
         with warnings.catch_warnings():  # a trial that is started again reports the same scores for the same epochs
@@ -232,7 +257,7 @@ def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> t
             return TrialState.COMPLETE, value
     except optuna.TrialPruned:
         return TrialState.PRUNED, None
-    except optuna.exceptions.OptunaError:
+    except (optuna.exceptions.OptunaError, NotWritten):
         raise
     except Exception as error:
         trial.set_user_attr("reason", reason_of(error))
@@ -250,8 +275,12 @@ def open_study(settings: Mapping[str, Any], default: Path, stamp: str,
                sampler: optuna.samplers.BaseSampler) -> optuna.Study:
     """The study of a search: one that maximises, pruned at the median of the trials before at the same epoch."""
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0)
-    return optuna.create_study(storage=open_storage(settings["STUDY_STORAGE"], default), study_name=stamp, sampler=sampler,
-                               pruner=pruner, direction="maximize", load_if_exists=True)
+    storage = open_storage(settings["STUDY_STORAGE"], default)
+    others = [known.study_name for known in storage.get_all_studies() if not re.search(r" [0-9a-f]{16}$", known.study_name)]
+    if others and stamp.startswith("search "):
+        print(f"STUDY_STORAGE also holds studies of something else, such as {visible(others[0])}: they stay as they are")
+    return optuna.create_study(storage=storage, study_name=stamp, sampler=sampler, pruner=pruner, direction="maximize",
+                               load_if_exists=True)
 
 
 def trial_table(study: optuna.Study, space: Mapping[str, Any], n_trials: int) -> pd.DataFrame:

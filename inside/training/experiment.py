@@ -243,4 +243,12 @@ def load_trained(run: RunFolder, *, split: Split) -> tuple[nn.Module, SavedModel
     if saved.classes != split.classes or saved.split != split.fingerprint:
         raise ValueError(f"The network of the run {run.name!r} was trained on a different split or different classes: "
                          "set TRAIN = True, or undo the changes to DATASET, SPLIT and SEED.")
-    return model, saved, read_csv(run.path("history.csv"))
+    try:
+        history = read_csv(run.path("history.csv"))
+        missing = [name for name in ("epoch", "val_mean_class_accuracy", "val_loss", "seconds") if name not in history]
+    except (ValueError, OSError) as error:
+        missing = [str(error).splitlines()[0]]
+    if missing or history.empty:
+        raise ValueError(f"{run.path('history.csv')} is not as notebook 01 writes it (missing: {', '.join(missing)}): set "
+                         "TRAIN = True and run notebook 01 again.")
+    return model, saved, history

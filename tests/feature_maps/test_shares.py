@@ -3,6 +3,9 @@
 import copy
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ from inside.attribution.inputs import feature_maps_of
 from inside.attribution.report import ExampleMaps
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet
+from inside.data.split import Split
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.hooks import _pool_and_count, capture, eval_mode, only_tensor
 from inside.feature_maps.scenario_names import (
@@ -38,6 +42,7 @@ from inside.feature_maps.scenarios import (
     network_stamp,
     open_scenarios,
     other_images,
+    own_images,
     pick_images,
     random_draws,
     random_seeds,
@@ -68,7 +73,7 @@ from inside.feature_maps.shares import (
 )
 from inside.feature_maps.statistics import LayerStatistics, collect_statistics
 from inside.feature_maps.tracing import Following, channel_axes
-from inside.files import ROOT, RunFolder
+from inside.files import ROOT, RunFolder, one_at_a_time
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.models.scratch import build_from_scratch
@@ -402,6 +407,31 @@ def test_statistics_are_kept_draw_by_draw_and_measured_once(tmp_path, make_folde
     assert not np.allclose(features[0], features[1]) and not np.allclose(features[1], features[2])
 
 
+def test_notebooks_that_run_at_the_same_time_measure_once(tmp_path, make_folder, monkeypatch):
+    run, _ = start_of_a_run(tmp_path, architecture="convnet5", options={"filters": 4})
+    scenario, measured = opened(run, own_set(make_folder, {"a": 3, "b": 3}))["random_own"], []
+    monkeypatch.setattr("inside.feature_maps.scenarios.collect_statistics", lambda *args: (
+        time.sleep(0.5), measured.append(args), collect_statistics(*args))[-1])
+    with ThreadPoolExecutor(2) as pool:
+        found = [by_layer["blocks.0.conv"].features for by_layer in pool.map(lambda number: measure(run, scenario), range(2))]
+    assert len(measured) == 1 and np.array_equal(*found)
+    assert [path.name for path in run.path("statistics").iterdir()] == ["random_own.npz"]  # locks are elsewhere
+
+
+def test_a_notebook_with_other_layers_that_comes_just_after_disturbs_nothing(tmp_path, make_folder, monkeypatch):
+    run, _ = start_of_a_run(tmp_path, architecture="convnet5", options={"filters": 4})
+    scenario, right = opened(run, own_set(make_folder, {"a": 3, "b": 3}))["random_own"], one_at_a_time
+
+    @contextmanager
+    def then_the_other(*paths):
+        with right(*paths):
+            yield
+        monkeypatch.setattr("inside.feature_maps.scenarios.one_at_a_time", right)
+        measure(run, scenario, ["blocks.1.conv"])
+    monkeypatch.setattr("inside.feature_maps.scenarios.one_at_a_time", then_the_other)
+    assert list(measure(run, scenario, ["blocks.0.conv"])) == ["blocks.0.conv"]
+
+
 def pair(model, change=lambda tuned: None):
     """Scenarios of an initial network and of one that differs from it by `change`."""
     tuned = copy.deepcopy(model)
@@ -715,6 +745,22 @@ def test_the_heat_map_names_the_classes_of_the_reduced_set(tmp_path, monkeypatch
     assert pd.read_csv(run / "tables" / "class_shares.csv", dtype={"layer": str}).set_index("layer").loc["0", "bear"] > 0.9
     maps = pd.read_csv(run / "feature_maps.csv")
     assert (maps["non_positive"] / maps["values"] == maps["non_positive_share"]).all() and set(maps["images"]) == {8}
+
+
+def test_fewer_than_four_images_are_too_few(make_folder, tmp_path):
+    """Own images stop there; of other images the scenario is missing, and does not take the others down to its number."""
+    few, run = make_folder({"a": 2, "b": 1}, "few"), RunFolder(str(tmp_path / "run"))
+    told = f"{str(few)!r} has 3 images that can be decoded; feature maps are measured on at least 4: add images."
+    with pytest.raises(ValueError) as error:
+        own_images(run, str(few), 200)
+    assert str(error.value) == f"DATASET = {told}"
+    scenarios, missing = open_scenarios(run, own_set(make_folder, {"a": 5, "b": 5}), architecture="timm/test_resnet", n_images=200, imagenet_val=str(few),
+                                        cifar10="digits", device=torch.device("cpu"), map_size=32)
+    assert missing["imagenet_imagenet"] == f"IMAGENET_VAL = {told}" and {len(found.images.table) for found in scenarios.values()} == {10}
+    run, _ = start_of_a_run(tmp_path)
+    Split(other_images(str(make_folder({"a": 3, "b": 3}, "six")), 9).table.assign(split=["train", "val", "test"] * 2), few, ["a", "b"]).save(run.path("split.csv"))
+    with pytest.raises(ValueError, match="has 2 test images; feature maps are measured on at least 4: give test a larger share in SPLIT"):
+        own_images(run, "digits", 200)
 
 
 LIMITS = {"constant": lambda model: model[0].weight.data.fill_(0.0), "not a number": lambda model: model[0].weight.data.fill_(np.nan),

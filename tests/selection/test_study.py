@@ -18,7 +18,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from inside.preflight import check_search
+from inside.files import NotWritten
+from inside.preflight import check_settings
 from inside.selection import study
 from inside.selection.study import FINISHED, GRACE_PERIOD, RepeatableSampler, is_stale, run_trials, trial_table, worker
 from shared.searches import settings
@@ -29,7 +30,7 @@ from shared.searches import settings
     ("nonsense://host/db", "is no URL of a database"), ("mysql+mysqldb://host/db", "needs the package MySQLdb")])
 def test_storages_that_are_not_legal(storage, message):
     with pytest.raises(ValueError, match=message) as error:
-        check_search(settings(STUDY_STORAGE=storage))
+        check_settings(settings(STUDY_STORAGE=storage))
     assert "secret" not in str(error.value)
 
 
@@ -149,16 +150,17 @@ def database():
 @needs_fork
 @pytest.mark.parametrize("storage", ["file", "database"])
 def test_processes_share_a_study(tmp_path, storage, request):
-    """Three processes, one of them killed half-way: each trial is done once, by at least two of them."""
+    """Four processes, two of them killed half-way: each trial is done once, by at least two of them."""
     file = tmp_path / "shared" if storage == "file" else request.getfixturevalue("database")
-    processes = [fork(file, 24, 0.02) for _ in range(3)]
+    processes = [fork(file, 24, 0.02) for _ in range(4)]
     study = open_study(file)
     while sum(trial.state in FINISHED for trial in study.trials) < 6:
         time.sleep(0.01)
-    os.kill(processes[0].pid, signal.SIGKILL)
+    for process in processes[:2]:
+        os.kill(process.pid, signal.SIGKILL)
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes] == [-signal.SIGKILL, 0, 0]
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2 + [0, 0]
     done = [trial for trial in study.trials if trial.number < 24]
     assert len(done) == 24 and all(trial.state in FINISHED for trial in done)
     assert len({tuple(trial.params.values()) for trial in done}) == 24  # no two draw the same
@@ -178,7 +180,7 @@ def test_an_interrupt_puts_the_trial_back(tmp_path):
 
 
 def test_an_unexpected_error_ends_its_trial_only(tmp_path):
-    """Whatever a training raises is the reason of a failed trial; what the study itself raises stops the search."""
+    """Whatever a training raises is the reason of a failed trial; what the study itself raises, or a full disk, stops the search."""
     raised = [ZeroDivisionError("division by zero"), RuntimeError("out of memory\nat line 3"), ValueError("not legal"), KeyError(), None]
 
     def uneven(trial):
@@ -191,7 +193,7 @@ def test_an_unexpected_error_ends_its_trial_only(tmp_path):
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 4 + ["COMPLETE"]
     assert [trial.user_attrs.get("reason") for trial in study.trials] == [
         "ZeroDivisionError: division by zero", "RuntimeError: out of memory", "not legal", "KeyError", None]
-    for number, error in ((5, optuna.exceptions.StorageInternalError("the database is gone")), (6, SystemExit(3)), (7, KeyboardInterrupt())):
+    for number, error in ((5, optuna.exceptions.StorageInternalError("the database is gone")), (6, SystemExit(3)), (7, KeyboardInterrupt()), (8, NotWritten("the disk is full"))):
         raised = {number: error, number - 1: None}
         with pytest.raises(type(error)):
             run_trials(study, number + 1, uneven)

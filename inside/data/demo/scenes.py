@@ -8,7 +8,6 @@ mountain, buildings and street above all), so a good classifier makes a few hone
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -239,13 +238,18 @@ def write_demo_set(folder: Path, *, n_images: int = 1200, seed: int = 0, progres
     if not N_MIN <= n_images <= N_MAX:
         raise ValueError(f"n_images must be between {N_MIN} and {N_MAX}, not {n_images}")
     folder = Path(folder)
-    counts = {label: n_images // 6 + (k < n_images % 6) for k, label in enumerate(CLASSES)}
+    counts = scene_counts(n_images)
     if not _holds(folder, counts):
         with one_at_a_time(folder):
             if not _holds(folder, counts):  # not made while this process waited either
                 print(f"drawing {n_images:,} scenes into {folder}")
                 _draw_set(folder, counts, seed, progress)
     return folder
+
+
+def scene_counts(n_images: int) -> dict[str, int]:
+    """{class: its images} of a set of n_images scenes."""
+    return {label: n_images // 6 + (k < n_images % 6) for k, label in enumerate(CLASSES)}
 
 
 def _holds(folder: Path, counts: Mapping[str, int]) -> bool:
@@ -258,7 +262,9 @@ def _draw_set(folder: Path, counts: Mapping[str, int], seed: int, progress: Call
     if folder.exists() and any(p.is_file() and p.suffix != ".jpg" or p.is_dir() and p.name not in CLASSES
                                for p in folder.rglob("*")):
         raise FileExistsError(f"{folder} holds other files: choose an empty or a new folder")
-    draft, done, total = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)), 0, sum(counts.values())
+    draft, done, total = folder.with_name(f".{folder.name}.draft"), 0, sum(counts.values())
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    draft.mkdir()
     try:
         for label, count in counts.items():
             (draft / label).mkdir()
@@ -269,7 +275,6 @@ def _draw_set(folder: Path, counts: Mapping[str, int], seed: int, progress: Call
                     progress(done, total)
         if folder.exists():
             shutil.rmtree(folder)
-        draft.chmod(0o755)
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
