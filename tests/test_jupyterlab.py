@@ -170,7 +170,7 @@ for file in files:
 scores = dict((f"prob_{{name}}", 1 / len(CLASSES)) for name in CLASSES)
 table = pd.DataFrame(dict(path=files, label=CLASSES, predicted=CLASSES, confidence=0.5) | scores)
 model = ConvNetGAP(len(CLASSES), widths=[6, 8]).eval()
-inspection = Inspection(model, dict(mean=[0.5] * 3, std=[0.25] * 3, interpolation="bilinear"), 32, Path(), CLASSES, table)
+inspection = Inspection(model, dict(mean=[0.5] * 3, std=[0.25] * 3, interpolation="bilinear"), 32, Path(), table, CLASSES)
 display(browse_predictions(table, Path(), CLASSES), browse_views(inspection, []))
 told = "; ".join(map(literal, CLASSES))
 run = Run(dict(RUN={run!r}, DEVICE="cpu"), "01")

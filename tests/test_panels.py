@@ -34,7 +34,7 @@ def test_panel_of_predictions(inspected, shown):
     assert set(choose_predictions(table, "a", "right", "b", ORDERS[0])["label"]) <= {"a"}
     label, outcome, *_, page = browse_predictions(table, inspection.root, CLASSES, n=2).children[0].children
     text = shown()
-    assert "6 of 6 images" in text and "page 1 of 3" in text
+    assert "6 of 6 images, highest score first (the predicted class), page 1 of 3" in text
     page.value = 3
     assert "page 3 of 3" in shown()
     outcome.value = "wrong"

@@ -66,7 +66,7 @@ def test_a_script_in_the_page_would_be_stopped(opened):
     assert opened.title == "Inside an image classifier: run"
 
 
-@pytest.mark.parametrize("name", map(visible, CLASSES))
+@pytest.mark.parametrize("name", list(map(visible, CLASSES)))
 def test_each_name_is_shown_as_it_is(opened, name):
     cells = opened.execute_script("return [...document.querySelectorAll('#table-metrics_test tbody tr')].map(row => row.children[0].textContent.trim())")
     assert name in cells and len(cells) == len(CLASSES) + 1
