@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from inside import files
+from inside.attribution.inputs import first_convolution, last_convolution
 from inside.data.sources import list_dataset
 from inside.data.split import check_split_fits, split_counts
 from inside.device import choose_device
@@ -197,7 +198,10 @@ def _layers_of(network: Outline, settings: Settings, numbers: Sequence[str]) -> 
     found = errors_of(network.check_size, "MAP_SIZE", size)
     shapes = network.shapes(size) if network.takes(size) else None
     named = [("LAYERS", name) for name in settings["LAYERS"]]
-    named += [("NEURON_LAYER", settings["NEURON_LAYER"])] if "02" in numbers and settings["NEURON_LAYER"] else []
+    if "02" in numbers:
+        convolution = last_convolution(network.model) if first_convolution(network.model) else ""
+        neurons = settings["NEURON_LAYER"] or convolution
+        named += [("NEURON_LAYER", neurons)] if neurons else []
     for parameter, name in named:
         wrong = [f"{parameter}: {problem}" for problem in errors_of(check_layer, name, modules)]
         if not wrong and shapes is not None and name not in shapes:
