@@ -60,6 +60,7 @@ def _is_complete(settings: Settings) -> bool:
 
 def folder_problems(run: RunFolder) -> list[str]:
     """Whether the run folder is free and can be written, and so can the folder of drawn and fetched images."""
+    # whether another run holds the folder: its lock belongs here
     return [*errors_of(check_writable, run.folder, "The results of the run"),
             *errors_of(check_writable, files.DATA, "Images")]
 
@@ -183,13 +184,12 @@ def layer_problems(settings: Settings, numbers: Sequence[str], run: RunFolder) -
         return []
     found = [f"LAYERS names {brief(name)} twice." for name in dict.fromkeys(settings["LAYERS"])
              if settings["LAYERS"].count(name) > 1]
-    for kind in measured_networks(settings, numbers, run):
-        try:
-            network = outline(**kind)
-        except ValueError:
-            continue  # told by network_problems
-        if network:
-            found += _layers_of(network, settings, numbers)
+    try:
+        for kind in measured_networks(settings, numbers, run):
+            if network := outline(**kind):
+                found += _layers_of(network, settings, numbers)
+    except ValueError as error:  # a network that cannot be built, a model.json that cannot be read
+        found.append(str(error))
     return found
 
 

@@ -19,7 +19,7 @@ from inside.cli.profiles import default_parameters, notebook_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
-from inside.files import ROOT, RunFolder
+from inside.files import ROOT, RunFolder, check_writable
 from inside.preflight import check
 from inside.report.page import export_report
 from inside.selection.search import run_search
@@ -89,6 +89,8 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
     chosen = [book for book in books if not options.only or book.name[:2] in options.only]
     numbers = ["01"] if options.search else [book.name[:2] for book in chosen]
     check(settings, numbers)
+    if options.publish:
+        check_writable(Path(options.publish), "Figures")
     if options.search:
         help_search(settings)
         return 0
