@@ -21,7 +21,7 @@ test: .venv/installed
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports
 	$(PY) -m mypy
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest --numprocesses auto --dist worksteal
 
 lab: .venv/installed
 	$(PY) -m jupyterlab notebooks

@@ -18,6 +18,7 @@ import os
 import platform
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib import metadata
@@ -26,15 +27,18 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Markdown, display
+from filelock import BaseFileLock
+from IPython.display import Markdown, display
 from PIL import Image as PILImage
 
 from inside import preflight, render
 from inside.device import choose_device, choose_precision
-from inside.files import RunFolder, atomic_write, read_json, write_csv, write_json
+from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
+from inside.fonts import choose_fonts
+from inside.locks import hold_notebook
 from inside.settings import PARAMETERS, check_parameters, parameter_problems, unknown_problems
 from inside.shown import Figure, Fold, Shown, Table, Text
-from inside.text import format_duration, raise_all
+from inside.text import format_duration, plain_text, raise_all
 
 __all__ = ["Run", "environment", "format_duration", "open_run", "show_source", "write_csv"]
 
@@ -53,6 +57,9 @@ def open_run(namespace: dict[str, Any], number: str) -> Run:
     preflight.check(settings, [number])
     namespace.setdefault("_names_at_first", frozenset(namespace))
     run = Run(settings, number, namespace.setdefault("_shown", {}))
+    if "_lock" in namespace:  # the cell runs again
+        namespace["_lock"].release()
+    namespace["_lock"] = run.lock = hold_notebook(run.folder, number)
     _note_run(run)
     print(f"run folder: {run.folder} · device: {run.device}")
     return run
@@ -61,9 +68,11 @@ def open_run(namespace: dict[str, Any], number: str) -> Run:
 def _note_run(run: Run) -> None:
     """Write run.json: command (None outside run.py), parameters, versions, and when the first notebook started."""
     path, versions = run.path("run.json"), environment().set_index("what")["value"].to_dict()
-    old = read_json(path) if path.exists() and run.number != "01" else {}
-    write_json(path, {"command": os.environ.get("INSIDE_COMMAND"), "parameters": old.get("parameters", {}) | run.settings,
-                      "versions": versions, "start": old.get("start", f"{datetime.now():%Y-%m-%d %H:%M:%S}")})
+    with run.briefly():
+        old = read_json(path) if path.exists() and run.number != "01" else {}
+        write_json(path, {"command": os.environ.get("INSIDE_COMMAND"), "versions": versions,
+                          "parameters": old.get("parameters", {}) | run.settings,
+                          "start": old.get("start", f"{datetime.now():%Y-%m-%d %H:%M:%S}")})
 
 
 class Run(RunFolder):
@@ -77,17 +86,23 @@ class Run(RunFolder):
         self.settings, self.number, self.started = dict(settings), number, time.perf_counter()
         self.places = {} if places is None else places
         self.device = choose_device(str(settings["DEVICE"]))
+        self.lock: BaseFileLock | None = None
+        self.without_font: set[str] = set()  # signs in figures that no font of this machine has
 
     def finish(self, results: Mapping[str, object]) -> None:
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""
-        seconds = time.perf_counter() - self.started
-        self.write_results(self.number, {**results, "notebook_seconds": seconds})
+        seconds, weights = time.perf_counter() - self.started, self.path("model.safetensors")
+        network = file_hash(weights) if weights.exists() else None
+        self.write_results(self.number, {**results, "network": network, "notebook_seconds": seconds})
+        if self.lock:
+            self.lock.release()
         print(f"done in {format_duration(seconds)}")
 
     def show(self, *parts: Shown) -> None:
         """Display text, tables, figures and folds in their order, as a `report()` gives them; save tables and figures."""
         for part in parts:
-            display(Markdown(part.markdown) if isinstance(part, Text) else HTML(self._html(part)))
+            told = part.markdown if isinstance(part, Text) else part.summary if isinstance(part, Fold) else part.caption
+            display({"text/html": self._html(part), "text/plain": plain_text(told)}, raw=True)
 
     def show_table(self, table: pd.DataFrame, name: str, caption: str = "", **options: int) -> None:
         """Save a table and display it, see inside.shown.Table."""
@@ -117,8 +132,13 @@ class Run(RunFolder):
 
         Where a JPEG is less than half as large, as with photographs, that is what the notebook shows.
         """
-        path = self.path("figures", f"{figure.name}.png")
-        with atomic_write(path) as temporary:
+        path, unknown = self.path("figures", f"{figure.name}.png"), choose_fonts(figure.drawing) - self.without_font
+        if unknown:
+            self.without_font |= unknown
+            print(f"No font on this machine has {' '.join(sorted(unknown))}: figures show boxes. Install one that has "
+                  "them, such as Noto Sans CJK for Chinese, Japanese and Korean.")
+        with atomic_write(path) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.drawing.savefig(temporary, format="png", dpi=144, bbox_inches="tight", facecolor="white")
         plt.close(figure.drawing)
         png, jpeg = path.read_bytes(), io.BytesIO()

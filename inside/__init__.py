@@ -8,7 +8,7 @@
     evaluation                              scores, intervals, rankings
     data, models                            images, their table and split; networks by name
     settings                                every notebook parameter, in one table
-    files, names, text, device              the bottom layer
+    files, names, text, fonts, device       the bottom layer
     shown, render                           what a section shows, and its HTML; also the bottom layer
 
 Nothing imports upwards; `make test` checks it.

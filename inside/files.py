@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
 import json
@@ -13,7 +14,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,14 +81,55 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The object in a JSON file. ValueError where it holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8
+        raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it, and run the notebook again that writes "
+                         "it.") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged (it holds no object): delete it, and run the notebook again that writes it.")
+    return found
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` without its index, atomically."""
+    """Write `table` without its index, atomically, as `csv_text` has it."""
     with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False)
+        temporary.write_text(csv_text(table), encoding="utf-8", newline="")
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """`table` as CSV without its index, in which no text is a formula to a spreadsheet; numbers stay numbers.
+
+    Before text that begins with =, +, -, @ or a control character stands an apostrophe, and before one that begins with an
+    apostrophe another; `read_csv` takes it away.
+    """
+    guard = _each_text(lambda text: f"'{text}" if text.startswith(FORMULAS) else text)
+    guarded = table.apply(guard).rename(columns=guard)
+    text = guarded.to_csv(index=False, lineterminator="\n")
+    return text if "\r" not in text else guarded.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+
+
+def read_csv(path: Path, *, texts: Collection[str] = (), dtype: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A table as `write_csv` was given it: columns `texts` are text however they look, empty cells of others are missing."""
+    import pandas as pd
+    plain = _each_text(lambda text: text.removeprefix("'"))
+    others = [name for name in pd.read_csv(path, nrows=0).columns if name not in texts]
+    table = pd.read_csv(path, dtype=dict.fromkeys(texts, "str") | dict(dtype or {}), keep_default_na=False,
+                        na_values={name: [""] for name in others})
+    return table.apply(plain).rename(columns=plain)
+
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
+def _each_text(change: Callable[[str], str]) -> Callable:
+    """A function that changes a text, or each text of a column; numbers stay as they are."""
+    def changed(value):
+        if isinstance(value, str):
+            return change(value)
+        return value.map(changed) if getattr(value, "dtype", None) in ("object", "str", "category") else value
+    return changed
 
 
 def fingerprint(*parts: object) -> str:
@@ -179,12 +221,23 @@ class RunFolder:
 
     def mark(self, stamp: str, *names: str) -> None:
         """Record that the files `names` were made from `stamp`."""
-        stamps = self._stamps() | {name: [stamp, file_hash(self.path(name))] for name in names}
-        write_json(self.path("stamps.json"), stamps)
+        with self.briefly():
+            new = {name: [stamp, file_hash(self.path(name))] for name in names}
+            write_json(self.path("stamps.json"), self._stamps() | new)
+
+    def briefly(self) -> filelock.BaseFileLock:
+        """A lock for the moment in which a file that notebooks share, such as stamps.json, is read and written again."""
+        self.path(".locks").mkdir(exist_ok=True)
+        return filelock.FileLock(self.path(".locks", "shared.lock"))
 
     def _stamps(self) -> dict:
         file = self.path("stamps.json")
-        return read_json(file) if file.exists() else {}
+        try:
+            return read_json(file) if file.exists() else {}
+        except ValueError:
+            print(f"{file} cannot be read: what it is about is made anew", flush=True)
+            file.unlink(missing_ok=True)
+            return {}
 
     def write_results(self, number: str, results: Mapping) -> None:
         """Write NN_results.json, the numbers of notebook `number`."""

@@ -117,18 +117,18 @@ def draw_views(inspection: Inspection, path: str, target: int | None, layer: str
                                  width_ratios=[1, 1, 1, 2.05], gridspec_kw={"wspace": 0.05, "hspace": 0.16})
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.94)
     axes["image"].imshow(picture)
-    axes["image"].set_title(f"score of {name}: {found.confidence[0]:.3f}", fontsize=8)
+    axes["image"].set_title(f"score of {name}: {found.confidence[0]:.3f}", fontsize=8, parse_math=False)
     for ax, cam, where in ((axes["cam"], found, found.layer), (axes["layer"], at_layer, layer)):
         plot_class_activation(picture, cam.heat(inspection.size)[0], ax=ax)
-        ax.set_title(f"{cam.method}, {where}", fontsize=8)
+        ax.set_title(f"{cam.method}, {where}", fontsize=8, parse_math=False)
     unit = {"layer": layer, "units": _strongest_neuron(model, image, layer)}
     for ax, title, options in ((axes["class"], f"guided gradient: {name}", {"targets": found.targets.tolist()}),
                                (axes["unit"], "… strongest unit of the layer", unit)):
         try:
             plot_guided_gradient(guided_backpropagation(model, image, **options)[0], ax=ax)
-            ax.set_title(title, fontsize=8)
+            ax.set_title(title, fontsize=8, parse_math=False)
         except NotGuidable as error:
-            ax.text(0.5, 0.5, str(error).split(":")[0], ha="center", va="center", wrap=True, fontsize=8)
+            ax.text(0.5, 0.5, str(error).split(":")[0], ha="center", va="center", wrap=True, fontsize=8, parse_math=False)
     _show_maps(feature_maps_of(model, image[0], layer), layer, axes["maps"])
     for ax in axes.values():
         ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
@@ -142,7 +142,7 @@ def _show_maps(maps: np.ndarray, layer: str, ax: Axes) -> None:
     chosen = torch.from_numpy(maps[strongest])[:, None]
     scaled = chosen / chosen.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
     ax.imshow(make_grid(scaled, nrow=4, padding=max(1, maps.shape[-1] // 28))[0], cmap="RdBu_r", vmin=-1, vmax=1)
-    ax.set_title(f"{layer}: the {len(strongest)} strongest of {len(maps)} maps", fontsize=8)
+    ax.set_title(f"{layer}: the {len(strongest)} strongest of {len(maps)} maps", fontsize=8, parse_math=False)
 
 
 def _strongest_neuron(model: nn.Module, image: torch.Tensor, layer: str) -> list[int]:

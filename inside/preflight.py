@@ -59,8 +59,7 @@ def _is_complete(settings: Settings) -> bool:
 
 
 def folder_problems(run: RunFolder) -> list[str]:
-    """Whether the run folder is free and can be written, and so can the folder of drawn and fetched images."""
-    # whether another run holds the folder: its lock belongs here
+    """Whether the run folder can be written (that nobody else works on it is held by inside.locks), and that of images."""
     return [*errors_of(check_writable, run.folder, "The results of the run"),
             *errors_of(check_writable, files.DATA, "Images")]
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import mistune
 
+from inside.files import csv_text
 from inside.shown import Figure, Fold, Table
-from inside.text import plain_text
+from inside.text import plain_text, put_back, set_aside
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -19,8 +20,12 @@ _markdown = mistune.create_markdown(escape=True, plugins=["table"])
 
 
 def markdown_html(markdown: str) -> str:
-    """Markdown as HTML; HTML in it, as in names of classes and files, stays text."""
-    return str(_markdown(markdown))
+    """Markdown as HTML; HTML in it stays text, and names that `inside.text.literal` has marked are shown as they are.
+
+    The class keeps JupyterLab from reading a formula into a name that holds dollars.
+    """
+    text, names = set_aside(markdown)
+    return put_back(str(_markdown(text)), [f'<bdi class="mathjax_ignore">{html.escape(name)}</bdi>' for name in names])
 
 
 def figure_html(figure: Figure, number: str, picture: bytes, width: int) -> str:
@@ -28,19 +33,20 @@ def figure_html(figure: Figure, number: str, picture: bytes, width: int) -> str:
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
     data = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
     image = f'<img alt="{html.escape(plain_text(figure.alt))}" width="{width}" src="{data}">'
-    look = "picture narrow" if width <= NARROW else "picture"
+    look = f"picture{' narrow' * (width <= NARROW)} mathjax_ignore"
     return (f'<figure class="{look}" id="figure-{html.escape(figure.name)}"><div class="scroll" tabindex="0" role="group" '
             f'aria-label="Figure {number}">{image}</div>{_caption("Figure", number, figure.caption)}</figure>')
 
 
 def table_html(table: Table, number: str) -> str:
     """A table with the whole of it as CSV behind a link; its anchor is table-<name>."""
-    csv = base64.b64encode(table.table.to_csv(index=False).encode()).decode()
+    csv = base64.b64encode(csv_text(table.table).encode()).decode()
     rows = len(table.table)
     told = f"{table.rows} of {rows:,} rows; all as " if rows > table.rows else ""
     link = f'{told}<a download="{html.escape(table.name)}.csv" href="data:text/csv;base64,{csv}">CSV</a>'
     body = _styled(table).to_html().replace("<th ", '<th scope="col" ')
-    return (f'<figure class="table" id="table-{html.escape(table.name)}">{_caption("Table", number, table.caption, link)}'
+    caption = _caption("Table", number, table.caption, link)
+    return (f'<figure class="table mathjax_ignore" id="table-{html.escape(table.name)}">{caption}'
             f'<div class="scroll" tabindex="0" role="group" aria-label="Table {number}">{body}</div></figure>')
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
+import unicodedata
+import zlib
 from collections.abc import Callable, Iterable, Sequence
+
+ISOLATE = "\u2068", "\u2069"  # Unicode's first strong isolate and its end: what stands between does not reorder the rest
+_LITERAL, _PLACE = re.compile("\u2068([^\u2068\u2069]*)\u2069"), "\ue000"  # a private sign, which names cannot hold
 
 
 def did_you_mean(word: str, legal: Iterable[str], *, cutoff: float = 0.5) -> str:
@@ -69,11 +74,48 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def literal(name: object) -> str:
+    """A name from outside, of a class or a file, for a sentence: to be shown as it is, whatever signs it holds.
+
+    A name of letters and digits stays as it is. Any other is put between Unicode's isolates, which readers do not see: what
+    is right-to-left does not reorder the sentence, and `set_aside` tells it from markup. Signs that cannot be seen,
+    such as line breaks, are written as escapes (\\n).
+    """
+    seen = visible(str(name))
+    harmless = re.fullmatch(r"[^\W\d_]([\w .,/-]*[^\W_])?|\d+", seen) and not any(
+        unicodedata.bidirectional(sign) in ("R", "AL") for sign in seen)
+    return seen if harmless else ISOLATE[0] + seen + ISOLATE[1]
+
+
+def visible(text: str) -> str:
+    """Text whose control, format and private characters are written as escapes; emoji keep their joiners."""
+    unseen = {sign for sign in text if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")}
+    return text.translate({ord(sign): sign.encode("unicode_escape").decode() for sign in unseen - {"\u200c", "\u200d"}})
+
+
+def set_aside(text: str) -> tuple[str, list[str]]:
+    """Text with a sign for each name that `literal` has marked, and these names; `put_back` has them return."""
+    return _LITERAL.sub(_PLACE, text.replace(_PLACE, "")), _LITERAL.findall(text)
+
+
+def put_back(text: str, names: Sequence[str]) -> str:
+    """Text in which each name is back in its place, in the form that is given here."""
+    given = iter(names)
+    return re.sub(_PLACE, lambda _: next(given), text)
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name and an anchor; different names give different ones."""
+    plain = re.sub(r"[^\w.-]", "_", name)[:80]
+    return plain if plain == name else f"{plain}-{zlib.crc32(name.encode(errors='surrogatepass')):08x}"
+
+
 def plain_text(markdown: str) -> str:
-    """A sentence without Markdown's marks of emphasis and code (**x**, *x*, `x`), for alternative texts."""
+    """A sentence without Markdown's marks of emphasis and code (**x**, *x*, `x`), for alternative texts; names stay."""
+    text, names = set_aside(markdown)
     for marked in (r"\*\*(?=\S)(.+?)(?<=\S)\*\*", r"(?<![\w*])\*(?=[^\s*])(.+?)(?<=[^\s*])\*(?![\w*])", r"`([^`]+)`"):
-        markdown = re.sub(marked, r"\1", markdown, flags=re.DOTALL)
-    return markdown
+        text = re.sub(marked, r"\1", text, flags=re.DOTALL)
+    return put_back(text, [ISOLATE[0] + name + ISOLATE[1] for name in names])
 
 
 def without_passwords(text: str) -> str:

@@ -5,9 +5,12 @@ import math
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from inside.files import RunFolder, atomic_write, write_json
+from inside.files import FORMULAS, RunFolder, atomic_write, csv_text, read_csv, write_csv, write_json
 
 
 def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path):
@@ -37,3 +40,23 @@ def test_stamps(tmp_path):
 def test_run_names():
     with pytest.raises(ValueError, match="RUN = 'a b'"):
         RunFolder("a b")
+
+
+CELLS = st.one_of(st.sampled_from(["=1+1", "'=1+1", "''x", "-5", "+a", "@sum", "\tq", "\rq", "NA", "nan", "", "1e5", "a,b", 'a"b', "a\nb"]),
+                  st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
+
+
+@given(st.lists(st.tuples(CELLS, st.floats(allow_nan=True, allow_infinity=False)), min_size=1, max_size=6))
+def test_tables_are_harmless_to_a_spreadsheet_and_read_back_as_they_were(tmp_path_factory, rows):
+    table = pd.DataFrame(rows, columns=["name", "value"]).astype({"name": "str"})
+    path = tmp_path_factory.mktemp("csv") / "table.csv"
+    write_csv(path, table)
+    raw = pd.read_csv(path, keep_default_na=False, dtype=str)["name"]
+    assert not [cell for cell in raw if cell.startswith(tuple(set(FORMULAS) - {"'"}))]
+    again = read_csv(path, texts=("name",))
+    assert list(again["name"]) == list(table["name"])
+    np.testing.assert_allclose(again["value"].astype(float), table["value"], rtol=1e-15)
+
+
+def test_numbers_stay_numbers_and_heads_are_guarded():
+    assert csv_text(pd.DataFrame({"=a": [-1, 2], "b": [-1.5, float("nan")]})) == "'=a,b\n-1,-1.5\n2,\n"

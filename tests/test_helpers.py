@@ -17,7 +17,7 @@ from inside.shown import Figure, Fold, Table, Text
 def pages(monkeypatch):
     """The HTML and Markdown of all that is displayed."""
     shown = []
-    monkeypatch.setattr(helpers, "display", lambda page: shown.append(page.data))
+    monkeypatch.setattr(helpers, "display", lambda page, raw: shown.append(page["text/html"]))
     return shown
 
 

@@ -1,8 +1,15 @@
 """Tests of inside/text.py."""
 
-import pytest
+import html
+import re
 
-from inside.text import format_duration, format_value, natural_sort, plain_text
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inside.render import markdown_html
+from inside.text import format_duration, format_value, literal, natural_sort, plain_text, slug, visible
+from shared.hostile import CLASSES, FILES
 
 
 def test_values_as_a_reader_writes_them():
@@ -28,3 +35,32 @@ def test_plain_text(markdown, plain):
 
 def test_names_with_signs_that_are_digits_in_one_sense_only():
     assert natural_sort(["m²", "²", "m10", "m2"]) == ["m2", "m10", "m²", "²"]
+
+
+def as_read(page):
+    """What a reader sees of HTML."""
+    return html.unescape(re.sub("<[^>]*>", "", page)).strip()
+
+
+NAMES = st.one_of(st.sampled_from([*CLASSES, *FILES]), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
+
+
+@given(NAMES, NAMES)
+def test_names_are_read_as_they_are_whatever_they_hold(name, other):
+    sentence = f"**{literal(name)}** is taken for {literal(other)} *most* often."
+    page = markdown_html(sentence)
+    assert as_read(page) == f"{visible(name)} is taken for {visible(other)} most often."
+    assert re.sub("<bdi class=\"mathjax_ignore\">[^<]*</bdi>", "", page).count("<") == page.count("<") - 2 * page.count("<bdi")
+    assert plain_text(sentence).replace("\u2068", "").replace("\u2069", "") == f"{visible(name)} is taken for {visible(other)} most often."
+
+
+def test_ordinary_names_stay_as_they_are():
+    assert [literal(name) for name in ("glacier", "street/00012.jpg", "Fichte, alt", "森林", "12")] == [
+        "glacier", "street/00012.jpg", "Fichte, alt", "森林", "12"]
+    assert literal("غابة") == "\u2068غابة\u2069" and literal("a\nb\x1b[31m") == "\u2068a\\nb\\x1b[31m\u2069"
+
+
+@given(st.lists(NAMES, unique=True, min_size=2, max_size=6))
+def test_slugs_are_names_of_files_and_tell_names_apart(names):
+    slugs = [slug(name) for name in names]
+    assert len(set(slugs)) == len(names) and all(re.fullmatch(r"[\w.-]{1,90}", found) for found in slugs)

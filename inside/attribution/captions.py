@@ -18,7 +18,7 @@ from inside.attribution.describe import (
 from inside.attribution.occlusion import OCCLUSIONS, top_fraction_mask
 from inside.attribution.randomisation import UNRELATED, Randomisation, can_be_ranked, rank_correlation
 from inside.evaluation.intervals import mean_interval
-from inside.text import listed, percent
+from inside.text import listed, literal, percent
 
 
 def describe_first_maps(maps: np.ndarray) -> str:
@@ -66,7 +66,7 @@ def describe_neuron_classes(neurons: pd.DataFrame, n_classes: int) -> str:
     if not same:
         return (f"In none of the rows ({len(rows)}) are the {shown} images all of one class: what excites these neurons "
                 "occurs in several classes.")
-    names = listed(list(dict.fromkeys(same)))
+    names = listed([literal(name) for name in dict.fromkeys(same)])
     return (f"In {len(same)} of {len(rows)} rows the {shown} images are all of one class ({names}): such a neuron may "
             "respond to something typical of its class.")
 
@@ -112,8 +112,8 @@ def describe_extremes(views: Sequence[View], names: Sequence[str]) -> str:
     low, high = f"{shares.min():.0%}", f"{shares.max():.0%}"
     if low == high:
         return f"The evidence is equally concentrated in all of them: {low} in the hottest tenth."
-    return (f"It is most concentrated in the image of {shares.idxmax()} ({high} in the hottest tenth) and least in that of "
-            f"{shares.idxmin()} ({low}).")
+    return (f"It is most concentrated in the image of {literal(shares.idxmax())} ({high} in the hottest tenth) and least "
+            f"in that of {literal(shares.idxmin())} ({low}).")
 
 
 def map_overlaps(views: Sequence[View]) -> pd.Series:
@@ -142,8 +142,8 @@ def describe_overlap(views: Sequence[View]) -> str:
 def describe_places(wrong: pd.DataFrame, views: Sequence[View]) -> str:
     """In which errors of a prediction table the evidence for both classes lies mostly in the same place."""
     overlaps = map_overlaps(views)
-    named = [f"{row.label} taken for {row.predicted}" for row, value in zip(wrong.itertuples(), overlaps, strict=True)
-             if value >= 0.5]
+    named = [f"{literal(row.label)} taken for {literal(row.predicted)}"
+             for row, value in zip(wrong.itertuples(), overlaps, strict=True) if value >= 0.5]
     known = overlaps.notna().sum()
     if not known:
         return "Nothing in the maps tells whether the network looked at the wrong place or misread the right one."

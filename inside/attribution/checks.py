@@ -25,7 +25,7 @@ from inside.attribution.inputs import Inspection
 from inside.attribution.occlusion import occlusion_check, typical_image
 from inside.attribution.plots import plot_occlusion, plot_randomisation, plot_randomised
 from inside.attribution.randomisation import Randomisation, parameter_randomisation_test
-from inside.attribution.report import _left_out
+from inside.attribution.report import left_out_text
 from inside.feature_maps.scenarios import Scenario
 from inside.files import RunFolder, write_csv
 from inside.shown import Figure, Fold, Shown, Table, Text
@@ -44,7 +44,7 @@ class RandomisationCheck:
     def report(self) -> list[Shown]:
         """The maps of one image step by step, the mean |ρ| of all images, and the tables of both, folded."""
         if self.found is None or self.picture is None:
-            return [_left_out(self.left_out)]
+            return [left_out_text(self.left_out)]
         told = captions.describe_randomised(self.found.pictures)
         alt = ("One image and its explanations, one row per method: by the trained network, and with more and more weights "
                f"re-initialised: down to {', '.join(list(self.found.pictures)[1:])}. {told}")
@@ -116,7 +116,7 @@ class OcclusionCheck:
     def report(self) -> list[Shown]:
         """An image with its parts hidden beside the paired differences of all images, and what they show."""
         if self.table is None:
-            return [_left_out(self.left_out)]
+            return [left_out_text(self.left_out)]
         told = describe_occlusion(self.table)
         if self.picture is None:
             return [Text(self.about), Text.bullets(told)]

@@ -22,11 +22,12 @@ from inside.attribution.inputs import (
 from inside.attribution.plots import plot_class_activation_maps, plot_first_layer, plot_neurons
 from inside.attribution.randomisation import Randomisation
 from inside.shown import Figure, Shown, Text
+from inside.text import literal
 
 SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
 
 
-def _left_out(reason: object) -> Text:
+def left_out_text(reason: object) -> Text:
     return Text(f"Left out: {str(reason).removesuffix('.')}.")
 
 
@@ -35,7 +36,7 @@ def report_first_layer(inspection: Inspection, path: str) -> list[Shown]:
     try:
         filters = first_filters(inspection.model)
     except ValueError as error:
-        return [_left_out(error)]
+        return [left_out_text(error)]
     convolution = first_convolution(inspection.model)
     assert convolution is not None, "first_filters has found one"
     image = inspection.load([path])
@@ -58,11 +59,11 @@ def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | Non
     `found`: the check of random weights, whose verdict on guided backpropagation the caption names.
     """
     if first_convolution(inspection.model) is None:
-        return [_left_out("it takes a network with convolutions")]
+        return [left_out_text("it takes a network with convolutions")]
     try:
         layer, neurons, gradients = guided_neurons(inspection, table, layer, channels=channels)
     except NotGuidable as error:
-        return [_left_out(error)]
+        return [left_out_text(error)]
     pictures = inspection.pictures(inspection.load(neurons["path"]))
     others = np.stack([inspection.pictures(inspection.load(paths)) for paths in neurons["next"]])
     told = [f"channel {row.channel}\n{row.value:.1f}\n{row.stands_out:.1f} σ" for row in neurons.itertuples()]
@@ -93,7 +94,7 @@ class ExampleMaps:
     def report(self) -> list[Shown]:
         """How the maps were made, then the right and the wrong predictions, a figure each."""
         if self.left_out:
-            return [_left_out(self.left_out)]
+            return [left_out_text(self.left_out)]
         told = [] if self.maps is None else [Text(describe_maps(self.maps, self.right_views or self.wrong_views))]
         return [*told, *self._report_right(), *self._report_wrong()]
 
@@ -102,7 +103,7 @@ class ExampleMaps:
             return [Text("There is no right prediction to show.")]
         claim, classes = captions.describe_concentration(self.right_views), list(self.right["label"])
         alt = (f"{self.maps.method} of {len(self.right_views)} images that the network classifies correctly: image, map, "
-               f"overlay. Classes: {', '.join(classes)}. {claim}")
+               f"overlay. Classes: {', '.join(map(literal, classes))}. {claim}")
         read = (f"{self.maps.method} of correct predictions, one row per class: image, map at its own resolution, overlay "
                 "with the score, and the scale of the map; black is no evidence, or evidence against the class.")
         return [Figure(plot_class_activation_maps([[view] for view in self.right_views]), "class_activation_maps", alt,
@@ -112,7 +113,7 @@ class ExampleMaps:
     def _report_wrong(self) -> list[Shown]:
         if self.wrong is None or self.maps is None or not self.wrong_views:
             return [Text("There is no wrong prediction to show.")]
-        told = "; ".join(f"{row.label} taken for {row.predicted}" for row in self.wrong.itertuples())
+        told = "; ".join(f"{literal(row.label)} taken for {literal(row.predicted)}" for row in self.wrong.itertuples())
         claim = captions.describe_overlap(self.wrong_views)
         alt = f"{self.maps.method} of {len(self.wrong)} wrong predictions, for predicted and true class: {told}. {claim}"
         read = ("The most confident error of each class: the image, the evidence for the predicted class and for the true "

@@ -8,8 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
+from inside.cli.plain_yaml import read_yaml
 from inside.files import ROOT
 from inside.settings import PARAMETERS, name_problems, parameter_problems
 from inside.text import brief, did_you_mean, raise_all
@@ -42,7 +41,8 @@ def read_profile(name: str) -> dict[str, Any]:
     if path is None:
         legal = sorted(file.stem for file in PROFILES.glob("*.yaml"))
         raise ValueError(f"There is no profile {brief(name)}: {did_you_mean(name, legal)}")
-    profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    profile = read_yaml(path)
+    profile = {} if profile is None else profile
     if not isinstance(profile, dict):
         raise ValueError(f"The profile {path} contains no parameters: expected lines such as 'EPOCHS: 4'.")
     return {"RUN": path.stem} | profile

@@ -20,8 +20,9 @@ from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
 from inside.files import ROOT, RunFolder, check_writable
+from inside.locks import hold_run
 from inside.preflight import check
-from inside.report.page import export_report
+from inside.report.page import export_report, mark_outdated
 from inside.selection.search import run_search
 from inside.text import format_duration
 
@@ -61,19 +62,33 @@ class Tee:
 
 
 def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Tee) -> None:
-    """Run one notebook with papermill; the executed copy is in `folder` even if it fails. Raises NotebookFailed."""
+    """Run one notebook with papermill. Its executed copy replaces that of the last run once it has ended.
+
+    Raises NotebookFailed where a cell fails; what was executed is then in a file of its own (`failed_copy`).
+    """
     declared = notebook_parameters(notebook)
     own = {name: value for name, value in parameters.items() if name in declared}
     log.write(f"\n== {notebook.stem}\n")
-    start = time.perf_counter()
+    start, running = time.perf_counter(), folder / f".{notebook.name}"
     try:
-        papermill.execute_notebook(str(notebook), str(folder / notebook.name), own, kernel_name="python3",
-                                   progress_bar=False, stdout_file=log, stderr_file=log.file,
-                                   extra_arguments=["--log-level=50"])
+        papermill.execute_notebook(str(notebook), str(running), own, kernel_name="python3", progress_bar=False,
+                                   stdout_file=log, stderr_file=log.file, extra_arguments=["--log-level=50"],
+                                   shutdown_kernel="immediate")
     except papermill.PapermillExecutionError as error:
+        os.replace(running, failed_copy(folder, notebook))
         raise NotebookFailed(f"a cell of the notebook failed: {error.ename}: {error.evalue}\n"
-                             f"the notebook as executed so far: {folder / notebook.name}") from None
+                             f"the notebook as executed so far: {failed_copy(folder, notebook)}") from None
+    except BaseException:
+        running.unlink(missing_ok=True)
+        raise
+    os.replace(running, folder / notebook.name)
+    failed_copy(folder, notebook).unlink(missing_ok=True)
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
+
+
+def failed_copy(folder: Path, notebook: Path) -> Path:
+    """Where a run folder has what was executed of a notebook, one of whose cells failed."""
+    return folder / f"{notebook.stem}.failed.ipynb"
 
 
 def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> int:
@@ -95,30 +110,40 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
         help_search(settings)
         return 0
     folder = RunFolder(settings["RUN"]).folder
-    log = Tee(folder / "run.log")
-    log.write(f"run {settings['RUN']}: {folder}\n")
-    log.write(estimate(settings, numbers) + "\n")
+    with hold_run(folder):
+        log = Tee(folder / "run.log")
+        log.write(f"run {settings['RUN']}: {folder}\n")
+        log.write(estimate(settings, numbers) + "\n")
+        report = _run_notebooks(chosen, folder, given, log)
+        if options.publish:
+            publish(folder, Path(options.publish))
+    print(f"report: {report}")
+    return 0
+
+
+def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any], log: Tee) -> Path:
+    """Execute the chosen notebooks and export the report of all that the folder has; returns its path."""
+    books = notebooks()
     for book in chosen:
         try:
             execute(book, folder, given, log)
         except NotebookFailed as error:
             try:
-                up_to_there = str(_export(folder, books[:books.index(book) + 1], "report.failed.html"))
+                whole = [folder / other.name for other in books[:books.index(book)]]
+                up_to_there = str(_export(folder, [*whole, failed_copy(folder, book)], "report.failed.html"))
             except ValueError as other:  # must not hide why the notebook failed
                 up_to_there = f"none, {other}"
+            mark_outdated(folder / "report.html")
             raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
-    report = _export(folder, books, "report.html")
+    report = _export(folder, [folder / book.name for book in books], "report.html")
     (folder / "report.failed.html").unlink(missing_ok=True)
-    if options.publish:
-        publish(folder, Path(options.publish))
-    print(f"report: {report}")
-    return 0
+    return report
 
 
 def _export(folder: Path, books: Sequence[Path], name: str) -> Path:
-    """The report of the executed copies of notebooks that a run folder has; ValueError if an old one does not fit."""
+    """The report of those of the executed notebooks that a run folder has; ValueError if an old one does not fit."""
     try:
-        return export_report([folder / book.name for book in books if (folder / book.name).exists()], folder / name)
+        return export_report([book for book in books if book.exists()], folder / name)
     except KeyError as error:
         raise ValueError(f"the results in {folder} are of an earlier version, without {error}: run all three notebooks "
                          "again, or under another --name.") from None

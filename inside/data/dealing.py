@@ -35,8 +35,9 @@ def _class_quotas(labels: pd.Series, counts: Sequence[int]) -> pd.DataFrame:
     quota = quota[[part for part, count in zip(SPLITS, counts, strict=True) if count]]
     for label, row in quota.iterrows():
         if row.min() < 1:
-            raise ValueError(f"The class {label!r} with its {sizes[label]} images would have none in {row.idxmin()}: add "
-                             "images to it, remove it, or give that part a larger share in SPLIT.")
+            images = f"{sizes[label]} image{'' if sizes[label] == 1 else 's'}"
+            raise ValueError(f"The class {label!r} with its {images} would have none in {row.idxmin()}: add images to it, "
+                             "remove it, or give that part a larger share in SPLIT.")
     return quota
 
 

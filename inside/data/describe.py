@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from inside.text import listed, natural_sort
+from inside.text import listed, literal, natural_sort
 
 
 def describe_sizes(sizes: pd.DataFrame) -> str:
@@ -17,14 +17,14 @@ def describe_sizes(sizes: pd.DataFrame) -> str:
         return f"The only class has {_counted(low, 'image')}."
     if low == high:
         return f"All {len(sizes)} classes have {_counted(low, 'image')} each."
-    small, large = (listed(list(sizes.loc[sizes["images"] == end, "class"])) for end in (low, high))
+    small, large = (listed(list(sizes.loc[sizes["images"] == end, "class"].map(literal))) for end in (low, high))
     return f"The classes have from {low:,} images ({small}) to {high:,} ({large})."
 
 
 def describe_conflicts(duplicates: pd.DataFrame) -> str:
     """Which labels the groups of a `duplicate_table` carry that have several."""
     labels = duplicates[duplicates["conflicting"]].groupby("group")["label"]
-    counts = labels.agg(lambda found: " and ".join(natural_sort(set(found)))).value_counts().sort_index()
+    counts = labels.agg(lambda found: " and ".join(map(literal, natural_sort(set(found))))).value_counts().sort_index()
     if counts.empty:
         return "No group of identical images carries different labels."
     named = [f"{pair} ({count:,} groups)" if count > 1 else pair for pair, count in counts.items()]

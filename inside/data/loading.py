@@ -20,7 +20,8 @@ class ImageDataset(Dataset):
 
     def __init__(self, table: pd.DataFrame, root: Path, classes: Sequence[str], transform: Callable):
         self.paths = [str(Path(root) / path) for path in table["path"]]
-        self.targets = [list(classes).index(label) for label in table["label"]]
+        number = {label: place for place, label in enumerate(classes)}
+        self.targets = [number[label] for label in table["label"]]
         self.transform = transform
 
     def __len__(self) -> int:

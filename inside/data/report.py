@@ -13,14 +13,18 @@ from inside.data.sources import ImageSet
 from inside.data.split import Split, class_counts, describe_split
 from inside.data.table import describe_duplicates, duplicate_table, load_image, size_table
 from inside.shown import Figure, Fold, Shown, Table, Text
+from inside.text import literal
 
 
 def report_images(images: ImageSet, bad: pd.DataFrame, *, seed: int) -> list[Shown]:
     """Sizes by class, the files that could not be decoded where there are any, and images drawn from each class."""
     lost = f"{len(bad):,} file{'s' * (len(bad) > 1)} could not be decoded" if len(bad) else "every file could be decoded"
-    about = f"**{images.name}**: {images.about}. {len(images.table):,} images in {len(images.classes)} classes; {lost}."
+    about = (f"**{literal(images.name)}**: {images.about}. {len(images.table):,} images in {len(images.classes)} classes; "
+             f"{lost}.")
+    notes = [Text.bullets(images.notes)] if images.notes else []
     sizes = size_table(images.table)
-    shown: list[Shown] = [Text(about), Table(sizes, "image_sizes", f"{describe_sizes(sizes)} Widths and heights in pixels.")]
+    told = f"{describe_sizes(sizes)} Widths and heights in pixels."
+    shown: list[Shown] = [Text(about), *notes, Table(sizes, "image_sizes", told)]
     if len(bad):
         shown.append(Fold("Files that could not be decoded", (Table(bad, "bad_images", _bad_caption(bad), rows=10),)))
     return [*shown, *_report_samples(images, seed)]
@@ -47,7 +51,8 @@ def _report_samples(images: ImageSet, seed: int) -> list[Shown]:
             f"These {len(sample)} images have {len(sides)} different sizes, from {sides[0][0]} × {sides[0][1]} to "
             f"{sides[-1][0]} × {sides[-1][1]} pixels.")
     drawn = f"Up to {per_class} images" if per_class > 1 else "One image"
-    return [Figure(fig, "samples", f"Images drawn at random from {which}, with their files: {', '.join(sample['path'])}.",
+    files = ", ".join(sample["path"].map(literal))
+    return [Figure(fig, "samples", f"Images drawn at random from {which}, with their files: {files}.",
                    f"{drawn} of {which}, drawn at random; below each, its folder and file."), Text(told)]
 
 
@@ -64,7 +69,7 @@ def report_duplicates(images: ImageSet, *, at_most: int = 12) -> list[Shown]:
         fig = plot_images(pictures, texts, columns=columns, size=1.75)
         rest = duplicates["conflicting"].sum() - len(conflicts)
         shown += [Figure(fig, "label_conflicts",
-                         f"Suspected label errors, identical within a group: {'; '.join(conflicts['path'])}.",
+                         f"Suspected label errors, identical within a group: {'; '.join(conflicts['path'].map(literal))}.",
                          f"{describe_conflicts(duplicates)} Images of the same group are identical, pixel by pixel; the "
                          "folder is the label."),
                   Text("A network that gets one image of such a group right gets at least one other of it wrong."
@@ -91,8 +96,8 @@ def report_augmentation(split: Split, transforms: Mapping[str, Callable], prepro
     pictures = draw_augmentation(split.root / path, transforms, preprocessing, seed=seed)
     texts = ["as evaluated", *(f"draw {number}" for number in range(1, len(pictures)))]
     fig = plot_images(pictures, texts, columns=len(pictures), size=WIDTH / len(pictures))
-    first, *draws = (np.asarray(picture) for picture in pictures)
-    return [Figure(fig, "augmentation", f"The training image {path}: on the left as evaluated, beside it {len(draws)} "
+    (first, *draws), shown = (np.asarray(picture) for picture in pictures), f"The training image {literal(path)}"
+    return [Figure(fig, "augmentation", f"{shown}: on the left as evaluated, beside it {len(draws)} "
                    f"draws of the augmentation “{augmentation}”.",
-                   f"The training image `{path}` as it is evaluated, and {len(draws)} draws of it as training may see it."),
+                   f"{shown} as it is evaluated, and {len(draws)} draws of it as training may see it."),
             Text(describe_draws(first, draws, augmentation))]

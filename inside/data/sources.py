@@ -5,10 +5,10 @@ Every source first becomes one folder of images and one table with one row per i
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,13 @@ import torchvision
 from PIL import Image as PILImage
 
 from inside.data.demo.scenes import VERSION, scene_counts, write_demo_set
-from inside.files import DATA, ROOT, fingerprint, one_at_a_time, require_reachable
+from inside.data.listing import find_folder, list_folder
+from inside.files import DATA, fingerprint, one_at_a_time, require_reachable
 from inside.names import DATASETS
-from inside.text import did_you_mean, natural_sort
+from inside.text import natural_sort, visible
 
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .tif .tiff .webp .ppm .pgm".split())
-SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-                 "test": "test"}
+if hasattr(tarfile, "data_filter"):  # the default of Python 3.14: an archive cannot write outside of its folder
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,8 @@ class ImageSet:
 
     As listed by `open_dataset`, before any is opened, the table also has the column `given`: the part to which the data set
     itself assigns an image ("train", "val", "test"), "" if to none. `decode_images` adds width, height, sha256 and group.
-    `about` is one sentence for the reader; `drawn` is True for drawings.
+    `about` is one sentence for the reader; `drawn` is True for drawings. `refused` {path: reason} are files that are named
+    like images and cannot be read as such; `notes` are sentences on links, on what is not used, on names that look alike.
     """
 
     name: str
@@ -43,6 +44,8 @@ class ImageSet:
     table: pd.DataFrame
     about: str
     drawn: bool = False
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[str]:
@@ -68,10 +71,11 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
         folder = data / dataset
         _make_once(folder, partial(prepare, downloads=data / "downloads"))
         return _read_folder(folder, dataset, about=f"{DATASETS[dataset]:,} {about}")
-    root = _find_folder(dataset)
+    root = find_folder(dataset)
     if (name := _as_downloaded(root)) is not None:
         folder, inside = data / f"{name}-{fingerprint(str(root))}", DOWNLOADS[name].folder
-        _make_once(folder, partial(_NAMED[name][1], downloads=root if (root / inside).is_dir() else root.parent))
+        _make_once(folder, partial(_NAMED[name][1], fetch=False,
+                                   downloads=root if (root / inside).is_dir() else root.parent))
         return _read_folder(folder, name, about=f"{DATASETS[name]:,} {_NAMED[name][0]}, from a local copy")
     return _read_folder(root, root.name, about=f"the images of the folder {root.name}/", labels=labels)
 
@@ -91,20 +95,8 @@ def list_dataset(dataset: str, *, demo_images: int = 1200, data: Path | None = N
         if dataset in DOWNLOADS and not DOWNLOADS[dataset].is_in(data / "downloads"):
             DOWNLOADS[dataset].require()
         return None
-    root = data / dataset if dataset in DATASETS else _find_folder(dataset)
+    root = data / dataset if dataset in DATASETS else find_folder(dataset)
     return None if _as_downloaded(root) else _read_folder(root, dataset, about="", labels=labels).table
-
-
-def _find_folder(dataset: str) -> Path:
-    """The folder that DATASET names. Raises ValueError where there is none."""
-    places = [Path(dataset).expanduser(), ROOT / dataset]
-    with contextlib.suppress(OSError):  # a name that is too long for a folder
-        for place in places:
-            if place.is_dir():
-                return place.resolve()
-    looked = " and ".join(dict.fromkeys(str(place.absolute()) for place in places))
-    raise ValueError(f"DATASET = {dataset!r} is neither the name of a data set nor a folder (looked at {looked}); "
-                     f"{did_you_mean(dataset, DATASETS)}")
 
 
 def _as_downloaded(root: Path) -> str | None:
@@ -130,52 +122,11 @@ def _make_once(folder: Path, prepare: Callable[[Path], None]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _visible(folder: Path) -> list[Path]:
-    """The entries of a folder in natural order, without hidden ones and leftovers of archives."""
-    entries = {entry.name: entry for entry in folder.iterdir()
-               if not entry.name.startswith((".", "__")) and entry.name != "lost+found"}
-    return [entries[name] for name in natural_sort(entries)]
-
-
-def _images_below(folder: Path) -> list[Path]:
-    """All image files below a folder, by their extension, without hidden ones."""
-    found = []
-    for entry in _visible(folder):
-        if entry.is_dir():
-            found += _images_below(entry)
-        elif entry.suffix.lower() in IMAGE_SUFFIXES:
-            found.append(entry)
-    return found
-
-
 def _read_folder(root: Path, name: str, *, about: str, drawn: bool = False, labels: bool = True) -> ImageSet:
-    """List the images of a folder in one of the layouts that `open_dataset` names."""
-    folders = {entry.name: entry for entry in _visible(root) if entry.is_dir()}
-    splits = {folder: SPLIT_FOLDERS[folder.lower()] for folder in folders if folder.lower() in SPLIT_FOLDERS}
-    if {"seg_train", "seg_test"} <= set(folders):  # the Intel scenes, merged; each is nested once in the archive
-        tops = [(inner if (inner := folders[part] / part).is_dir() else folders[part], "")
-                for part in ("seg_train", "seg_test")]
-    elif "train" in splits.values() and len(set(splits.values())) > 1:
-        tops = [(folders[folder], split) for folder, split in splits.items()]
-    else:
-        tops = [(root, "")]
-    rows = [(file.relative_to(root).as_posix(), entry.name, given)
-            for top, given in tops for entry in _visible(top) if entry.is_dir() for file in _images_below(entry)]
-    if not labels and not rows:
-        rows = [(file.relative_to(root).as_posix(), "", "") for file in _images_below(root)]
-    table = pd.DataFrame(rows, columns=["path", "label", "given"])
-    empty = [entry.name for top, _ in tops for entry in _visible(top)
-             if entry.is_dir() and not entry.name.startswith("seg_") and not _images_below(entry)]
-    if table.empty:
-        flat = bool(_images_below(root))
-        raise ValueError(f"The folder {root} contains " + (
-            "images but no class folders: put the images of each class into a folder named after the class." if flat else
-            f"no image ({', '.join(sorted(IMAGE_SUFFIXES))}): point DATASET to a folder with one folder per class."))
-    if labels and empty:
-        raise ValueError(f"The class folder {empty[0]!r} of {root} contains no image: fill it or remove it.")
-    if labels and table["label"].nunique() < 2:
-        raise ValueError(f"The folder {root} contains only one class, {table['label'][0]!r}: a classifier needs two.")
-    return ImageSet(name, root, table, about, drawn)
+    """The images of a folder in one of the layouts that `open_dataset` names."""
+    found = list_folder(root, labels=labels)
+    table = pd.DataFrame(found.rows, columns=["path", "label", "given"])
+    return ImageSet(name, root, table, about, drawn, found.refused, tuple(found.notes))
 
 
 def _write_digits(folder: Path, downloads: Path) -> None:
@@ -226,13 +177,19 @@ DOWNLOADS = {
 }  # gigabytes: of the archive and all that is unpacked from it, at most
 
 
-def _write_torchvision(folder: Path, downloads: Path, *, name: str) -> None:
-    """Unpack CIFAR-10 or MNIST into class folders below train/ and test/ (torchvision verifies the checksums)."""
+def _write_torchvision(folder: Path, downloads: Path, *, name: str, fetch: bool = True) -> None:
+    """Unpack CIFAR-10 or MNIST into class folders below train/ and test/ (torchvision verifies the checksums).
+
+    A copy that is not whole is fetched again, or, without `fetch`, left as it is: ValueError.
+    """
     fetched = DOWNLOADS[name]
     dataset = getattr(torchvision.datasets, fetched.what)
     try:
         dataset(downloads, download=False)
-    except RuntimeError:
+    except Exception as error:
+        if not fetch:
+            raise ValueError(f"{fetched.what} in {visible(str(downloads))} is no whole copy (files are missing, damaged or "
+                             "changed): fetch it again, or point DATASET to one folder of images per class.") from error
         fetched.require()
         print(f"{fetched.what}: downloading {fetched.size} from {fetched.url}")
     for split in ("train", "test"):
@@ -260,7 +217,7 @@ def _write_intel(folder: Path, downloads: Path) -> None:
     fetched = Path(kagglehub.dataset_download(DOWNLOADS["intel"].url.partition("/datasets/")[2]))
     for part in ("seg_train", "seg_test"):
         shutil.copytree(fetched / part, folder / part)
-    count, whole = len(_images_below(folder)), DATASETS["intel"]
+    count, whole = len(list_folder(folder).rows), DATASETS["intel"]
     if count != whole:
         raise ValueError(f"The Intel scenes came with {count:,} images instead of {whole:,}: the download is "
                          f"incomplete; delete {fetched} and start again.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import pandas as pd
 
 from inside.data.dealing import _class_quotas, _draw_split
 from inside.data.sources import ImageSet
-from inside.files import fingerprint, write_csv
+from inside.files import fingerprint, read_csv, write_csv
 from inside.names import SPLITS, check_split
-from inside.text import natural_sort
+from inside.text import literal, natural_sort, visible
 
 
 def split_counts(n_images: int, sizes: Sequence[float]) -> list[int]:
@@ -60,10 +61,30 @@ class Split:
 
     @classmethod
     def read(cls, path: Path, root: Path) -> Split:
-        """The split in a split.csv, of the images below `root`."""
-        texts = {name: str for name in ("path", "label", "split", "sha256")}
-        table = pd.read_csv(path, dtype=texts | {"group": "Int64"}, keep_default_na=False, na_values={"group": [""]})
+        """The split in a split.csv, of the images below `root`. ValueError where it is no such table, as after an edit."""
+        try:
+            table = read_csv(path, texts=("path", "label", "split", "sha256"), dtype={"group": "Int64"})
+            problem = _problem(table)
+        except (ValueError, OSError) as error:  # pandas' errors of parsing are ValueErrors
+            problem = str(error).splitlines()[0]
+        if problem:
+            raise ValueError(f"{path} is not as notebook 01 writes it ({problem}): run notebook 01 again.")
         return cls(table, root, natural_sort(table["label"].unique()))
+
+
+def _problem(table: pd.DataFrame) -> str:
+    """What keeps a table from being that of a split; "" for nothing."""
+    missing = [name for name in ("path", "label", "split", "sha256", "group") if name not in table]
+    if missing or table.empty:
+        return f"there is no column {', '.join(missing)}" if missing else "it has no row"
+    parts = table.loc[~table["split"].isin([*SPLITS, ""]), "split"]
+    if len(parts):
+        return f"a part is called {reprlib.repr(parts.iloc[0])}"
+    twice = table.loc[table["path"].duplicated(), "path"]
+    if len(twice):
+        return f"{visible(twice.iloc[0])} stands there twice"
+    away = [path for path in table["path"] if Path(path).is_absolute() or ".." in Path(path).parts]
+    return f"{visible(away[0])} is not within the folder of the images" if away else ""
 
 
 def split_images(images: ImageSet, sizes: Sequence[float], *, seed: int) -> Split:
@@ -185,8 +206,8 @@ def _describe_shares(free: pd.DataFrame, quota: pd.DataFrame, found: pd.DataFram
     for label in missed[:named]:
         group = together[free["label"] == label].max()
         here = _listed([f"{number:,} {word}" for number, word in zip(found.loc[label], words, strict=True)])
-        lines.append(f"“{label}” has {here} images where its shares are {_listed(quota.loc[label])}: images with the same "
-                     f"pixels stay together, and its largest group has {group:,}.")
+        lines.append(f"“{literal(label)}” has {here} images where its shares are {_listed(quota.loc[label])}: images with "
+                     f"the same pixels stay together, and its largest group has {group:,}.")
     if len(missed) > named:
         most = int((found - quota).loc[missed[named:]].abs().max(axis=None))
         lines.append(f"Duplicates keep {len(missed) - named:,} more of the classes from their shares, by at most "

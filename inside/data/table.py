@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,74 +16,177 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 
 from inside.data.sources import ImageSet
-from inside.files import DATA, fingerprint, write_csv
-from inside.text import natural_sort
+from inside.files import DATA, fingerprint, read_csv, write_csv
+from inside.text import literal, natural_sort, visible
+
+
+class UnreadableImage(ValueError):
+    """An image that could be decoded when the images were listed and no longer can."""
+
+    def __init__(self, told: str):
+        super().__init__(told.rpartition("UnreadableImage: ")[2].strip())  # a worker process sends its whole traceback
 
 
 def load_image(path: str | Path) -> PILImage.Image:
+    """Decode an image file that `decode_images` has found good, as it does. Raises UnreadableImage, with its name."""
+    try:
+        return decode_image(path)
+    except FileNotFoundError:
+        raise UnreadableImage(f"The image {visible(str(path))} is gone since the images were listed: put it back, or run "
+                              "notebook 01 again.") from None
+    except Exception as error:
+        raise UnreadableImage(f"The image {visible(str(path))} has changed since the images were listed and cannot be "
+                              f"decoded ({_reason(error, Path(path))}): put it back, or run notebook 01 again.") from None
+
+
+def decode_image(path: str | Path) -> PILImage.Image:
     """Decode an image file of any mode to RGB, upright by its EXIF orientation; transparency becomes white.
 
-    16-bit grey levels are scaled to 8 bits (Pillow alone would clip them). Raises OSError, ValueError or
-    SyntaxError, as Pillow does, for a file that cannot be decoded.
+    Of several frames, the first. 16-bit grey levels are scaled to 8 bits (Pillow alone would clip them). Raises OSError,
+    ValueError, SyntaxError or DecompressionBombError, as Pillow does, for a file that cannot be decoded.
     """
     with PILImage.open(path) as image:
-        image.load()
+        return _to_rgb(image)
+
+
+def _to_rgb(image: PILImage.Image) -> PILImage.Image:
+    image.load()
+    with contextlib.suppress(Exception):  # EXIF that is no EXIF turns nothing
         image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            levels = np.asarray(image, dtype=np.float64)
-            if levels.min() < 0 or levels.max() > 65535:
-                raise ValueError("32-bit values beyond the 16-bit range: convert the image to 8 or 16 bits")
-            image = PILImage.fromarray((levels / 257).round().astype(np.uint8))
-        elif image.mode == "F":
-            raise ValueError("floating-point values: convert the image to 8 or 16 bits")
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = PILImage.alpha_composite(PILImage.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB")
+    if image.mode.startswith("I"):
+        levels = np.asarray(image, dtype=np.float64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError("32-bit values beyond the 16-bit range: convert the image to 8 or 16 bits")
+        image = PILImage.fromarray((levels / 257).round().astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point values: convert the image to 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = PILImage.alpha_composite(PILImage.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
-def _examine(path: Path) -> tuple[int, int, str, str]:
-    """(width, height, sha256 of the decoded RGB pixels, the reason why it could not be decoded or "")."""
+def _examine(path: Path) -> tuple[int, int, str, bool, str]:
+    """(width, height, sha256 of the decoded RGB pixels, whether it is animated, why it could not be decoded or "").
+
+    Width -1: the system is the reason, such as a missing permission, and it may be another one at the next call.
+    """
     try:
-        image = load_image(path)
+        with PILImage.open(path) as file:
+            animated = file.format in ("GIF", "WEBP", "PNG") and getattr(file, "is_animated", False)
+            image = _to_rgb(file)
     except Exception as error:  # decoders raise many kinds; each means that this file is not an image we can use
-        reason = str(error).replace(str(path), path.name) or type(error).__name__
-        return 0, 0, "", "not an image file" if isinstance(error, PILImage.UnidentifiedImageError) else reason
+        of_system = isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno
+        return -1 if of_system else 0, 0, "", False, _reason(error, path)
     digest = hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes())
-    return image.width, image.height, digest.hexdigest(), ""
+    return image.width, image.height, digest.hexdigest(), animated, ""
 
 
-def decode_images(images: ImageSet, *, bad_images: str = "skip", cache: Path | None = None,
+def _reason(error: Exception, path: Path) -> str:
+    """Why a file could not be decoded, in a few words."""
+    if isinstance(error, PILImage.DecompressionBombError):
+        return f"more than {2 * (PILImage.MAX_IMAGE_PIXELS or 0):,} pixels: make the image smaller"
+    if isinstance(error, PILImage.UnidentifiedImageError):
+        start = path.read_bytes()[:512].lower()
+        kinds = {b"ftyphei": "HEIC", b"ftypmif1": "HEIC", b"<svg": "SVG", b"<html": "a web page", b"<!doctype": "a web page"}
+        found = next((f" but {kind}" for sign, kind in kinds.items() if sign in start), "")
+        return f"not an image file{found}" if start else "an empty file"
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        return error.strerror
+    return str(error).replace(str(path), path.name) or type(error).__name__
+
+
+_COLUMNS = {"path": "str", "bytes": "int64", "changed": "int64", "width": "int64", "height": "int64", "sha256": "str",
+            "animated": "bool", "reason": "str"}
+
+
+def examine_images(root: Path, paths: Iterable[str], *, cache: Path | None = None,
+                   workers: int | None = None) -> pd.DataFrame:
+    """A row for each path below `root`: path, width, height, sha256 (of the decoded pixels), animated, reason ("": good).
+
+    What is found out about a file is kept in `cache` until its size or one of its times changes; a cache that cannot be
+    read is made anew.
+    """
+    cache = (DATA / "cache" if cache is None else Path(cache)) / f"{fingerprint(str(root))}.csv"
+    known, stats = _read_cache(cache), [(path, *_state(root / path)) for path in paths]
+    new = [key for key in stats if key != known.get(key[0], ())[:3]]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter's lock
+        for key, found in zip(new, pool.map(lambda key: _examine(root / key[0]), new), strict=True):
+            known[key[0]] = (*key, *found)
+    if new:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(cache, pd.DataFrame([row for row in known.values() if row[3] >= 0], columns=list(_COLUMNS)))
+    seen = pd.DataFrame([known[path] for path, *_ in stats], columns=list(_COLUMNS))
+    return seen.drop(columns=["bytes", "changed"])
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """(bytes, time of the last change of content or attributes) of a file; (-1, -1) for one that cannot be asked."""
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _read_cache(cache: Path) -> dict[str, tuple]:
+    """{path: row} of what is known; {} where nothing is, or nothing that can be read."""
+    if not cache.exists():
+        return {}
+    try:
+        kept = read_csv(cache, texts=("path", "sha256", "reason"))[list(_COLUMNS)].astype(_COLUMNS)
+    except (ValueError, KeyError, OSError) as error:  # pandas' errors of parsing are ValueErrors
+        print(f"{cache} cannot be read ({type(error).__name__}): all images are decoded again")
+        return {}
+    return {row[0]: row for row in kept.itertuples(index=False, name=None)}
+
+
+def decode_images(images: ImageSet, *, bad_images: str = "skip", every_class: bool = True, cache: Path | None = None,
                   workers: int | None = None) -> tuple[ImageSet, pd.DataFrame]:
     """Decode every file of a set once; returns the set of those that can be decoded and the table of those that cannot.
 
-    The image table: path, label, given, width, height, sha256 (of the decoded pixels), group (of duplicates, <NA> for
-    unique images). Bad: path, reason. The results for files that have not changed (size, time) are kept in `cache`, so that
-    a second call decodes nothing. bad_images="stop" raises ValueError if a file cannot be decoded.
+    The image table: path, label, given, width, height, sha256, group (of duplicates, <NA> for unique images). Bad: path,
+    reason. A second call decodes what has changed, see `examine_images`. ValueError: nothing of the set, or with
+    `every_class` nothing of a class, can be decoded; with bad_images="stop", a file that cannot.
     """
-    cache = (DATA / "cache" if cache is None else Path(cache)) / f"{fingerprint(str(images.root))}.csv"
-    columns = ["path", "bytes", "changed", "width", "height", "sha256", "reason"]
-    known = {row[:3]: row for row in pd.read_csv(cache, keep_default_na=False).itertuples(index=False, name=None)} \
-        if cache.exists() else {}
-    stats = [(path, (root := os.stat(images.root / path)).st_size, root.st_mtime_ns) for path in images.table["path"]]
-    new = [key for key in stats if key not in known]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter's lock
-        for key, found in zip(new, pool.map(lambda key: _examine(images.root / key[0]), new), strict=True):
-            known[key] = (*key, *found)
-    seen = pd.DataFrame([known[key] for key in stats], columns=columns)
-    if new:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        write_csv(cache, seen)
-    bad = seen.loc[seen["reason"] != "", ["path", "reason"]].reset_index(drop=True)
+    seen = examine_images(images.root, images.table["path"], cache=cache, workers=workers)
+    good = seen["reason"] == ""
+    refused = pd.DataFrame(list(images.refused.items()), columns=["path", "reason"])
+    bad = pd.concat([seen.loc[~good, ["path", "reason"]], refused], ignore_index=True)
     if len(bad) and bad_images == "stop":
-        raise ValueError(f"{len(bad)} of {len(seen):,} images cannot be decoded, the first is {bad['path'][0]} "
-                         f"({bad['reason'][0]}): repair or remove them, or set BAD_IMAGES = \"skip\".")
-    table = images.table.merge(seen.loc[seen["reason"] == "", ["path", "width", "height", "sha256"]], on="path")
+        raise ValueError(f"{len(bad)} of {len(seen) + len(refused):,} images cannot be decoded, the first is "
+                         f"{literal(bad['path'][0])} ({bad['reason'][0]}): repair or remove them, or set BAD_IMAGES = "
+                         '"skip".')
+    table = images.table.merge(seen.loc[good, ["path", "width", "height", "sha256"]], on="path")
     if table.empty:
-        raise ValueError(f"None of the {len(seen):,} files of {images.root} can be decoded: {bad['reason'][0]}.")
+        raise ValueError(f"None of the {len(seen):,} images of {images.root} can be decoded: the first is "
+                         f"{literal(bad['path'][0])} ({bad['reason'][0]}).")
+    lost = [label for label in images.classes if label not in set(table["label"])]
+    if lost and every_class:
+        first = bad.loc[bad["path"].isin(images.table.loc[images.table["label"] == lost[0], "path"])].iloc[0]
+        raise ValueError(f"No image of the class {lost[0]!r} can be decoded, the first is {literal(first['path'])} "
+                         f"({first['reason']}): repair its images, or remove the class.")
     shared = table["sha256"].duplicated(keep=False)
     table["group"] = pd.Series(pd.factorize(table["sha256"].where(shared))[0], dtype="Int64").mask(~shared)
-    return dataclasses.replace(images, table=table), bad
+    return dataclasses.replace(images, table=table, notes=(*images.notes, *_animated(seen[good]))), bad
+
+
+def _animated(seen: pd.DataFrame) -> list[str]:
+    count, first = int(seen["animated"].sum()), next(iter(seen.loc[seen["animated"], "path"]), "")
+    return [f"{count:,} {'images are' if count > 1 else 'image is'} animated, such as {literal(first)}: the first frame is "
+            "used."] if count else []
+
+
+def require_unchanged(table: pd.DataFrame, root: Path, *, cache: Path | None = None) -> None:
+    """Raise ValueError unless the images of a table below `root` still have the pixels that it notes (sha256)."""
+    found = examine_images(root, table["path"], cache=cache)
+    changed = [(path, reason) for path, old, new, reason in zip(
+        table["path"], table["sha256"], found["sha256"], found["reason"], strict=True) if old != new]
+    if changed:
+        (path, reason), others = changed[0], len(changed) - 1
+        more = f" (and {others:,} other{'s' if others > 1 else ''})" if others else ""
+        raise ValueError(f"The image {visible(str(path))}{more} is not the one that notebook 01 has split"
+                         f"{f' ({reason})' if reason else ''}: run notebook 01 again, or put it back into {root}.")
 
 
 def size_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from inside.evaluation.intervals import difference_interval
 from inside.evaluation.predictions import top_and_bottom
-from inside.text import listed, natural_sort, percent, points
+from inside.text import listed, literal, natural_sort, percent, points
 
 
 def describe_confusion(predictions: pd.DataFrame) -> str:
@@ -18,7 +18,7 @@ def describe_confusion(predictions: pd.DataFrame) -> str:
     if wrong.empty:
         return f"All {len(predictions):,} test images are classified correctly." if len(predictions) > 1 else \
             "The one test image is classified correctly."
-    counts = (wrong["label"] + " is taken for " + wrong["predicted"]).value_counts().sort_index()
+    counts = (wrong["label"].map(literal) + " is taken for " + wrong["predicted"].map(literal)).value_counts().sort_index()
     most = int(counts.max())
     names, total = list(counts.index[counts == most]), f"{len(wrong):,} error{'s' * (len(wrong) > 1)} on test"
     if len(wrong) == 1:
@@ -37,7 +37,7 @@ def describe_confused_pair(predictions: pd.DataFrame) -> str:
         return "No class is confused with another."
     if len(wrong) == 1:
         return "A single error does not show which classes are alike."
-    pairs = wrong[["label", "predicted"]].apply(lambda row: " and ".join(natural_sort(row)), axis=1)
+    pairs = wrong[["label", "predicted"]].apply(lambda row: " and ".join(map(literal, natural_sort(row))), axis=1)
     counts = pairs.value_counts().sort_index()
     most = int(counts.max())
     names = list(counts.index[counts == most])
@@ -47,7 +47,7 @@ def describe_confused_pair(predictions: pd.DataFrame) -> str:
     one = wrong.loc[pairs == names[0], "label"].value_counts()
     if len(one) == 1:
         pair = wrong[pairs == names[0]].iloc[0]
-        return f"The reverse, {pair['predicted']} taken for {pair['label']}, does not occur."
+        return f"The reverse, {literal(pair['predicted'])} taken for {literal(pair['label'])}, does not occur."
     return (f"{most / len(wrong):.0%} of the errors are between {names[0]}: {most:,} of {len(wrong):,}, {one.iloc[0]:,} one "
             f"way and {one.iloc[1]:,} the other.")
 
@@ -56,11 +56,11 @@ def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
     """How many of the ten images with the highest scores for a class are of it, and which are not."""
     highest, _ = top_and_bottom(predictions, name)
     wrong = highest[highest["label"] != name]
-    others = "; ".join(f"{row.path} is {row.label}" for row in wrong.itertuples())
+    others = "; ".join(f"{literal(row.path)} is {literal(row.label)}" for row in wrong.itertuples())
     if wrong.empty:
-        return f"All {len(highest)} highest scores for {name} belong to images of that class."
+        return f"All {len(highest)} highest scores for {literal(name)} belong to images of that class."
     right = len(highest) - len(wrong)
-    return f"{right} of the {len(highest)} highest scores for {name} belong to images of that class ({others})."
+    return f"{right} of the {len(highest)} highest scores for {literal(name)} belong to images of that class ({others})."
 
 
 def describe_lowest(predictions: pd.DataFrame, name: str) -> str:
@@ -68,14 +68,15 @@ def describe_lowest(predictions: pd.DataFrame, name: str) -> str:
     order = predictions.sort_values([f"prob_{name}", "path"], ascending=[False, True], ignore_index=True)
     own = order[order["label"] == name]
     if own.empty:
-        return f"No test image is of {name}."
+        return f"No test image is of {literal(name)}."
     last = own.iloc[-1]
     below = int((order.iloc[:own.index[-1]]["label"] != name).sum())
     found = "which is correct" if last["predicted"] == name else "an error"
     above = ("no image of another class stands", "1 image of another class stands")[below] if below < 2 else \
         f"{below:,} images of other classes stand"
-    return (f"The image of {name} with the lowest score is {last['path']}, at place {own.index[-1] + 1:,} of "
-            f"{len(order):,}: {above} above it. It is predicted as {last['predicted']}, {found}.")
+    return (f"The image of {literal(name)} with the lowest score is {literal(last['path'])}, at place "
+            f"{own.index[-1] + 1:,} of {len(order):,}: {above} above it. It is predicted as "
+            f"{literal(last['predicted'])}, {found}.")
 
 
 def describe_confidence(sample: pd.DataFrame) -> str:
@@ -92,14 +93,14 @@ def describe_scores(result: Mapping, baseline: Mapping) -> str:
     names = {"accuracy": "overall accuracy", "mean_class_accuracy": "mean accuracy over classes",
              "mean_average_precision": "mean average precision"}
     told = ", ".join(f"{title} **{result[name]:.3f}** ({baseline[name]:.3f})" for name, title in names.items())
-    return (f"On test: {told}. In brackets: the baseline, which always predicts “{baseline['class']}”, the most frequent "
-            "class of training.")
+    return (f"On test: {told}. In brackets: the baseline, which always predicts “{literal(baseline['class'])}”, the most "
+            "frequent class of training.")
 
 
 def describe_classes(metrics: pd.DataFrame) -> str:
     """Accuracy and average precision of each row of `class_metrics`, as text."""
-    return "; ".join(f"{row['class']} {row['accuracy']:.3f} and {row['average_precision']:.3f}" if row["support"]
-                     else f"{row['class']} without images" for row in metrics.to_dict("records"))
+    return "; ".join(f"{literal(row['class'])} {row['accuracy']:.3f} and {row['average_precision']:.3f}" if row["support"]
+                     else f"{literal(row['class'])} without images" for row in metrics.to_dict("records"))
 
 
 def describe_errors(metrics: pd.DataFrame, part: str) -> str:
@@ -109,7 +110,7 @@ def describe_errors(metrics: pd.DataFrame, part: str) -> str:
     total, images = int(errors.sum()), int(found["support"].sum())
     if not total:
         return f"No {part} image is misclassified." if images > 1 else f"The one {part} image is classified correctly."
-    names = list(found["class"][errors == errors.max()])
+    names = list(found["class"][errors == errors.max()].map(literal))
     told = f"{total:,} of {images:,} {part} images {'is' if total == 1 else 'are'} misclassified"
     if len(found) == 1:
         return f"{told}."
@@ -132,7 +133,7 @@ def describe_ranges(metrics: pd.DataFrame) -> str:
     told = []
     for name, title in (("accuracy", "accuracy"), ("average_precision", "average precision")):
         values = found[name].round(3)
-        low, high = (listed(list(found["class"][values == end]), 2) for end in (values.min(), values.max()))
+        low, high = (listed(list(found["class"][values == end].map(literal)), 2) for end in (values.min(), values.max()))
         told.append(f"{title} is {values.min():.3f} in every class" if values.min() == values.max() else
                     f"{title} ranges from {values.min():.3f} ({low}) to {values.max():.3f} ({high})")
     text = "; ".join(told)
@@ -154,8 +155,8 @@ def describe_evaluation(metrics: Mapping[str, pd.DataFrame], baseline: Mapping, 
     return [
         f"The network classifies **{percent(mean['accuracy'])}** of the test images correctly, as a mean over classes (95 % "
         f"interval {percent(mean['accuracy_low'])} to {percent(mean['accuracy_high'])}). Always predicting "
-        f"“{baseline['class']}”, the most frequent class of training, gives {percent(base)} as a mean over classes, "
-        f"{place} that interval.",
+        f"“{literal(baseline['class'])}”, the most frequent class of training, gives {percent(base)} as a mean over "
+        f"classes, {place} that interval.",
         _describe_extremes(metrics["test"].iloc[:-1]),
         _describe_val_and_test(metrics["val"], metrics["test"]),
         f"{groups} different labels, and {files}.",
@@ -167,7 +168,7 @@ def _describe_extremes(by_class: pd.DataFrame) -> str:
     """A sentence on the classes with the lowest and the highest accuracy, with their intervals."""
     found = by_class[by_class["support"] > 0]
     if len(found) == 1:
-        return f"Only one class has test images: **{found['class'].iloc[0]}**."
+        return f"Only one class has test images: **{literal(found['class'].iloc[0])}**."
     lowest, highest = found["accuracy"].min(), found["accuracy"].max()
     if lowest == highest:
         return f"All {len(found)} classes that have test images have the same accuracy, {percent(lowest)}."
@@ -176,7 +177,7 @@ def _describe_extremes(by_class: pd.DataFrame) -> str:
         rows = found[found["accuracy"] == value]
         low, high = (f"{percent(rows[f'accuracy_{end}'].iloc[0])}" for end in ("low", "high"))
         interval = f", 95 % interval {low} to {high}" if len(rows) == 1 else ""
-        ends.append(f"{listed([f'**{name}**' for name in rows['class']])} ({percent(value)}{interval})")
+        ends.append(f"{listed([f'**{literal(name)}**' for name in rows['class']])} ({percent(value)}{interval})")
     return f"Lowest class accuracy on test: {ends[0]}; highest: {ends[1]}."
 
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from inside.data.loading import ImageDataset, make_loader, make_transform, to_device
 from inside.data.split import Split
-from inside.files import RunFolder, file_hash, fingerprint, read_json, write_csv
+from inside.files import RunFolder, file_hash, fingerprint, read_csv, read_json, write_csv
 from inside.models.saved import SavedModel, load_network
 from inside.text import did_you_mean
 
@@ -63,10 +63,12 @@ def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split,
         print(f"{name}: read again, since weights and images have not changed")
     else:
         scores, losses = predict(model, evaluation_loader(saved, split, table), bar=bar)
+        if n := int((~np.isfinite(scores)).any(axis=1).sum()):
+            raise ValueError(f"The network of the run {run.name!r} gives scores that are NaN for {n:,} of {len(scores):,} "
+                             f"images of {part}: set TRAIN = True, with a lower LEARNING_RATE.")
         write_csv(run.path(name), prediction_table(table, scores, losses, saved.classes))
         run.mark(stamp, name)
-    texts = dict.fromkeys(("path", "label", "predicted"), str)  # classes can be called 0, 1, 2
-    return pd.read_csv(run.path(name), dtype=texts, keep_default_na=False)
+    return read_csv(run.path(name), texts=("path", "label", "predicted"))  # classes can be called 0, 1, 2
 
 
 def check_reloaded(run: RunFolder, split: Split, predictions: pd.DataFrame, *, device: torch.device, at_most: int = 500,

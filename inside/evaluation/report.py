@@ -23,6 +23,7 @@ from inside.evaluation.metrics import format_metrics
 from inside.evaluation.plots import plot_class_metrics, plot_confusion
 from inside.evaluation.predictions import top_and_bottom
 from inside.shown import Figure, Shown, Table, Text
+from inside.text import literal, slug
 
 
 def explain_signs(paths: pd.Series, marks: Mapping[str, str]) -> str:
@@ -70,13 +71,14 @@ def _report_class(predictions: pd.DataFrame, root: Path, name: str, marks: Mappi
     lowest, n = lowest[::-1], len(highest)
     fig = plot_predictions(pd.concat([highest, lowest]), root, columns=n, score_of=name, marks=marks,
                            titles=[f"highest scores for {name}", f"lowest scores for {name}, the lowest first"])
-    told = [", ".join(f"{row['path']} {row[f'prob_{name}']:.2g}" for row in rows.to_dict("records"))
+    told = [", ".join(f"{literal(row['path'])} {row[f'prob_{name}']:.2g}" for row in rows.to_dict("records"))
             for rows in (highest, lowest)]
-    alt = f"Test images with the {n} highest scores for {name}: {told[0]}. With the {n} lowest, the lowest first: {told[1]}."
+    alt = (f"Test images with the {n} highest scores for {literal(name)}: {told[0]}. With the {n} lowest, the lowest first: "
+           f"{told[1]}.")
     signs = explain_signs(pd.concat([highest, lowest])["path"], marks)
-    caption = (f"{describe_ranked(predictions, name)} Below each image: class and file, the score for {name}, and after → "
-               f"the predicted class where it is wrong. {signs}")
-    return [Figure(fig, f"ranked_{name}", alt, caption), Text(describe_lowest(predictions, name))]
+    caption = (f"{describe_ranked(predictions, name)} Below each image: class and file, the score for {literal(name)}, and "
+               f"after → the predicted class where it is wrong. {signs}")
+    return [Figure(fig, f"ranked_{slug(name)}", alt, caption), Text(describe_lowest(predictions, name))]
 
 
 def report_samples(predictions: pd.DataFrame, root: Path, grid: Sequence[int], *, seed: int,

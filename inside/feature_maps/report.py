@@ -31,7 +31,7 @@ from inside.feature_maps.spectra_sentences import (
     describe_similarity_claims,
     ranks_by_layer,
 )
-from inside.feature_maps.spectra_tables import certainty_table, spectra_table
+from inside.feature_maps.spectra_tables import certainty_table, eigenvalue_table, spectra_table
 from inside.feature_maps.statistics import LayerStatistics
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import plain_text
@@ -75,6 +75,9 @@ def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: C
                    f"{told} {head}, both axes logarithmic, down to 3·10⁻⁹; bars: 95 % spread at this N of the leading "
                    f"ones ({certainty.n_resamples} resamples); dotted: pure noise of the same variance.{_first(main)}"),
             *[Text(line) for line in more],
+            Fold("The first ten eigenvalues", (Table(
+                eigenvalue_table(main), "top_k_eigenvalues", "The first ten eigenvalues, variances along the principal "
+                "directions, a row per layer and scenario; all of the top k are in spectra.npz.", digits=4, rows=1000),)),
             Fold("The first 20 eigenvalues on linear axes", (Figure(
                 plot_by_layer(few, relative=True, frozen=certainty.frozen), "eigenvalues_linear",
                 f"{head}, linear, the first 20, one panel per layer. {plain_text(first)}",

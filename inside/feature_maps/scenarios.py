@@ -19,10 +19,10 @@ from torch import nn
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet, open_dataset
 from inside.data.split import Split
-from inside.data.table import decode_images
+from inside.data.table import decode_images, require_unchanged
 from inside.feature_maps.scenario_names import STAND_INS, scenario_draw
 from inside.feature_maps.statistics import STORED, LayerStatistics, collect_statistics
-from inside.files import RunFolder, atomic_write, fingerprint
+from inside.files import RunFolder, atomic_write, fingerprint, one_at_a_time
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network
 from inside.settings import PARAMETERS
@@ -52,6 +52,9 @@ class Scenario:
         return 32 if self.name.endswith("_32px") else None
 
 
+FEWEST_IMAGES = 4  # halves of the images and debiased similarity are not defined of fewer
+
+
 def pick_images(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
     """At most n rows in the order of their paths: all of them where there are no more, else a seeded draw."""
     chosen = table if len(table) <= n else table.sample(n, random_state=seed)
@@ -66,7 +69,12 @@ def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, 
         if not root.is_dir():
             raise ValueError(f"The images of the run {run.name!r} are no longer at {root}: put them back, or run notebook "
                              "01 again.")
-        test = pick_images(Split.read(run.path("split.csv"), root).parts["test"], n, seed=seed)
+        own = Split.read(run.path("split.csv"), root).parts["test"]
+        require_unchanged(own, root)
+        test = pick_images(own, n, seed=seed)
+        if len(test) < FEWEST_IMAGES:
+            raise ValueError(f"The run {run.name!r} has {len(test)} test images; feature maps are measured on at least "
+                             f"{FEWEST_IMAGES}: give test a larger share in SPLIT, or add images.")
         drawn = saved.settings.get("DATASET") == "demo"
         return ImageSet(root.name, root, test, "test images of notebook 01", drawn)
     images = other_images(dataset, n, demo_images=demo_images, seed=seed)
@@ -76,7 +84,12 @@ def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, 
 def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0) -> ImageSet:
     """n images of a data set by name or by folder, flat or by class. ValueError where it is not to be had."""
     images = open_dataset(dataset, demo_images=demo_images, seed=seed, labels=False)
-    return decode_images(dataclasses.replace(images, table=pick_images(images.table, n, seed=seed)))[0]
+    chosen = dataclasses.replace(images, table=pick_images(images.table, n, seed=seed))
+    found = decode_images(chosen, every_class=False)[0]
+    if len(found.table) < FEWEST_IMAGES:
+        raise ValueError(f"DATASET = {dataset!r} has {len(found.table)} images that can be decoded; feature maps are "
+                         f"measured on at least {FEWEST_IMAGES}: add images.")
+    return found
 
 
 def open_scenarios(run: RunFolder, own: ImageSet, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
@@ -203,16 +216,16 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
     name, model = f"statistics/{scenario.name}.npz", scenario.model
     stamp = fingerprint(scenario.stamp or network_stamp(model), scenario.preprocessing,
                                 scenario.images.table[["label", "sha256"]], list(layers), map_size, scenario.reduced, 2)
-    if not run.is_current(stamp, name):
-        transform = make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
-        images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
-        found = collect_statistics(model, make_loader(images, batch_size=batch_size), layers)
-        run.path("statistics").mkdir(exist_ok=True)
-        arrays: dict[str, Any] = {f"{layer}/{key}": value for layer, state in found.items()
-                                  for key, value in state.arrays().items()}
-        with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        run.mark(stamp, name)
+    with one_at_a_time(run.path("statistics", scenario.name)):  # 02 and 03 may run at the same time
+        if not run.is_current(stamp, name):
+            transform = make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
+            images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
+            found = collect_statistics(model, make_loader(images, batch_size=batch_size), layers)
+            arrays: dict[str, Any] = {f"{layer}/{key}": value for layer, state in found.items()
+                                      for key, value in state.arrays().items()}
+            with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **arrays)
+            run.mark(stamp, name)
     with np.load(run.path(name)) as stored:
         return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
                 for layer in layers}

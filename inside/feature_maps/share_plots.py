@@ -37,7 +37,7 @@ def plot_non_positive_shares(table: pd.DataFrame, *, frozen: Sequence[str] = (),
     bottom, top = np.nanmin(values), np.nanmax(values)
     margin = max(0.05 * (top - bottom), 0.01)
     ax.set(ylabel="share of values ≤ 0", ylim=(max(bottom - margin, -0.02), min(top + margin, 1.02)))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if top - bottom > 0.05 else 1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if top - bottom > 0.3 else 1))
     mark_layers(ax, list(mean.index), frozen)
     label_lines(ax, ends)
     return ax
@@ -97,7 +97,7 @@ def plot_class_heatmap(table: pd.DataFrame, *, frozen: Sequence[str] = (), ax: A
     colors = sns.blend_palette(["#56B4E9", "white", "#F0A63C"], as_cmap=True)  # light enough for dark numbers
     sns.heatmap(table, vmin=0.5 - reach, vmax=0.5 + reach, cmap=colors,
                 annot=table.shape[1] <= 16, fmt=".1%", linewidths=0.5, annot_kws={"fontsize": 9, "color": "black"}, ax=ax,
-                cbar_kws={"label": "share of values ≤ 0", "format": PercentFormatter(1, decimals=0)})
+                cbar_kws={"label": "share of values ≤ 0", "format": PercentFormatter(1, decimals=1)})
     ax.set_yticklabels([frozen_label(str(layer), frozen) for layer in table.index], rotation=0)
     ax.set(xlabel="class of the image", ylabel="")
     return ax

@@ -11,6 +11,7 @@ from inside.feature_maps.scenario_names import frozen_label, is_stand_in, scenar
 from inside.feature_maps.shares import over_draws
 from inside.files import RunFolder
 from inside.models.saved import SavedModel
+from inside.text import literal
 
 
 def describe_input_sizes(run: RunFolder, map_size: int) -> str:
@@ -152,8 +153,8 @@ def describe_classes(heat: pd.DataFrame) -> list[str]:
     most = [str(layer) for layer in shown.index[shown == shown.max()]]
     row = heat.loc[most[0]].dropna()
     return [f"Classes differ most in {_in_a_row(most)}, by {100 * width.max():.1f} percentage points.",
-            f"In {most[0]} the share is highest for {row.idxmax()} ({row.max():.1%}) and lowest for {row.idxmin()} "
-            f"({row.min():.1%})."]
+            f"In {most[0]} the share is highest for {literal(row.idxmax())} ({row.max():.1%}) and lowest for "
+            f"{literal(row.idxmin())} ({row.min():.1%})."]
 
 
 def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretrained: bool = True) -> list[str]:

@@ -82,15 +82,18 @@ class Spectrum:
 
 def save_spectra(path: Path, spectra: Mapping[str, Mapping[str, Spectrum]],
                  statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> None:
-    """Write <scenario>/<layer>/eigenvalues, /covariance and /mean, float64, to `path` (spectra.npz)."""
+    """Write <scenario>/<layer>/eigenvalues and /mean, float64, and /features to `path` (spectra.npz).
+
+    The covariance follows from the pooled features (N,C), which are float32 and so a small part of its size.
+    """
     arrays: dict[str, Any] = {}
     for name, by_layer in spectra.items():
         for layer, found in by_layer.items():
-            state = statistics[name][layer].covariance
-            arrays |= {f"{name}/{layer}/eigenvalues": found.eigenvalues, f"{name}/{layer}/covariance": state.covariance(),
-                       f"{name}/{layer}/mean": state.location()}
+            state = statistics[name][layer]
+            arrays |= {f"{name}/{layer}/eigenvalues": found.eigenvalues, f"{name}/{layer}/mean": state.covariance.location(),
+                       f"{name}/{layer}/features": state.features.astype(np.float32)}
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def effective_rank(eigenvalues: np.ndarray) -> float:
@@ -118,18 +121,29 @@ def spectrum(features_or_state: np.ndarray | StreamingCovariance, *, top_k: int 
     return Spectrum(values, trace, n, c, top_k)
 
 
+def _finite_features(state: LayerStatistics, layer: str, scenario: str) -> np.ndarray:
+    """The pooled features (N,C) of a layer; ValueError where some are NaN or infinite."""
+    features = state.features
+    if n := int((~np.isfinite(features)).any(axis=1).sum()):
+        raise ValueError(f"Layer {layer!r} of {scenario} gives values that are NaN or infinite for {n:,} of "
+                         f"{len(features):,} images, so it has no spectrum: choose other LAYERS or train again.")
+    return features
+
+
 def measure_spectra(statistics: Mapping[str, Mapping[str, LayerStatistics]], *,
                     top_k: int = 1000) -> dict[str, dict[str, Spectrum]]:
     """The spectrum of the pooled features of each scenario and layer: {scenario: {layer: Spectrum}}."""
-    return {name: {layer: spectrum(state.features, top_k=top_k) for layer, state in by_layer.items()}
+    return {name: {layer: spectrum(_finite_features(state, layer, name), top_k=top_k) for layer, state in by_layer.items()}
             for name, by_layer in statistics.items()}
 
 
 def covariance_difference(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> float:
     """How far the streamed covariances are from NumPy's of the same features, relative to the largest entry, at most."""
     found = []
-    for state in (state for by_layer in statistics.values() for state in by_layer.values()):
-        direct = np.cov((state.features - state.features[0]).T, bias=True)  # relative to an image: NumPy rounds less
+    for name, layer in ((name, layer) for name, by_layer in statistics.items() for layer in by_layer):
+        state = statistics[name][layer]
+        features = _finite_features(state, layer, name)
+        direct = np.cov((features - features[0]).T, bias=True)  # relative to an image: NumPy rounds less
         found.append(np.abs(state.covariance.covariance() - direct).max() / (np.abs(direct).max() or 1))
     return float(np.max(found))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from inside.feature_maps.certainty import BootstrapSpectrum, SplitHalf
-from inside.feature_maps.scenario_names import first_draws, is_stand_in, scenario_draw
+from inside.feature_maps.scenario_names import first_draws, is_stand_in, scenario_draw, scenario_title
 from inside.feature_maps.similarity import compare_features
 from inside.feature_maps.spectra import Spectrum, effective_rank
 from inside.feature_maps.statistics import LayerStatistics
@@ -44,6 +44,14 @@ def spectra_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequ
                   "participation ratio": s.participation_ratio, "k95": s.k95, "k99": s.k99,
                   "remark": remark(scenario, layer, frozen)} for layer, s in by_layer.items()]
     return pd.DataFrame(rows)
+
+
+def eigenvalue_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, first: int = 10) -> pd.DataFrame:
+    """The `first` eigenvalues themselves, one row per layer and scenario; missing where there are fewer."""
+    layers = list(dict.fromkeys(layer for by_layer in spectra.values() for layer in by_layer))
+    return pd.DataFrame([{"layer": layer, "scenario": scenario_title(name)}
+                         | {f"λ{k}": value for k, value in enumerate(by_layer[layer].eigenvalues[:first], 1)}
+                         for layer in layers for name, by_layer in spectra.items() if layer in by_layer])
 
 
 def certainty_table(errors: Mapping[str, Mapping[str, BootstrapSpectrum]], halves: Mapping[str, Mapping[str, SplitHalf]], *,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import huggingface_hub
 import timm
@@ -153,14 +155,21 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
 
 def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
     enum = torchvision.models.get_model_weights(name)
-    options = {}
+    options, file = {}, Path(torch.hub.get_dir(), "checkpoints", Path(enum.DEFAULT.url).name)
     if weights == "imagenet":
         if not weights_file(name):
             require_weights(name)
             print(f"{name}: downloading {enum.DEFAULT.meta.get('_file_size', 0):.0f} MB from {enum.DEFAULT.url}")
     elif name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
-    model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
+    try:
+        with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):  # else torchvision would run code in the file
+            model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
+    except Exception as error:  # whatever bytes that are no such tensors lead to
+        if weights == "random":
+            raise
+        raise ValueError(f"{file} does not hold the ImageNet weights of {name} ({type(error).__name__}): delete it, and it "
+                         "is fetched again.") from error
     if name in ("googlenet", "inception_v3") and weights == "imagenet":
         model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
     reset_classifier(model, n_classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,11 @@ from torch import nn
 
 from inside.files import RunFolder, atomic_write, read_json, write_json
 from inside.models.build import build_network
+
+FORMAT = 1  # of model.json; increased whenever a version of the past would read it wrongly
+KINDS: Mapping[str, Any] = {"classes": list, "image_size": int,
+                            **dict.fromkeys(("architecture", "head", "split", "root"), str),
+                            **dict.fromkeys(("options", "preprocessing", "settings", "recipe", "costs"), dict)}
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -40,20 +46,30 @@ class SavedModel:
     first_trainable: str = ""
     frozen: list[str] = dataclasses.field(default_factory=list)
     train_unaugmented: dict | None = None
+    format: int = FORMAT
 
     @classmethod
     def read(cls, run: RunFolder) -> SavedModel | None:
         """What the model.json of a run tells, None where there is none; names that are no field are passed over.
 
-        ValueError where a field without a default is missing.
+        ValueError where it is of a newer format, where a field without a default is missing, and where one is of another
+        kind.
         """
         if not run.path("model.json").exists():
             return None
         told, fields = read_json(run.path("model.json")), dataclasses.fields(cls)
+        if not isinstance(told.get("format", 1), int) or told.get("format", 1) > FORMAT:
+            raise ValueError(f"{run.path('model.json')} is of a newer version of this project (format {told['format']!r}, "
+                             f"known up to {FORMAT}): update the project, or run notebook 01 again.")
         needed = [field.name for field in fields if field.default is field.default_factory is dataclasses.MISSING]
         missing = [name for name in needed if name not in told]
         if missing:
             raise ValueError(f"{run.path('model.json')} does not tell {', '.join(missing)}: run notebook 01 again.")
+        wrong = [name for name, kind in KINDS.items() if name in told and not isinstance(told[name], kind)]
+        if wrong or not all(isinstance(name, str) for name in told["classes"]) or not told["classes"]:
+            name = wrong[0] if wrong else "classes"
+            raise ValueError(f"{run.path('model.json')} has a value of {name} that notebook 01 does not write "
+                             f"({reprlib.repr(told[name])}): run notebook 01 again.")
         return cls(**{field.name: told[field.name] for field in fields if field.name in told})
 
     @classmethod
@@ -90,8 +106,19 @@ def save_network(run: RunFolder, weights: Mapping[str, torch.Tensor], saved: Sav
 
 
 def load_network(run: RunFolder) -> tuple[nn.Module, SavedModel]:
-    """The network saved by a run, in evaluation mode, and its description. ValueError if there is none."""
-    saved = SavedModel.of(run)
+    """The network saved by a run, in evaluation mode, and its description. ValueError if there is none that fits."""
+    saved, file = SavedModel.of(run), run.path("model.safetensors")
     model = saved.build()
-    model.load_state_dict(safetensors.torch.load_file(run.path("model.safetensors")))
+    try:
+        weights = safetensors.torch.load_file(file)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read ({str(error).splitlines()[0]}): run notebook 01 again.") from None
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    if shapes != wanted:
+        name = next(name for name in {**wanted, **shapes} if wanted.get(name) != shapes.get(name))
+        own, other = (f"{tuple(found[name])}" if name in found else "missing" for found in (wanted, shapes))
+        raise ValueError(f"{file} holds the weights of another network than {saved.architecture} with {len(saved.classes)} "
+                         f"classes, which model.json describes ({name}: {other} instead of {own}): run notebook 01 again.")
+    model.load_state_dict(weights)
     return model.eval(), saved

@@ -78,7 +78,7 @@ def _heading(cell: NotebookNode) -> str:
 def _nothing_here(section: Sequence[NotebookNode]) -> str:
     """The reason why a section has nothing in this run: the one text that its code gives; "" where it has something."""
     outputs = [output for cell in section for output in cell.get("outputs", []) if output.get("name") != "stderr"]
-    texts = {output.get("data", {}).get("text/markdown", "") for output in outputs}
+    texts = {output.get("data", {}).get("text/plain", "") for output in outputs}
     text = texts.pop() if len(texts) == 1 else ""
     return text.strip() if text.startswith(REASONS) else ""
 

@@ -13,7 +13,7 @@ from inside.evaluation.predictions import top_and_bottom
 from inside.feature_maps.scenario_names import is_stand_in
 from inside.names import SPLITS
 from inside.report.found import IMAGE_SETS, NOT_RUN, Found
-from inside.text import listed, percent
+from inside.text import listed, literal, percent, points, slug
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def _class_epochs(found: Found) -> str:
     last = (kept if len(kept) else history.tail(1)).iloc[0][rates].astype(float).dropna()
     if last.empty:
         return ""
-    ends = [f"{name.removeprefix('val_accuracy_')} {percent(last[name])}" for name in (last.idxmin(), last.idxmax())]
+    last = last.round(3).rename(lambda name: literal(name.removeprefix("val_accuracy_")))
+    ends = [f"{listed(list(last.index[last == end]))} {percent(end)}" for end in (last.min(), last.max())]
     return f"on validation at the epoch kept: lowest {ends[0]}, highest {ends[1]}"
 
 
@@ -81,7 +82,7 @@ def _by_class(found: Found) -> str:
     told = []
     for column, name in (("accuracy", "accuracy"), ("average_precision", "average precision")):
         low, high = table.loc[table[column].idxmin()], table.loc[table[column].idxmax()]
-        told.append(f"{name} {low[column]:.3f} ({low['class']}) to {high[column]:.3f}")
+        told.append(f"{name} {low[column]:.3f} ({literal(low['class'])}) to {high[column]:.3f} ({literal(high['class'])})")
     return "test: " + ", ".join(told)
 
 
@@ -92,14 +93,14 @@ def _confusion(found: Found) -> str:
 def _ranked(found: Found) -> str:
     """How many of the ten highest are of the class, for the classes that have a figure."""
     table, figures = found.predictions, {path.stem for path in (found.folder / "figures").glob("ranked_*.png")}
-    names = [name for name in found.classes if {f"ranked_{name}", f"ranked_{name}_highest"} & figures]
+    names = [name for name in found.classes if f"ranked_{slug(name)}" in figures]
     if table.empty or not names:
         return ""
     told = []
     for name in names:
-        highest, _ = top_and_bottom(table, name)
-        told.append(f"{name} {int((highest['label'] == name).sum())} of {len(highest)}")
-    return f"among the highest, of the class: {', '.join(told)}"
+        highest, lowest = ((rows["label"] == name).sum() for rows in top_and_bottom(table, name))
+        told.append(f"{literal(name)} {highest} and {lowest}")
+    return f"images of the class among the ten highest and the ten lowest: {', '.join(told)}"
 
 
 def _reproduced(found: Found) -> str:
@@ -115,10 +116,13 @@ def _layers(found: Found) -> str:
 
 
 def _shares(found: Found) -> str:
-    name, layers = next(iter(found.scenarios("02").items()), ("", {}))
-    shares = [entry["non_positive_share"] for entry in layers.values()]
-    what = {"finetuned_own": "fine-tuned", "imagenet_own": "ImageNet-initialised"}.get(name, name)
-    return f"{what}: {', '.join(percent(share) for share in shares)} from first to last layer" if shares else ""
+    names = {"finetuned_own": "fine-tuned", "imagenet_own": "initial"}
+    scenarios = found.scenarios("02")
+    told = []
+    for name in [name for name in names if name in scenarios] or list(scenarios)[:1]:
+        shares = [percent(entry["non_positive_share"]) for entry in scenarios[name].values()]
+        told.append(f"{names.get(name, name)} {', '.join(shares)}")
+    return f"from first to last layer: {'; '.join(told)}" if told else ""
 
 
 def _covariance(found: Found) -> str:
@@ -137,8 +141,8 @@ _TASKS = ("1 · Split and classify", "2 · Feature-map statistics", "3 · Featur
 _ROWS = (
     (_TASKS[0], "01", "Split into three parts", _split, ("table-split_counts",)),
     (_TASKS[0], "01", "Proof that the three are disjoint", _leaks, ("table-split_overlaps",)),
-    (_TASKS[0], "01", "Loss curves", _losses, ("figure-training*", "figure-loss*")),
-    (_TASKS[0], "01", "Accuracy of each class by epoch", _class_epochs, ("figure-class_accuracy*", "figure-training*")),
+    (_TASKS[0], "01", "Loss curves", _losses, ("figure-training",)),
+    (_TASKS[0], "01", "Accuracy of each class by epoch", _class_epochs, ("figure-training_classes",)),
     (_TASKS[0], "01", "Accuracy and AP by class", _by_class, ("table-metrics_test", "figure-class_metrics")),
     (_TASKS[0], "01", "Confusion matrix", _confusion, ("figure-confusion",)),
     (_TASKS[0], "01", "Ten highest and ten lowest images", _ranked, ("figure-ranked_*",)),
@@ -158,7 +162,7 @@ _STAND_IN_OF = {"imagenet_imagenet": ("imagenet_photo_patches", "imagenet_demo")
 def _scenario_rows(found: Found) -> list[Row]:
     """The top-k eigenvalues, a row for each scenario that the course asks for."""
     there, missing = found.scenarios("03"), found.results["03"].get("missing", {})
-    anchors = ("figure-top*", "figure-eigenvalues", "figure-eigenvalues_log-log", "figure-leading_eigenvalues")
+    anchors = ("figure-top_k_eigenvalues", "table-top_k_eigenvalues")
     rows = []
     for name, title in _SCENARIOS:
         used = next((other for other in (name, *_STAND_IN_OF.get(name, ())) if other in there), None)
@@ -175,10 +179,10 @@ def _scenario_rows(found: Found) -> list[Row]:
 
 def _leading(layers: Mapping[str, Any]) -> str:
     """The share of the variance of the first eigenvalue, in the first and in the last layer."""
-    shares = [entry["eigenvalues"][0] / entry["trace"] for entry in layers.values()
-              if entry["trace"] and entry["eigenvalues"]]
-    return f"λ₁ holds {percent(shares[0])} of the variance in the first layer, {percent(shares[-1])} in the last" \
-        if shares else "no variance"
+    known = [entry for entry in layers.values() if entry["trace"] and entry["eigenvalues"]]
+    shares = [percent(entry["eigenvalues"][0] / entry["trace"]) for entry in known]
+    return (f"λ₁ = {known[-1]['eigenvalues'][0]:.3g} in the last layer, {shares[-1]} of its variance; {shares[0]} in the "
+            "first" if known else "no variance")
 
 
 def _beyond(found: Found) -> list[Row]:
@@ -189,7 +193,9 @@ def _beyond(found: Found) -> list[Row]:
         rows.append(Row(task, "Search over settings", f"{own['search']['trials']} trials, best on validation "
                         f"{own['search'].get('score', float('nan')):.3f}", ("figure-search*", "figure-noise_band")))
     if own.get("comparison"):
-        rows.append(Row(task, "Networks side by side", f"{len(own['comparison'])} networks on the same split",
+        best = max(own["comparison"], key=lambda row: row["val"])
+        rows.append(Row(task, "Networks side by side", f"of {len(own['comparison'])} networks on the same split the best on "
+                        f"validation is “{best['name']}”, {percent(best['val'])}",
                         ("figure-comparison",)))
     if explained.get("class_activation_map"):
         rows.append(Row(task, "Where the network looks", f"{explained['class_activation_map']['method']} of right and of "
@@ -197,8 +203,11 @@ def _beyond(found: Found) -> list[Row]:
     if explained.get("randomisation"):
         verdicts = {name: list(entry["verdict"].values())[1:2] for name, entry in explained["randomisation"].items()}
         rows.append(Row(task, "Do the explanations hold?", "classifier re-initialised: " + ", ".join(
-            f"{name} {verdict[0]}" for name, verdict in verdicts.items() if verdict),
-            ("figure-randomisation", "figure-occlusion")))
+            f"{name} {verdict[0]}" for name, verdict in verdicts.items() if verdict), ("figure-randomisation",)))
+    hidden = explained.get("occlusion")
+    if hidden and not hidden["no_verdict"]:
+        rows.append(Row(task, "Does the map point at what counts?", "confidence lost where a part is hidden: " + ", ".join(
+            f"{name} {points(drop['mean'])} points" for name, drop in hidden["drop"].items()), ("figure-occlusion",)))
     return rows
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from inside.feature_maps.scenario_names import STAND_INS
-from inside.files import read_json
+from inside.files import file_hash, read_csv, read_json
 
 IMAGE_SETS = {"imagenet": "ImageNet", "cifar10": "CIFAR-10"}
 NOT_RUN = "notebook {} has not run here"
@@ -33,7 +33,13 @@ class Found:
     def table(self, name: str) -> pd.DataFrame:
         """A CSV of the run folder; an empty table where there is none."""
         path = self.folder / name
-        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=_TEXTS) if path.exists() else pd.DataFrame()
+        return read_csv(path, texts=_TEXTS) if path.exists() else pd.DataFrame()
+
+    def outdated(self) -> list[str]:
+        """The numbers of notebooks that have measured another network than the one that the run folder has now."""
+        weights = self.folder / "model.safetensors"
+        now = file_hash(weights) if weights.exists() else None
+        return [number for number in ("02", "03") if self.results[number].get("network", now) != now]
 
     @property
     def classes(self) -> list[str]:
@@ -67,4 +73,4 @@ class Found:
         return [name.replace("_", " ") for name in STAND_INS if f"imagenet_{name}" in names]
 
 
-_TEXTS = {name: str for name in ("path", "label", "predicted", "class")}
+_TEXTS = ("path", "label", "predicted", "class")

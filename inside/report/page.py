@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import nbformat
+from bs4 import BeautifulSoup
 from jinja2 import Environment
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
@@ -39,7 +40,7 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     places = markup.places("".join(article.body for article in articles))
     page = _environment(places).get_template("page.html.j2").render(
         title="Inside an image classifier", run=target.parent.name, day=f"{date.today():%-d %B %Y}", made=made,
-        drawn=found.results["01"].get("drawn"), articles=articles, failed=failed,
+        outdated=found.outdated(), drawn=found.results["01"].get("drawn"), articles=articles, failed=failed,
         setting=summary.describe_setting(found), tiles=summary.tiles(found), follows=summary.what_follows(found),
         not_follows=summary.what_does_not_follow(found), tasks=ordered(deliverables(found)), thumbnails=_thumbnails(found),
         differ=differ, others=others, versions=_versions(books.values()),
@@ -52,6 +53,19 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     with atomic_write(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
+
+
+def mark_outdated(report: Path) -> None:
+    """Have the report of an earlier run say so on its first screen, where a later one that failed has left results."""
+    results = [path.stat().st_mtime for path in report.parent.glob("0[123]_results.json")]
+    if not report.exists() or max(results, default=0) <= report.stat().st_mtime:
+        return
+    note = ('<p class="note" id="outdated"><b>A later run did not end.</b> This page is of the run before; results and '
+            "figures beside it are newer.</p>")
+    page = report.read_text(encoding="utf-8")
+    if note not in page:
+        with atomic_write(report) as temporary:
+            temporary.write_text(page.replace("</header>", f"{note}</header>", 1), encoding="utf-8")
 
 
 def _environment(places: Mapping[str, str]) -> Environment:
@@ -81,9 +95,11 @@ def _versions(notebooks: Iterable[NotebookNode]) -> str:
 
 def outside_requests(page: str) -> list[str]:
     """What a browser would fetch when it opens the page: addresses of scripts, styles, pictures, frames, fonts."""
-    page = re.sub(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]*", "data:", page)
-    tags = "script|img|iframe|link|source|video|audio|object|embed"
-    loads = re.findall(rf"<(?:{tags})\b[^>]*?\b(?:src|href|data)\s*=\s*[\"']?([^\"'\s>]*)", page)
-    loads += re.findall(r"(?:@import\s+(?:url\()?|url\()\s*[\"']?([^\"')\s;]+)", page)
-    loads += re.findall(r"<script\b[^>]*>", page)
+    tags = BeautifulSoup(page, "html.parser").find_all(True)
+    names = {"link": ("href",)}
+    loads = [str(tag[name]) for tag in tags for name in names.get(tag.name, ("src", "srcset", "data", "poster"))
+             if name in tag.attrs]
+    styles = [str(tag.get("style", "")) + (tag.get_text() if tag.name == "style" else "") for tag in tags]
+    loads += re.findall(r"(?:@import\s+(?:url\()?|url\()\s*[\"']?([^\"')\s;]+)", "\n".join(styles))
+    loads += [f"<{tag.name}>" for tag in tags if tag.name == "script"]
     return [address for address in loads if not address.startswith(("data:", "#"))]

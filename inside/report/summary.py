@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from inside.evaluation.describe import describe_confusion
 from inside.feature_maps.scenario_names import first_draws
 from inside.report.found import NOT_RUN, Found
-from inside.text import listed, percent, points
+from inside.text import listed, literal, percent, points
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def _accuracy_tile(found: Found) -> Tile:
     row, title = mean_row(found), "Mean class accuracy on test"
     if not row:
         return Tile(title, "–", NOT_RUN.format("01"))
-    base = f"; always “{row['always']}”: {percent(row['baseline'])}" if row["baseline"] is not None else ""
+    known = row["baseline"] is not None
+    base = f"; baseline, always “{literal(row['always'])}”: {percent(row['baseline'])}" if known else ""
     return Tile(title, percent(row["accuracy"]),
                 f"95 % interval {percent(row['accuracy_low'])} to {percent(row['accuracy_high'])}{base}",
                 ("table-metrics_test", "figure-class_metrics"))
@@ -95,8 +97,8 @@ def _confusion_tile(found: Found) -> Tile:
     if ties > 1:
         return Tile(title, f"{ties} pairs alike", describe_confusion(table).rstrip("."), anchors)
     label, predicted = counts.index[0]
-    return Tile(title, f"{label} → {predicted}", f"{counts.iloc[0]:,} of {len(wrong):,} error{'s' * (len(wrong) > 1)} "
-                f"among {len(table):,} test images", anchors)
+    return Tile(title, f"{literal(label)} → {literal(predicted)}", f"{counts.iloc[0]:,} of {len(wrong):,} "
+                f"error{'s' * (len(wrong) > 1)} among {len(table):,} test images", anchors)
 
 
 def _shares_tile(found: Found) -> Tile:
@@ -119,7 +121,8 @@ def _ranks_tile(found: Found) -> Tile:
     layer, old, new = max(pairs, key=_ratio)
     if old == new:
         return Tile(title, "unchanged", f"in all {len(pairs)} layers, same images", anchors)
-    return Tile(title, f"{old:.1f} → {new:.1f}", f"in {layer}, where it moved most of {len(pairs)} layers", anchors)
+    sure = "" if _spreads_apart(found.table("tables/certainty.csv"), layer) else "; inconclusive: the spreads overlap"
+    return Tile(title, f"{old:.1f} → {new:.1f}", f"in {layer}, where it moved most of {len(pairs)} layers{sure}", anchors)
 
 
 def _ratio(pair: tuple[str, float, float]) -> float:
@@ -136,7 +139,7 @@ def _claim_accuracy(found: Found) -> Claim | None:
     row = mean_row(found)
     if not row or row["baseline"] is None:
         return None
-    base, anchors = f"always saying “{row['always']}” ({percent(row['baseline'])})", ("table-metrics_test",)
+    base, anchors = f"always saying “{literal(row['always'])}” ({percent(row['baseline'])})", ("table-metrics_test",)
     if row["baseline"] < row["accuracy_low"]:
         return Claim(f"On images like these the network is better than {base}.", anchors)
     if row["baseline"] > row["accuracy_high"]:
@@ -148,23 +151,31 @@ def _claim_shares(found: Found) -> Claim | None:
     pairs = found.moved("02", "non_positive_share")
     if not pairs:
         return None
-    up, down = sum(new > old for _, old, new in pairs), sum(new < old for _, old, new in pairs)
     layer, old, new = max(pairs, key=lambda pair: abs(pair[2] - pair[1]))
-    most = f", by at most {points(abs(new - old))} percentage points ({layer})" if up or down else ""
-    return Claim(f"Fine-tuning raised the share of non-positive values in {up} of {len(pairs)} layers and lowered it in "
-                 f"{down}{most}.", ("figure-non_positive_shares",))
+    moved, told = _directions(pairs, 3)
+    most = f", by at most {points(abs(new - old))} percentage points ({layer})" if moved else ""
+    return Claim(f"Fine-tuning {told.format('the share of non-positive values')}{most}.", ("figure-non_positive_shares",))
+
+
+def _directions(pairs: Sequence[tuple[str, float, float]], digits: int) -> tuple[bool, str]:
+    """Whether a number moved in any layer, with so many digits as are shown, and in how many it rose and fell."""
+    up, down = (sum(sign * round(new, digits) > sign * round(old, digits) for _, old, new in pairs) for sign in (1, -1))
+    told = [f"{verb} {{}} in {count}" for verb, count in (("raised", up), ("lowered", down)) if count]
+    if not told:
+        return False, f"left {{}} as it was in all {len(pairs)} layers, to the digits shown"
+    both = " and ".join([told[0], *(part.replace("{}", "it") for part in told[1:])])
+    return True, both + f" of {len(pairs)} layers"
 
 
 def _claim_ranks(found: Found) -> Claim | None:
     pairs = found.moved("03", "effective_rank")
     if not pairs:
         return None
-    up, down = sum(new > old for _, old, new in pairs), sum(new < old for _, old, new in pairs)
+    moved, told = _directions(pairs, 1)
     apart = [layer for layer, _, _ in pairs if _spreads_apart(found.table("tables/certainty.csv"), layer)]
     sure = f"; the spreads of fine-tuned and initial network do not overlap in {listed(apart)}" if apart else \
-        "; in no layer by more than the spread over other images of this number" if up or down else ""
-    return Claim(f"Fine-tuning raised the effective rank in {up} of {len(pairs)} layers and lowered it in {down}{sure}.",
-                 ("figure-effective_ranks",))
+        "; another sample of as many images could change it as much" if moved else ""
+    return Claim(f"Fine-tuning {told.format('the effective rank')}{sure}.", ("figure-effective_ranks",))
 
 
 def _spreads_apart(table: pd.DataFrame, layer: str) -> bool:
@@ -204,14 +215,14 @@ def what_does_not_follow(found: Found) -> list[Claim]:
         claims.append(Claim(f"Nothing about ImageNet or CIFAR-10 images: {listed(found.stand_ins())} stand in for them.",
                             ("table-02_scenarios", "table-03_scenarios")))
     if mean_row(found):
-        claims.append(Claim("Not how another training would do: the intervals hold for other images of this kind and this "
+        claims.append(Claim("Nothing about another training: the intervals hold for other images of this kind, and for this "
                             "one network.", ("figure-search", "figure-noise_band", "figure-search_trials")))
     claims += _perfect_classes(found)
     checked = (found.results["02"].get("explanations") or {}).get("randomisation") or {}
     open_ones = [name for name, entry in checked.items()
                  if set(list(entry["verdict"].values())[1:2]) & {"no verdict", "undecided"}]
     if open_ones:
-        claims.append(Claim(f"Not whether the explanation by {listed(open_ones)} depends on what was learnt: the check is "
+        claims.append(Claim(f"Whether the explanation by {listed(open_ones)} depends on what was learnt: the check is "
                             "inconclusive.", ("figure-randomisation",)))
     return claims
 
@@ -222,6 +233,7 @@ def _perfect_classes(found: Found) -> list[Claim]:
     if perfect.empty:
         return []
     lowest = perfect.loc[perfect["accuracy_low"].idxmin()]
-    return [Claim(f"Not that {listed(list(perfect['class']))} {'are' if len(perfect) > 1 else 'is'} without errors: "
-                  f"{int(lowest['support']):,} images without one still allow an accuracy of "
+    names = listed(list(perfect["class"].map(literal)))
+    return [Claim(f"That {names} {'are' if len(perfect) > 1 else 'is'} always classified correctly: although all "
+                  f"{int(lowest['support']):,} test images were, the accuracy may be as low as "
                   f"{percent(lowest['accuracy_low'])}.", ("table-metrics_test",))]

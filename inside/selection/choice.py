@@ -67,7 +67,7 @@ def _report_search(found: Search, noise: pd.DataFrame | None, takeaways: list[st
 
 def _fold_tables(found: Search, noise: pd.DataFrame | None) -> Fold:
     best = found.ranked[0]
-    trials = Table(found.trials.sort_values("score", ascending=False), "trials",
+    trials = Table(found.trials.sort_values("score", ascending=False, kind="stable"), "trials",
                    f"Trial {best.number} has the highest score of the complete trials, {best.value:.3f}. One row per trial, "
                    "by score (mean class accuracy on validation); then its options.", digits=4)
     if noise is None:

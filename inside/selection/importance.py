@@ -38,7 +38,7 @@ def importances(found: Search) -> pd.DataFrame:
         value, measure = correlation(done[name], done["score"])
         rows.append({"option": name, "importance": shares.get(name, math.nan), "correlation": value,
                      "chance": chance_level(done[name], done["score"]), "measure": measure})
-    return pd.DataFrame(rows).sort_values("importance", ascending=False, ignore_index=True, na_position="last")
+    return pd.DataFrame(rows).sort_values("importance", ascending=False, ignore_index=True, kind="stable")
 
 
 def finished_part(found: Search) -> optuna.Study:

@@ -27,6 +27,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from inside.files import ROOT, check_writable, fingerprint
+from inside.selection.journal import mend_journal
+from inside.text import visible
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -149,12 +151,14 @@ def open_storage(storage: str, default: Path) -> BaseStorage:
     if file.exists():
         lock.acquire()
         try:
-            whole = file.read_bytes()
-            if whole and not whole.endswith(b"\n"):
-                os.truncate(file, whole.rfind(b"\n") + 1)
+            mend_journal(file)
         finally:
             lock.release()
-    return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+    try:
+        return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+    except Exception as error:  # entries that do not follow from those before
+        raise ValueError(f"{file} is a journal that contradicts itself ({type(error).__name__}): give STUDY_STORAGE another "
+                         "file, or delete this one to search anew.") from error
 
 
 HEARTBEAT, GRACE_PERIOD = 20, 180  # seconds: a sign of life of a running trial, and when its process is taken for dead
@@ -271,8 +275,12 @@ def open_study(settings: Mapping[str, Any], default: Path, stamp: str,
                sampler: optuna.samplers.BaseSampler) -> optuna.Study:
     """The study of a search: one that maximises, pruned at the median of the trials before at the same epoch."""
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0)
-    return optuna.create_study(storage=open_storage(settings["STUDY_STORAGE"], default), study_name=stamp, sampler=sampler,
-                               pruner=pruner, direction="maximize", load_if_exists=True)
+    storage = open_storage(settings["STUDY_STORAGE"], default)
+    others = [known.study_name for known in storage.get_all_studies() if not re.search(r" [0-9a-f]{16}$", known.study_name)]
+    if others and stamp.startswith("search "):
+        print(f"STUDY_STORAGE also holds studies of something else, such as {visible(others[0])}: they stay as they are")
+    return optuna.create_study(storage=storage, study_name=stamp, sampler=sampler, pruner=pruner, direction="maximize",
+                               load_if_exists=True)
 
 
 def trial_table(study: optuna.Study, space: Mapping[str, Any], n_trials: int) -> pd.DataFrame:

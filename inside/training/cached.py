@@ -177,7 +177,7 @@ def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, Ten
         pixels = experiment.split.parts[part]["sha256"].tolist()
         file = folder / f"{fingerprint(network, str(precision), pixels, loader.dataset.targets)}.pt"
         kept = read_cached(file)
-        if not kept:
+        if not _belongs(kept, loader.dataset.targets):
             start = time.perf_counter()
             images = penultimate_features(experiment.model, loader, start=experiment.tail.start, precision=precision)
             kept = {"features": images.tensors[0], "targets": images.targets, "seconds": time.perf_counter() - start}
@@ -189,9 +189,23 @@ def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, Ten
     return parts, seconds
 
 
+def _belongs(kept: Mapping, targets: Sequence[int]) -> bool:
+    """Whether what a file of features holds is that: features of images of these classes, and the seconds they took."""
+    features, seconds = kept.get("features"), kept.get("seconds")
+    return (isinstance(features, torch.Tensor) and len(features) == len(targets) and kept.get("targets") == list(targets)
+            and isinstance(seconds, float))
+
+
 def read_cached(file: Path) -> dict:
-    """The features in a file, or {} if there is none, or none that can be read."""
+    """The tensors in a file of our own, or {} if there is none, or none that can be read, which is told. Runs no code."""
     try:
-        return torch.load(file, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError):
+        found = torch.load(file, map_location="cpu", weights_only=True)
+        if isinstance(found, dict):
+            return found
+        problem = "it holds something else"
+    except FileNotFoundError:
         return {}
+    except Exception as error:  # whatever bytes that are no tensors lead to
+        problem = type(error).__name__
+    print(f"{file.name} cannot be read ({problem}): it is made anew", flush=True)
+    return {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from inside.text import listed
+from inside.text import listed, literal
 from inside.training.loop import best_epoch
 
 
@@ -29,7 +29,7 @@ def describe_classes_by_epoch(history: pd.DataFrame, classes: Sequence[str]) -> 
     if len(values) < 2 or values.min() == values.max():
         return f"In the chosen epoch every class that validation has is at {values.max():.3f}." if len(values) else \
             "No class has validation images."
-    low, high = (listed(list(values.index[values == end]), 3) for end in (values.min(), values.max()))
+    low, high = (listed(list(map(literal, values.index[values == end])), 3) for end in (values.min(), values.max()))
     verb = "is" if (values == values.min()).sum() == 1 else "are"
     return (f"In the chosen epoch {low} {verb} lowest on validation, at {values.min():.3f}, and {high} highest, at "
             f"{values.max():.3f}.")
@@ -47,7 +47,8 @@ def describe_changes(history: pd.DataFrame, classes: Sequence[str]) -> str:
     for word, sign in (("gained", 1), ("lost", -1)):
         most = (sign * change).max()
         if most > 0:
-            told.append(f"{listed(list(change.index[sign * change == most]), 3)} {word} most ({sign * most:+.3f})")
+            names = listed(list(map(literal, change.index[sign * change == most])), 3)
+            told.append(f"{names} {word} most ({sign * most:+.3f})")
     if not told:
         return "From the first epoch to the chosen one no class changed on validation."
     return f"From the first epoch to the chosen one, on validation: {'; '.join(told)}" + (

@@ -20,7 +20,7 @@ from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.split import Split
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
-from inside.files import RunFolder, fingerprint, write_csv
+from inside.files import RunFolder, fingerprint, read_csv, write_csv
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network, save_network
 from inside.models.surgery import classifier_name, count_costs, freeze
@@ -243,4 +243,12 @@ def load_trained(run: RunFolder, *, split: Split) -> tuple[nn.Module, SavedModel
     if saved.classes != split.classes or saved.split != split.fingerprint:
         raise ValueError(f"The network of the run {run.name!r} was trained on a different split or different classes: "
                          "set TRAIN = True, or undo the changes to DATASET, SPLIT and SEED.")
-    return model, saved, pd.read_csv(run.path("history.csv"))
+    try:
+        history = read_csv(run.path("history.csv"))
+        missing = [name for name in ("epoch", "val_mean_class_accuracy", "val_loss", "seconds") if name not in history]
+    except (ValueError, OSError) as error:
+        missing = [str(error).splitlines()[0]]
+    if missing or history.empty:
+        raise ValueError(f"{run.path('history.csv')} is not as notebook 01 writes it (missing: {', '.join(missing)}): set "
+                         "TRAIN = True and run notebook 01 again.")
+    return model, saved, history

@@ -6,7 +6,6 @@ Own code, because it is what notebook 01 teaches: fastai and Lightning hide thes
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from inside.evaluation.predictions import predict
 from inside.files import atomic_write
 from inside.models.surgery import set_train_mode
 from inside.text import format_duration
+from inside.training.cached import read_cached
 from inside.training.recipe import Recipe, balanced_weights, make_optimizer, make_scheduler
 
 
@@ -34,8 +34,9 @@ class Trainer:
     the batch repeated, so that the gradient remains that of the whole batch (batch norm then sees the parts).
     """
 
-    def __init__(self, model: nn.Module, loader: DataLoader, recipe: Recipe, n_classes: int, precision: torch.dtype):
-        self.model, self.recipe, self.precision = model, recipe, precision
+    def __init__(self, model: nn.Module, loader: DataLoader, recipe: Recipe, n_classes: int, precision: torch.dtype,
+                 checkpoint: Path | None = None):
+        self.model, self.recipe, self.precision, self.checkpoint = model, recipe, precision, checkpoint
         self.device = next(model.parameters()).device
         self.optimizer = make_optimizer(model, recipe)
         self.scheduler = make_scheduler(self.optimizer, recipe, recipe.epochs * len(loader))
@@ -58,6 +59,7 @@ class Trainer:
                 self.micro_batch = max(1, min(self.micro_batch, len(images)) // 2)
                 torch.cuda.empty_cache()
                 print(f"out of memory: micro-batches of {self.micro_batch} from now on, accumulated to the same batch")
+        self.finite(loss)
         self.optimizer.step()
         self.scheduler.step()
         return logits, loss
@@ -75,6 +77,18 @@ class Trainer:
             loss_sum += loss.item()
         return torch.cat(logits), loss_sum
 
+    def finite(self, loss: float, part: str = "") -> float:
+        """The loss; ValueError where it is NaN or infinite, before it reaches the weights or a checkpoint."""
+        if math.isfinite(loss):
+            return loss
+        if not self.scheduler.last_epoch:
+            raise ValueError(f"The loss of the very first batch is {loss}: the initial weights are at fault, so choose "
+                             "another ARCHITECTURE or other WEIGHTS.")
+        kept = f" {self.checkpoint.name} keeps the best weights so far, those of epoch {best_epoch(self.history)}." \
+            if self.checkpoint and self.history else ""
+        raise ValueError(f"The loss{part} is {loss} in epoch {len(self.history) + 1}: lower LEARNING_RATE (now "
+                         f"{self.recipe.learning_rate:g}).{kept}")
+
     def train_epoch(self, loader: DataLoader, bar: bool) -> tuple[float, float, np.ndarray]:
         """One epoch: (cross-entropy, objective, (images, 2) true and predicted classes).
 
@@ -86,9 +100,6 @@ class Trainer:
         for images, targets in tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}"):
             images, targets = to_device(images, self.device), targets.to(self.device)
             logits, objective = self.step(images, targets)
-            if not math.isfinite(objective):
-                raise ValueError(f"The loss is {objective} in epoch {len(self.history) + 1}: lower LEARNING_RATE "
-                                 f"(now {self.recipe.learning_rate:g}).")
             plain = nn.functional.cross_entropy(logits, targets).item()
             losses.append((plain, len(targets), objective, self.class_weights[targets].sum().item()))
             pairs.append(torch.stack([targets, logits.argmax(1)], 1).cpu().numpy())
@@ -119,9 +130,9 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
     label smoothing and class weights), train_accuracy, val_accuracy, train_/val_mean_class_accuracy, train_/val_
     accuracy_<class>, seconds, lr (of the head, at the end). Training losses and accuracies are measured during
     training, on augmented images; validation is scored in float32. `after_epoch` is called with each
-    row.
+    row. ValueError: the loss of a batch or of validation is NaN or infinite; the checkpoint is left as it was.
     """
-    trainer = Trainer(model, train, recipe, len(classes), precision)
+    trainer = Trainer(model, train, recipe, len(classes), precision, checkpoint)
     if checkpoint is not None and checkpoint.exists():
         state = _read_checkpoint(checkpoint)
         if state.get("stamp") == stamp:
@@ -135,8 +146,8 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
             train_loss, train_objective, train_pairs = trainer.train_epoch(train, bar)
             probabilities, val_losses = predict(model, val)
         val_pairs = np.stack([val.dataset.targets, probabilities.argmax(1)], 1)
-        row = {"epoch": epoch, "train_loss": train_loss, "val_loss": float(val_losses.mean()),
-               "train_objective": train_objective,
+        row = {"epoch": epoch, "train_loss": train_loss, "train_objective": train_objective,
+               "val_loss": trainer.finite(float(val_losses.mean()), " on validation"),
                **_accuracies("train", train_pairs, classes), **_accuracies("val", val_pairs, classes),
                "seconds": time.perf_counter() - start, "lr": trainer.optimizer.param_groups[-1]["lr"]}
         trainer.history.append(row)
@@ -151,12 +162,9 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
 
 
 def _read_checkpoint(path: Path) -> dict:
-    """The state in a checkpoint, or {} where it cannot be read (then training starts from the beginning)."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        print(f"{path.name} cannot be read ({type(error).__name__}): training starts from the beginning")
-        return {}
+    """The state in a checkpoint, or {} where it cannot be read or holds none (then training starts from the beginning)."""
+    state = read_cached(path)
+    return state if state.keys() >= {"model", "optimizer", "best", "scheduler", "history", "micro_batch"} else {}
 
 
 def _accuracies(part: str, pairs: np.ndarray, classes: Sequence[str]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 
@@ -46,7 +47,8 @@ def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: 
     """
     ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
     colors, last = class_colors(classes), history.iloc[-1]
-    chosen = sorted(classes, key=lambda name: last[f"val_accuracy_{name}"])[:named] if len(classes) > named else classes
+    by_accuracy = sorted(classes, key=lambda name: np.nan_to_num(last[f"val_accuracy_{name}"], nan=2))  # no images: last
+    chosen = by_accuracy[:named] if len(classes) > named else classes
     for name in classes:
         if name not in chosen:
             ax.plot(history["epoch"], history[f"{part}_accuracy_{name}"], color="#cccccc", linewidth=0.8, zorder=1)
@@ -55,7 +57,7 @@ def plot_accuracy_by_epoch(history: pd.DataFrame, classes: Sequence[str], part: 
         values = history[f"{part}_accuracy_{name}"]
         ax.plot(history["epoch"] + beside, values, color=colors[name], label=short_name(name), **_style(place))
     ax.plot(history["epoch"], history[f"{part}_mean_class_accuracy"], "k-", linewidth=2.5, alpha=0.7, label=MEAN_ROW)
-    ax.set(xlabel="epoch", ylabel="share of the class's images", title=PART_NAMES[part])
+    ax.set(xlabel="epoch", ylabel="accuracy of the class", title=PART_NAMES[part])
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 

@@ -77,7 +77,7 @@ def test_the_augmentation_is_one_row_of_one_image(split):
     shown, told = report_augmentation(split, {"train": transform, "eval": transform}, {"mean": [0.5] * 3, "std": [0.5] * 3}, seed=0,
                                       augmentation="light")
     paths = [path for path in split.parts["train"]["path"] if path in shown.alt]
-    assert len(paths) == 1 and f"`{paths[0]}`" in shown.caption and "“light”" in shown.alt
+    assert len(paths) == 1 and paths[0] in shown.caption and "“light”" in shown.alt
     assert [ax.get_xlabel() for ax in shown.drawing.axes] == ["as evaluated", *(f"draw {number}" for number in range(1, 8))]
     assert told.markdown == "With the augmentation “light” training sees the image as it is evaluated."  # the two transforms are the same
     check_captions([shown, told])

@@ -130,6 +130,22 @@ def test_any_duplicates_split_whole_complete_and_in_every_part(table, sizes, see
             assert moved.min() == 0 or np.abs(moved - wanted).sum() >= np.abs(found - wanted).sum()
 
 
+@settings(max_examples=30)
+@given(st.lists(st.integers(2, 60), min_size=2, max_size=5), st.tuples(*[st.integers(2, 50)] * 3), st.integers(0, 99))
+def test_any_counts_of_different_images_are_met_exactly(class_sizes, sizes, seed):
+    """Whole images, every class by its share to within one image, the same whatever the order of rows; or one sentence that names the class or SPLIT."""
+    table = make_table({f"class {number}": size for number, size in enumerate(class_sizes)})
+    try:
+        split = split_table(table, list(sizes), seed=seed)
+    except ValueError as error:
+        assert re.search(r"^SPLIT = .* asks for [\d,]+ images|^The class 'class \d' with its \d+ images would have none in (train|val|test)", str(error))
+        return
+    assert [(split["split"] == part).sum() for part in SPLITS] == list(sizes) and (split["split"] == "").sum() == len(table) - sum(sizes)
+    found, exact = class_shares(split), np.outer(table["label"].value_counts()[class_shares(split).index], sizes) / len(table)
+    assert found.min(axis=None) > 0 and np.abs(found[["val", "test"]] - exact[:, 1:]).max(axis=None) < 2
+    assert split_table(table.sample(frac=1, random_state=seed), list(sizes), seed=seed).sort_index().equals(split)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(grouped_tables(most=2, groups=5), st.integers(0, 9))
 def test_no_other_split_of_whole_groups_is_nearer(table, seed):

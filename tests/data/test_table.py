@@ -1,5 +1,6 @@
 """Tests of inside/data/table.py."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from inside.data.sources import open_dataset
 from inside.data.table import _examine, decode_images, describe_duplicates, duplicate_table, image_marks, load_image
 from shared.images import table_of
+from shared.processes import at_once, needs_fork
 
 
 def test_digits_and_photo_patches(tmp_path):
@@ -88,6 +90,23 @@ def test_a_second_call_decodes_only_what_has_changed(make_folder, tmp_path, monk
     Image.new("RGB", (5, 5)).save(folder / "a" / "1.png")
     third, _ = table_of(folder, tmp_path)
     assert seen == ["1.png"] and third.set_index("path").loc["a/1.png", "width"] == 5
+
+
+@needs_fork
+def test_ten_runs_at_once_share_the_cache_of_decoded_images(make_folder, tmp_path):
+    """Each decodes other parts of the set, so that all of them write the cache again and again while the others read it."""
+    images = open_dataset(str(make_folder({"a": 15, "b": 15})), data=tmp_path / "data")
+    whole, _ = decode_images(images, cache=tmp_path / "alone", workers=1)
+    wanted = whole.table.set_index("path")["sha256"]
+
+    def decode(number):
+        for turn in range(10):
+            part = dataclasses.replace(images, table=images.table.sample(12, random_state=10 * turn + number))
+            found, bad = decode_images(part, cache=tmp_path / "cache", workers=1)
+            assert bad.empty and found.table.set_index("path")["sha256"].equals(wanted[part.table["path"]])
+        return True
+    assert at_once(decode, 10) == [True] * 10
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".csv"]  # nothing temporary is left
 
 
 def test_duplicates_are_found_by_pixels_not_by_files(make_folder, tmp_path):

@@ -18,6 +18,7 @@ from inside.evaluation.intervals import (
     difference_interval,
     effective_size,
     leave_one_out_average_precision,
+    logit_interval,
     mean_interval,
     mean_share_interval,
     sampling_units,
@@ -29,6 +30,24 @@ from inside.evaluation.predictions import prediction_table
 from inside.text import percent, points
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+COUNTS = st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.one_of(st.integers(0, n), st.sampled_from([0, n])), st.just(n)))
+
+
+@options(max_examples=50)
+@given(st.lists(COUNTS, min_size=1, max_size=6), st.floats(0, 1), st.floats(0.5, 0.999))
+def test_every_interval_lies_within_0_and_1_and_holds_its_estimate(counts, error, level):
+    hits, sizes = np.array(counts, dtype=float).T
+    shares = hits / sizes
+    for share, size in zip(shares, sizes, strict=True):
+        for low, high in (wilson_interval(share, size, level), logit_interval(share, error, size, level)):
+            assert 0 <= low <= share <= high <= 1
+    low, high = mean_share_interval(shares, sizes, level)
+    assert 0 <= low <= shares.mean() + 1e-9 and shares.mean() - 1e-9 <= high <= 1
+    ends = [(shares[place], *wilson_interval(shares[place], sizes[place], level)) for place in (0, -1)]
+    low, high = difference_interval(*ends)
+    assert -1 <= low <= shares[0] - shares[-1] <= high <= 1
 
 
 def test_mean_and_its_interval():

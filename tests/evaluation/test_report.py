@@ -5,7 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inside.evaluation.describe import describe_confidence, describe_confused_pair, describe_lowest, describe_reloaded
+from inside.evaluation.describe import (
+    describe_confidence,
+    describe_confused_pair,
+    describe_evaluation,
+    describe_lowest,
+    describe_reloaded,
+)
 from inside.evaluation.metrics import class_metrics, majority_baseline, metrics_summary
 from inside.evaluation.predictions import prediction_table
 from inside.evaluation.report import report_confusion, report_metrics, report_ranked, report_samples, report_scores
@@ -112,4 +118,33 @@ def test_signs_are_explained_where_they_occur(predictions, tmp_path):
     marks = {"cats/0.png": "‡ ", "dogs/5.png": "† "}
     top = report_ranked(predictions.iloc[:6], tmp_path / "images", ["cats"], marks=marks)[0].caption
     assert "‡ is a suspected label error" in top and "† has" not in top and "✗: wrong" in top
+    plt.close("all")
+
+
+LIMITS = {  # labels, and the score of each class for each image
+    "a perfect network": ("ccdd", [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]]), "one image a class": ("cde", [[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]),
+    "all predictions of one class": ("ccdde", [[1, 0, 0]] * 5), "all scores equal": ("cddee", [[1 / 3] * 3] * 5), "all wrong": ("cde", [[0, 1, 0], [0, 0, 1], [1, 0, 0]]),
+    "one image": ("d", [[0.2, 0.5, 0.3]])}
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_sections_at_the_limits_of_their_numbers(kind, make_folder, tmp_path):
+    """Every section shows something, no text holds a nan, a class without images has no number and leaves the mean."""
+    labels, scores = LIMITS[kind]
+    make_folder(dict.fromkeys("cde", 5))
+    table = pd.DataFrame({"path": [f"{label}/{number}.png" for number, label in enumerate(labels)], "label": list(labels)})
+    predictions, classes = prediction_table(table, np.array(scores, dtype=float), np.zeros(len(labels)), list("cde")), list("cde")
+    metrics, baseline = class_metrics(predictions, classes), majority_baseline(list("ccde"), list(labels))
+    shown = [*report_metrics(metrics, "test"), *report_scores(metrics, metrics_summary(metrics, predictions), baseline),
+             *report_confusion(predictions, classes), *report_ranked(predictions, tmp_path / "images", ["e"], marks={}),
+             *report_samples(predictions, tmp_path / "images", [2, 2], seed=0, marks={})]
+    told = " ".join(getattr(part, name, "") for part in shown for name in ("markdown", "caption", "alt"))
+    told += " ".join(describe_evaluation({"val": metrics, "test": metrics}, baseline, conflicts=0, bad=0, drawn=False))
+    assert len(shown) == 9 and "nan" not in told
+    absent = metrics.iloc[:-1].query("support == 0")
+    assert set(absent["class"]) == set("cde") - set(labels) and absent[["accuracy", "average_precision", "accuracy_low"]].isna().all(axis=None)
+    assert metrics.iloc[-1]["average_precision"] == pytest.approx(metrics.iloc[:-1]["average_precision"].mean())
+    assert ("are classified correctly" in told) == (kind == "a perfect network")
+    assert all(f"{name} without images" in told for name in absent["class"]) and ("No test image is of e." in told) == ("e" in set(absent["class"]))
     plt.close("all")

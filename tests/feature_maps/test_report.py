@@ -129,8 +129,10 @@ def test_spectra(statistics):
     certainty = check_certainty(statistics, n_resamples=10, n_leading=2, frozen=["last"])
     parts = report_spectra(spectra, certainty)
     assert kinds(parts) == ["effective_ranks", "text", "tables/effective_ranks", ["tables/spectra"], "top_k_eigenvalues", "text",
-                            ["eigenvalues_linear"]]
-    ranks, _, wide, full, log, _, linear = parts
+                            ["tables/top_k_eigenvalues"], ["eigenvalues_linear"]]
+    ranks, _, wide, full, log, _, (leading,), linear = [part.parts if part is parts[-2] else part for part in parts]
+    assert leading.table.set_index(["layer", "scenario"]).loc[("first", "finetuned_own")].dropna().tolist() == list(
+        spectra["finetuned_own"]["first"].eigenvalues)
     assert len(full.parts[0].table) == len(NAMES) * len(LAYERS) and wide.table["layer"].tolist() == ["first", "last (frozen)"]
     assert wide.table["finetuned_own"].tolist() == [spectra["finetuned_own"][layer].effective_rank for layer in LAYERS]
     linear = linear.parts[0]
@@ -156,7 +158,7 @@ def test_linear_eigenvalues_end_at_20():
     parts = report_spectra(measure_spectra(made), check_certainty(made, n_resamples=3))
     linear = parts[-1].parts[0].drawing.axes[0]
     assert [len(line.get_xdata()) for line in linear.lines[:2]] == [20, 20]
-    assert max(len(line.get_xdata()) for line in parts[-3].drawing.axes[0].lines) == 30
+    assert max(len(line.get_xdata()) for line in parts[-4].drawing.axes[0].lines) == 30
 
 
 def test_cumulative_variance_with_the_resolution_control_beside_it(statistics):
@@ -218,5 +220,5 @@ def test_all_has_a_caption_and_alternative_texts_have_no_markup(statistics):
     assert all(dataclasses.is_dataclass(part) for part in parts)
     assert not [part.alt for part in parts if isinstance(part, Figure) and ("**" in part.alt or "nan" in part.alt.replace("finetuned", ""))]
     captions = [part.caption for part in parts if isinstance(part, (Figure, Table))]
-    assert len(captions) == 15 and all(caption.endswith(".") and "  " not in caption for caption in captions)
+    assert len(captions) == 16 and all(caption.endswith(".") and "  " not in caption for caption in captions)
     assert not [caption for caption in captions if "nan" in caption.replace("finetuned", "")]

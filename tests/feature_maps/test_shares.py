@@ -18,11 +18,13 @@ from PIL import Image
 from torch import nn
 
 from inside.attribution.cam import class_activation_maps
+from inside.attribution.checks import OcclusionCheck, RandomisationCheck
 from inside.attribution.guided import strongest_neurons
 from inside.attribution.inputs import feature_maps_of
-from inside.attribution.report import ExampleMaps, OcclusionCheck, RandomisationCheck
+from inside.attribution.report import ExampleMaps
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.sources import ImageSet
+from inside.data.split import Split
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.hooks import _pool_and_count, capture, eval_mode, only_tensor
 from inside.feature_maps.scenario_names import (
@@ -37,6 +39,7 @@ from inside.feature_maps.scenarios import (
     network_stamp,
     open_scenarios,
     other_images,
+    own_images,
     pick_images,
     random_draws,
     random_seeds,
@@ -714,6 +717,22 @@ def test_the_heat_map_names_the_classes_of_the_reduced_set(tmp_path, monkeypatch
     assert pd.read_csv(run / "tables" / "class_shares.csv", dtype={"layer": str}).set_index("layer").loc["0", "bear"] > 0.9
     maps = pd.read_csv(run / "feature_maps.csv")
     assert (maps["non_positive"] / maps["values"] == maps["non_positive_share"]).all() and set(maps["images"]) == {8}
+
+
+def test_fewer_than_four_images_are_too_few(make_folder, tmp_path):
+    """Own images stop there; of other images the scenario is missing, and does not take the others down to its number."""
+    few, run = make_folder({"a": 2, "b": 1}, "few"), RunFolder(str(tmp_path / "run"))
+    told = f"{str(few)!r} has 3 images that can be decoded; feature maps are measured on at least 4: add images."
+    with pytest.raises(ValueError) as error:
+        own_images(run, str(few), 200)
+    assert str(error.value) == f"DATASET = {told}"
+    scenarios, missing = open_scenarios(run, own_set(make_folder, {"a": 5, "b": 5}), architecture="timm/test_resnet", n_images=200, imagenet_val=str(few),
+                                        cifar10="digits", device=torch.device("cpu"), map_size=32)
+    assert missing["imagenet_imagenet"] == f"IMAGENET_VAL = {told}" and {len(found.images.table) for found in scenarios.values()} == {10}
+    run, _ = start_of_a_run(tmp_path)
+    Split(other_images(str(make_folder({"a": 3, "b": 3}, "six")), 9).table.assign(split=["train", "val", "test"] * 2), few, ["a", "b"]).save(run.path("split.csv"))
+    with pytest.raises(ValueError, match="has 2 test images; feature maps are measured on at least 4: give test a larger share in SPLIT"):
+        own_images(run, "digits", 200)
 
 
 LIMITS = {"constant": lambda model: model[0].weight.data.fill_(0.0), "not a number": lambda model: model[0].weight.data.fill_(np.nan),

@@ -21,7 +21,7 @@ from inside.feature_maps.scenario_names import is_stand_in, scenario_style
 from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.share_sentences import describe_input_sizes
 from inside.feature_maps.similarity import linear_cka
-from inside.feature_maps.spectra import effective_rank, spectrum
+from inside.feature_maps.spectra import covariance_difference, effective_rank, measure_spectra, spectrum
 from inside.feature_maps.spectra_sentences import (
     describe_by_layer,
     describe_comparison,
@@ -484,6 +484,15 @@ def test_notebook_03_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, c
     assert "nan" not in " ".join(namespace["lines"]) and len(namespace["lines"]) > 4
     spread = {"spread low", "spread high"}
     assert spread <= set(pd.read_csv(tmp_path / "run" / "tables" / "certainty.csv"))
+
+
+def test_values_that_are_no_numbers_are_named_before_anything_is_made_of_them():
+    x = np.ones((12, 5))
+    x[3:5, 1] = np.nan, np.inf
+    told = "Layer 'a' of imagenet_own gives values that are NaN or infinite for 2 of 12 images, so it has no spectrum: choose other LAYERS, or train"
+    for measure in (covariance_difference, measure_spectra):
+        with pytest.raises(ValueError, match=told):
+            measure({"imagenet_own": {"a": Measured(x)}})
 
 
 def test_frozen_layers_are_told_beside_the_figure_where_a_fine_tuned_network_is_shown():

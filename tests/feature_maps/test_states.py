@@ -1,8 +1,10 @@
 """Tests of inside/feature_maps/states.py."""
 
-
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from inside.feature_maps.states import NonPositiveCounts, StreamingCovariance
 from shared.feature_maps import FEATURES, reference_covariance, rng
@@ -51,6 +53,28 @@ def test_covariance_states_merge_in_any_order(name):
     scale = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
     assert total.count == len(x) and (np.abs(total.covariance() - expected) <= 1e-10 * scale).all()
     assert parts[-1].count < len(x) or len(x) == 1  # merging leaves the merged parts as they were
+
+
+VALUES = st.one_of(st.floats(-4, 4, width=32), st.sampled_from([0.0, 1e7, 1e7 + 1, -1e-20]))
+
+
+@given(arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=VALUES), st.lists(st.integers(0, 12), max_size=5),
+       st.integers(0, 99))
+def test_any_batches_merged_in_any_order_give_the_covariance_of_all(x, cuts, seed):
+    """Against the sums in exact order of the definition, entry by entry to rounding of the largest distance between two images."""
+    chance, states = rng(seed), []
+    for rows in np.split(chance.permutation(len(x)), sorted(min(cut, len(x)) for cut in cuts)):
+        state = StreamingCovariance()
+        for batch in np.array_split(rows, chance.integers(1, 4)):
+            state.update(x[batch])
+        states.append(state)
+    total = states.pop(chance.integers(len(states)))
+    for state in states:
+        total.merge(state)
+    centred = (x - x[0]) - (x - x[0]).mean(0)
+    spread = np.ptp(x, axis=0)
+    assert total.count == len(x) and np.allclose(total.location(), x.mean(0), rtol=1e-12, atol=1e-12)
+    assert (np.abs(total.covariance() - centred.T @ centred / len(x)) <= 1e-12 * np.outer(spread, spread)).all()
 
 
 def test_covariance_by_the_formula_of_two_images():

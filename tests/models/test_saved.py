@@ -11,7 +11,7 @@ from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network, save_network
 
 KEYS = ["architecture", "options", "head", "classes", "image_size", "preprocessing", "split", "settings", "recipe", "costs", "seconds", "root",
-        "device", "precision", "first_trainable", "frozen", "train_unaugmented"]
+        "device", "precision", "first_trainable", "frozen", "train_unaugmented", "format"]
 NEEDED = {"architecture": "convnet5", "classes": ["a", "b", "c"], "image_size": 32, "preprocessing": {"channels": 1}, "split": "x", "root": "/images"}
 
 

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import os
 import re
 
 import nbformat
@@ -11,10 +12,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from inside.files import ROOT, write_json
+from inside import render
+from inside.files import ROOT, file_hash, write_json
 from inside.render import figure_html, table_html
 from inside.report.cells import REASONS
-from inside.report.page import export_report, outside_requests
+from inside.report.found import Found
+from inside.report.page import export_report, mark_outdated, outside_requests
 from inside.shown import Figure, Table
 
 HOSTILE = "a <b>run<script>alert(1)<;script> & 'more' {{ title }}"
@@ -73,7 +76,7 @@ def code(source, *outputs, tags=()):
 
 
 def markdown_output(text):
-    return nbformat.v4.new_output("display_data", {"text/markdown": text})
+    return nbformat.v4.new_output("display_data", {"text/html": render.markdown_html(text), "text/plain": text})
 
 
 def page_of(folder, *cells):
@@ -111,7 +114,7 @@ def test_reasons_are_those_that_the_rooms_give():
 
 def test_long_prose_tables_logs_and_sources_are_folded_and_say_how_long(tmp_path):
     rows = pd.DataFrame({"a": range(30)})
-    source = markdown_output("```python\ndef loss():\n    return 1\n```")
+    source = nbformat.v4.new_output("display_data", {"text/markdown": "```python\ndef loss():\n    return 1\n```"})
     page = page_of(tmp_path, nbformat.v4.new_markdown_cell("## A\n\nFirst, with\n\n$$x$$\n\nas its formula.\n\n" + "word " * 60 + "\n\n$$y$$"),
                    code("x", source, nbformat.v4.new_output("stream", name="stdout", text="a line\n" * 5),
                         nbformat.v4.new_output("display_data", {"text/html": table_html(Table(rows, "rows", "It rises. Read it."), "1.1")}),
@@ -187,4 +190,35 @@ def test_appendices_are_folded_and_say_what_is_in_them(tmp_path):
 
 @pytest.mark.parametrize("width, narrow", [(620, True), (621, False)])
 def test_narrow_pictures_are_known(width, narrow):
-    assert ('class="picture narrow"' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
+    assert ('class="picture narrow ' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
+
+
+def test_the_page_of_a_run_before_says_so_once_where_results_are_newer(run_folder):
+    page_of(run_folder, code("x"))
+    report = run_folder / "report.html"
+    whole = report.read_text()
+    for path in run_folder.glob("*_results.json"):
+        os.utime(path, (report.stat().st_mtime - 9,) * 2)
+    mark_outdated(report)
+    assert report.read_text() == whole
+    write_json(run_folder / "02_results.json", {})
+    os.utime(run_folder / "02_results.json", (report.stat().st_mtime + 9,) * 2)
+    mark_outdated(report)
+    marked = report.read_text()
+    assert "A later run did not end." in marked.split("</header>")[0] and outside_requests(marked) == []
+    os.utime(run_folder / "02_results.json", (report.stat().st_mtime + 99,) * 2)
+    mark_outdated(report)
+    assert report.read_text() == marked
+    mark_outdated(run_folder / "none.html")
+
+
+def test_notebooks_that_measured_another_network_are_named_on_the_first_screen(run_folder):
+    (run_folder / "model.safetensors").write_bytes(b"weights")
+    now = file_hash(run_folder / "model.safetensors")
+    for number, network in (("02", "another"), ("03", now)):
+        write_json(run_folder / f"{number}_results.json", {"network": network})
+    assert Found.read(run_folder).outdated() == ["02"]
+    header = page_of(run_folder, code("x")).split("</header>")[0]
+    assert "Notebook 02 is older than the network" in header and "Notebook 03 is older" not in header
+    write_json(run_folder / "02_results.json", {})  # of an earlier version: nothing is known
+    assert Found.read(run_folder).outdated() == []

@@ -13,10 +13,11 @@ from optuna.distributions import FloatDistribution
 
 from inside.data.split import Split
 from inside.selection import search as search_module
-from inside.selection.describe import describe_base, describe_noise
+from inside.selection.describe import describe_base, describe_noise, describe_trials
 from inside.selection.search import Search, noise_band, run_search, same_settings, stratified_subset, trial_name
 from inside.training.compatible import check_network
 from inside.training.experiment import Experiment, train
+from inside.training.loop import Trainer
 from shared.searches import SEARCHED, settings
 
 
@@ -40,6 +41,26 @@ def test_a_search_on_images(found, split, capsys):
     again = search_module.run_search(chosen, split, folder=folder)
     pd.testing.assert_frame_equal(again.trials, trials)
     assert "trial" not in capsys.readouterr().out  # nothing was run again
+
+
+def test_a_trial_whose_loss_is_no_number_fails_and_the_search_goes_on(split, tmp_path, monkeypatch, capsys):
+    """Its learning rate is the reason that is told; the best of the others is trained. Where all fail the search says why."""
+    gradients = Trainer.loss_and_gradients
+
+    def explodes(self, images, targets):
+        logits, loss = gradients(self, images, targets)
+        return logits, math.nan if self.recipe.learning_rate > 1 and self.history else loss
+    monkeypatch.setattr(Trainer, "loss_and_gradients", explodes)
+    chosen = settings({"lr": [0.01, 3.0, 0.02]}, SEARCH_SAMPLER="grid", SEARCH_TRIALS=3, SEARCH_IMAGES=24, LEARNING_RATE=0.01,
+                      STRATEGY="head", AUGMENTATION="none")
+    search = run_search(chosen, split, folder=tmp_path)
+    assert search.trials["state"].tolist() == ["COMPLETE", "FAIL", "COMPLETE"] and search.ranked[0].params["learning_rate"] < 1
+    told = "The loss is nan in epoch 2: lower LEARNING_RATE (now 3)."
+    assert search.study.trials[1].user_attrs["reason"] == told and f"failed: {told}" in capsys.readouterr().out
+    assert describe_trials(search).endswith(f"Trial 1 failed: {told}")
+    failed = run_search(chosen | {"SEARCH_SPACE": {"lr": [2.0, 3.0, 4.0]}, "LEARNING_RATE": 3.0}, split, folder=tmp_path)
+    with pytest.raises(ValueError, match="^No trial of the search came to an end: The loss is nan in epoch 2: lower LEARNING_RATE"):
+        assert failed.ranked
 
 
 def test_another_split_is_another_study(found, split):

@@ -149,16 +149,17 @@ def database():
 @needs_fork
 @pytest.mark.parametrize("storage", ["file", "database"])
 def test_processes_share_a_study(tmp_path, storage, request):
-    """Three processes, one of them killed half-way: each trial is done once, by at least two of them."""
+    """Four processes, two of them killed half-way: each trial is done once, by at least two of them."""
     file = tmp_path / "shared" if storage == "file" else request.getfixturevalue("database")
-    processes = [fork(file, 24, 0.02) for _ in range(3)]
+    processes = [fork(file, 24, 0.02) for _ in range(4)]
     study = open_study(file)
     while sum(trial.state in FINISHED for trial in study.trials) < 6:
         time.sleep(0.01)
-    os.kill(processes[0].pid, signal.SIGKILL)
+    for process in processes[:2]:
+        os.kill(process.pid, signal.SIGKILL)
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes] == [-signal.SIGKILL, 0, 0]
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2 + [0, 0]
     done = [trial for trial in study.trials if trial.number < 24]
     assert len(done) == 24 and all(trial.state in FINISHED for trial in done)
     assert len({tuple(trial.params.values()) for trial in done}) == 24  # no two draw the same

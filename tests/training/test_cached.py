@@ -17,6 +17,7 @@ from inside.evaluation.predictions import predict
 from inside.training.cached import cached_features, find_tail, penultimate_features
 from inside.training.experiment import Experiment
 from inside.training.loop import Trainer
+from shared.processes import at_once, needs_fork
 from shared.settings import settings
 from shared.training import CHAINS, Backbone
 
@@ -57,6 +58,20 @@ def test_features_are_kept_by_pixels_not_by_paths(make_folder, tmp_path):
     folder.rename(tmp_path / "renamed")
     folder = tmp_path / "renamed"
     assert torch.equal(kept()[0], fresh) and len(list((tmp_path / "features").iterdir())) == files
+
+
+@needs_fork
+def test_processes_at_once_share_the_features(split, tmp_path):
+    """Helpers of a search: whoever comes first writes, all have the same, and what is left is two whole files."""
+    def features(number):
+        parts, _ = cached_features(experiment, tmp_path / "features")
+        return {part: kept.tensors[0].numpy() for part, kept in parts.items()}
+    experiment = Experiment(settings(STRATEGY="head", IMAGE_SIZE=16), split)
+    assert experiment.tail is not None
+    found = at_once(features, 4)
+    assert all(np.array_equal(other[part], found[0][part]) for other in found for part in ("train", "val"))
+    assert [path.suffix for path in (tmp_path / "features").iterdir()] == [".pt"] * 2
+    assert np.array_equal(features(0)["val"], found[0]["val"])
 
 
 def test_features_of_a_shuffled_loader_keep_their_targets():

@@ -2,8 +2,10 @@
 
 import copy
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,9 +162,64 @@ def test_patience_stops_early():
     assert len(history) - best_epoch(history.to_dict("records")) == 3
 
 
+class Overflows(nn.Module):
+    """Adds NaN from the given call on, counted apart while learning and while scoring."""
+
+    def __init__(self, learning=10**9, scoring=10**9):
+        super().__init__()
+        self.left = {True: learning, False: scoring}
+
+    def forward(self, x):
+        self.left[self.training] -= 1
+        return x if self.left[self.training] >= 0 else x * math.nan
+
+
+@pytest.mark.parametrize("breaks, told", [  # 60 images in batches of 16: 4 batches an epoch, in training and in scoring
+    ({"learning": 0}, "The loss of the very first batch is nan: the initial weights are at fault, so choose another ARCHITECTURE or other WEIGHTS."),
+    ({"learning": 2}, "The loss is nan in epoch 1: lower LEARNING_RATE (now 0.01)."),
+    ({"learning": 10}, "The loss is nan in epoch 3: lower LEARNING_RATE (now 0.01). c.pt keeps the best weights so far, those of epoch {best}."),
+    ({"scoring": 0}, "The loss on validation is nan in epoch 1: lower LEARNING_RATE (now 0.01)."),
+    ({"scoring": 9}, "The loss on validation is nan in epoch 3: lower LEARNING_RATE (now 0.01). c.pt keeps the best weights so far, those of epoch {best}.")])
+def test_a_loss_that_is_no_number_stops_and_keeps_what_was_good(tmp_path, breaks, told):
+    """Where the first epoch has failed there is no checkpoint; later ones leave it as it was, so that a sound network goes on from there."""
+    recipe, file = Recipe(epochs=4, learning_rate=0.01, seed=1), tmp_path / "c.pt"
+    model = nn.Sequential(*small_network(), Overflows(**breaks))
+    with pytest.raises(ValueError) as error:
+        train(recipe, model, checkpoint=file, stamp="s")
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    if "keeps" not in told:
+        assert str(error.value) == told and not file.exists()
+        return
+    state = _read_checkpoint(file)
+    assert len(state["history"]) == 2 and str(error.value) == told.format(best=best_epoch(state["history"]))
+    assert all(weight.isfinite().all() for part in ("model", "best") for weight in state[part].values())
+    resumed, calm = (train(recipe, nn.Sequential(*small_network(), Overflows()), checkpoint=path, stamp="s") for path in (file, None))
+    assert resumed[1].drop(columns="seconds").equals(calm[1].drop(columns="seconds"))
+    assert all(torch.equal(resumed[0][name], calm[0][name]) for name in calm[0])
+
+
+def test_a_learning_rate_that_explodes_without_a_checkpoint():
+    with pytest.raises(ValueError, match=r"^The loss (on validation )?is (nan|inf) in epoch 1: lower LEARNING_RATE \(now 1e\+20\)\.$"):
+        train(Recipe(epochs=3, learning_rate=1e20, optimizer="sgd", schedule="constant", warmup=0))
+
+
 def test_accuracies_of_an_epoch_leave_a_class_without_images_out_of_the_mean():
     pairs = np.array([[0, 0], [0, 2], [0, 0], [0, 1], [2, 2]])  # true, predicted; nothing of class b
     row = _accuracies("val", pairs, CLASSES)
     assert list(row) == ["val_accuracy", "val_mean_class_accuracy", "val_accuracy_a", "val_accuracy_b", "val_accuracy_c"]
     assert math.isnan(row["val_accuracy_b"]) and (row["val_accuracy_a"], row["val_accuracy_c"]) == (0.5, 1)
     assert row["val_accuracy"] == 0.6 and row["val_mean_class_accuracy"] == 0.75 and type(row["val_accuracy_a"]) is float
+
+
+def in_use():
+    """Bytes of memory in use by this process, and how many files it has open."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory and open files are read from /proc")
+def test_many_epochs_take_no_more_memory_and_leave_no_file_open(tmp_path):
+    """The short form of tests/soak/test_long.py."""
+    train(Recipe(epochs=20), checkpoint=tmp_path / "first.pt")
+    memory, files = in_use()
+    train(Recipe(epochs=120), checkpoint=tmp_path / "second.pt")
+    assert in_use()[1] == files and in_use()[0] - memory < 10e6

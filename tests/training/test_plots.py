@@ -68,3 +68,11 @@ def test_the_report_of_a_training(unaugmented):
     assert by_class.caption.startswith("In the chosen epoch every class that validation has is at 0.600.")
     assert len(losses.drawing.axes) == 1 and len(by_class.drawing.axes) == 2 and np.isclose(*[ax.get_ylim() for ax in by_class.drawing.axes]).all()
     assert bullets.markdown.startswith("- Cross-entropy in the chosen epoch") and told.markdown.endswith("gained most (+0.100); no class lost.")
+
+
+def test_classes_without_validation_images_take_no_place_among_those_that_are_named():
+    names = [f"{letter}" for letter in "abcdefghijklmn"]
+    columns = {f"{part}_accuracy_{name}": [math.nan if name in "abc" and part == "val" else 0.1 * number for _ in range(3)]
+               for part in ("train", "val") for number, name in enumerate(names)}
+    labels = [line.get_label() for line in plot_accuracy_by_epoch(history_of(0.8, 0.5, **columns), names, "val").lines]
+    assert [label for label in labels if label in names] == list("defghijklm")

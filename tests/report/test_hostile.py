@@ -1,0 +1,84 @@
+"""A whole run on images whose class and file names are markup, formulas, scripts and foreign letters, opened in a browser."""
+
+import base64
+import csv
+import io
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from inside.cli.main import main
+from inside.files import read_csv
+from shared.hostile import CLASSES, FILES
+
+SETTINGS = {"ARCHITECTURE": "convnet_gap", "ARCHITECTURE_OPTIONS": "{'widths': [6, 8]}", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "1",
+            "SEARCH_TRIALS": "0", "COMPARE": "[]", "BATCH_SIZE": "8", "INTERACTIVE": "false", "SPLIT": "[0.5, 0.2, 0.3]", "N_IMAGES": "12",
+            "RANDOM_DRAWS": "1", "RANDOMISED_IMAGES": "2", "OCCLUDED_IMAGES": "2", "RESAMPLES": "20", "TOP_K": "5"}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """The folder of a run on images of hostile names; two images are the same, under two labels."""
+    images, folder, rng = tmp_path_factory.mktemp("images") / "$y$ <b>", tmp_path_factory.mktemp("run") / "run", np.random.default_rng(0)
+    for place, name in enumerate(CLASSES):
+        (images / name).mkdir(parents=True)
+        for file in FILES:
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) // 2 + 12 * place
+            Image.fromarray(pixels.astype(np.uint8)).save(images / name / file)
+    shutil.copy(images / CLASSES[0] / FILES[0], images / CLASSES[1] / "again.png")
+    settings = SETTINGS | {"DATASET": str(images), "RANKED_CLASSES": str(CLASSES)}
+    assert main(["demo", "--name", str(folder), *(word for name, value in settings.items() for word in ("-p", name, value))]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def opened(hostile, browser):
+    """The browser, with the report open and all its folds unfolded."""
+    browser.get((hostile / "report.html").as_uri())
+    browser.execute_script("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    return browser
+
+
+def test_no_script_runs_and_nothing_is_asked_for(opened):
+    assert opened.title == "Inside an image classifier: run"
+    asked = opened.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name).filter(name => !name.startsWith('data:'))")
+    assert asked == []
+    assert opened.execute_script("return document.querySelectorAll('script, iframe, object, embed, svg, [onerror], [onload]').length") == 0
+    assert opened.execute_script("return [...document.images].filter(image => !image.src.startsWith('data:') || !image.naturalWidth).length") == 0
+    assert opened.execute_script("return [...document.links].filter(link => !/^(file|data|https):/.test(link.href)).map(link => link.href)") == []
+
+
+def test_a_script_in_the_page_would_be_stopped(opened):
+    """That no script runs does not hang on the escaping alone."""
+    opened.execute_script("document.body.insertAdjacentHTML('beforeend', `<img src=x onerror=\"document.title='owned'\">`)")
+    opened.execute_async_script("const done = arguments[0]; setTimeout(done, 300)")
+    assert opened.title == "Inside an image classifier: run"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_name_is_shown_as_it_is(opened, name):
+    cells = opened.execute_script("return [...document.querySelectorAll('#table-metrics_test tbody tr')].map(row => row.children[0].textContent.trim())")
+    assert name in cells and len(cells) == len(CLASSES) + 1
+    captions = opened.execute_script("return [...document.querySelectorAll('figcaption')].map(caption => caption.textContent)")
+    assert any(f"highest scores for {name} belong" in caption for caption in captions)
+    alts = opened.execute_script("return [...document.images].map(image => image.alt)")
+    assert any(name in alt.replace("\u2068", "").replace("\u2069", "") for alt in alts)
+
+
+def test_no_name_becomes_markup(opened):
+    within = ", ".join(f"figcaption {tag}, .output_html {tag}:not(figure > div *)" for tag in ("i", "a[href^='java']", "math", "img", "code > b"))
+    assert opened.execute_script("return [...document.querySelectorAll(arguments[0])].map(found => found.outerHTML.slice(0, 80))", within) == []
+    rows = opened.execute_script("return [...document.querySelectorAll('#table-metrics_test tr')].map(row => row.children.length)")
+    assert len(set(rows)) == 1
+
+
+def test_tables_are_harmless_in_a_spreadsheet(hostile, opened):
+    links = opened.execute_script("return [...document.querySelectorAll('a[download]')].map(link => link.href)")
+    texts = [base64.b64decode(link.split(",")[1]).decode() for link in links] + [path.read_text() for path in hostile.rglob("*.csv")]
+    cells = [cell for text in texts for row in csv.reader(io.StringIO(text)) for cell in row]
+    assert len(links) > 10 and "'=1+1" in cells and not [cell for cell in cells if cell.startswith(("=", "+", "@", "\t"))]
+    labels = read_csv(hostile / "split.csv", texts=("path", "label"))["label"]
+    assert set(labels) == set(CLASSES) and set(pd.read_csv(hostile / "split.csv")["label"]) != set(CLASSES)
