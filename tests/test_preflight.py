@@ -112,7 +112,7 @@ CASES = [
     ("NEURONS", {"NEURON_LAYER": "conv1.0", "NEURONS": [3, 999]}, "^NEURONS: there is no channel 999 in conv1.0; expected 0 to 15"),
     ("NEURONS of the last convolution", {"NEURONS": [-1]}, "^NEURONS: there is no channel -1 in .*conv.*; expected 0 to"),
     ("IMAGENET_VAL", {"IMAGENET_VAL": "nowhere"}, "^IMAGENET_VAL = 'nowhere' is neither"),
-    ("CIFAR10", {"CIFAR10": "<tmp>/empty"}, "contains no image .*: point CIFAR10 to a folder"),
+    ("CIFAR10", {"CIFAR10": "<tmp>/empty"}, "contains no image: point CIFAR10 to a folder"),
     ("TRAIN = False without a network", {"TRAIN": False}, "has no trained network .* run notebook 01 with TRAIN = True first"),
     ("STUDY_STORAGE that is a folder", {"STUDY_STORAGE": "<tmp>/set", "SEARCH_TRIALS": 2}, "STUDY_STORAGE = '.*' is a folder: name a file in it"),
     ("STUDY_STORAGE below a file", {"STUDY_STORAGE": "<tmp>/file/a.log", "SEARCH_TRIALS": 2}, "The study of STUDY_STORAGE cannot be written in"),
