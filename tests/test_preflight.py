@@ -110,6 +110,7 @@ CASES = [
      "^LAYERS: The network has no module named 'conv1.0'"),
     ("NEURON_LAYER", {"NEURON_LAYER": "conv9"}, "^NEURON_LAYER: The network has no module named 'conv9'"),
     ("NEURONS", {"NEURON_LAYER": "conv1.0", "NEURONS": [3, 999]}, "^NEURONS: there is no channel 999 in conv1.0; expected 0 to 15"),
+    ("NEURONS of the last convolution", {"NEURONS": [-1]}, "^NEURONS: there is no channel -1 in .*conv.*; expected 0 to"),
     ("IMAGENET_VAL", {"IMAGENET_VAL": "nowhere"}, "^IMAGENET_VAL = 'nowhere' is neither"),
     ("CIFAR10", {"CIFAR10": "<tmp>/empty"}, "contains no image .*: point CIFAR10 to a folder"),
     ("TRAIN = False without a network", {"TRAIN": False}, "has no trained network .* run notebook 01 with TRAIN = True first"),
