@@ -27,7 +27,7 @@ soak: .venv/installed
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest tests/soak --capture=no
 
 lab: .venv/installed
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m inside.cli.lab
 
 bench: .venv/installed
 	$(PY) -m pip install --quiet --editable '.[dev,bench]'

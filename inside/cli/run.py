@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import papermill
 from nbclient.exceptions import DeadKernelError
@@ -26,7 +26,7 @@ from inside.locks import hold_run
 from inside.preflight import check
 from inside.report.page import export_report
 from inside.selection.search import run_search
-from inside.text import format_duration
+from inside.text import for_terminal, format_duration
 
 logging.getLogger("papermill").setLevel(logging.ERROR)
 
@@ -47,23 +47,23 @@ def help_search(settings: Mapping[str, Any]) -> None:
     print(f"all {found.n_trials} trials have finished; best: {found.ranked[0].value:.3f}")
 
 
-class Tee:
-    """Writes to the terminal and to the log of the run."""
+class Log:
+    """Writes to open files, such as the log of the run and the terminal; names in the text are no commands to a terminal."""
 
-    def __init__(self, path: Path):
-        self.file = open(path, "a", encoding="utf-8")
+    def __init__(self, *files: TextIO):
+        self.files = files
 
     def write(self, text: str) -> None:
-        sys.stdout.write(text)
-        self.file.write(text)
+        for file in self.files:
+            file.write(for_terminal(text))
         self.flush()
 
     def flush(self) -> None:
-        sys.stdout.flush()
-        self.file.flush()
+        for file in self.files:
+            file.flush()
 
 
-def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Tee) -> None:
+def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Log) -> None:
     """Run one notebook with papermill. Its executed copy replaces that of the last run once it has ended.
 
     Raises NotebookFailed where a cell fails; what was executed is then in a file of its own (`failed_copy`).
@@ -74,7 +74,7 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Te
     start, running = time.perf_counter(), folder / f".{notebook.name}"
     try:
         papermill.execute_notebook(*(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, running)), own,
-                                   kernel_name="python3", progress_bar=False, stdout_file=log, stderr_file=log.file,
+                                   kernel_name="python3", progress_bar=False, stdout_file=log, stderr_file=Log(log.files[0]),
                                    extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
         put_in_place(running, failed_copy(folder, notebook))
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
         return 0
     folder = RunFolder(settings["RUN"]).folder
     with _explained(folder), hold_run(folder):
-        log = Tee(folder / "run.log")
+        log = Log(open(folder / "run.log", "a", encoding="utf-8"), sys.stdout)
         log.write(f"run {settings['RUN']}: {folder}\n")
         log.write(estimate(settings, numbers) + "\n")
         report = _run_notebooks(chosen, folder, given, log)
@@ -134,7 +134,7 @@ def _explained(folder: Path) -> Iterator[None]:
         raise NotebookFailed(why_not_written(Path(error.filename or folder / "run.log"), error) or str(error)) from None
 
 
-def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any], log: Tee) -> Path:
+def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any], log: Log) -> Path:
     """Execute the chosen notebooks and export the report of all that the folder has; returns its path."""
     books = notebooks()
     for book in chosen:
