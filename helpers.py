@@ -36,9 +36,9 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
 from inside.fonts import choose_fonts
 from inside.locks import hold_notebook
-from inside.settings import check_parameters, check_unknown
+from inside.settings import PARAMETERS, check_parameters, parameter_problems, unknown_problems
 from inside.shown import Figure, Fold, Shown, Table, Text
-from inside.text import format_duration, plain_text
+from inside.text import format_duration, plain_text, raise_all
 
 __all__ = ["Run", "environment", "format_duration", "open_run", "show_source", "write_csv"]
 
@@ -46,14 +46,16 @@ __all__ = ["Run", "environment", "format_duration", "open_run", "show_source", "
 def open_run(namespace: dict[str, Any], number: str) -> Run:
     """Check the parameters in the globals() of notebook `number`, such as "01", and open the run folder named by RUN.
 
-    Raises ValueError for values that are not valid or do not fit together, and for a name that is meant as a parameter but
-    is not one (see `check_unknown`). The names in the notebook at the first call and the numbers of its figures and tables
-    are kept in the notebook, so that cells can be run again.
+    Before anything is written, one ValueError tells all names and values that are not valid (see `unknown_problems`), or, if
+    they are, all that does not fit or is not there (see inside/preflight.py). The names in the notebook at the first call
+    and the numbers of its figures and tables are kept in the notebook, so that cells can be run again.
     """
-    check_unknown(namespace, namespace.get("_names_at_first"))
-    namespace.setdefault("_names_at_first", frozenset(namespace))
+    raise_all([*unknown_problems(namespace, namespace.get("_names_at_first")), *parameter_problems(namespace),
+               *(f"Notebook {number} has no {name}: put it back into the cell of its parameters."
+                 for name, parameter in PARAMETERS.items() if number[-1] in parameter.notebooks and name not in namespace)])
     settings = check_parameters(namespace)
-    preflight.check(settings)
+    preflight.check(settings, [number])
+    namespace.setdefault("_names_at_first", frozenset(namespace))
     run = Run(settings, number, namespace.setdefault("_shown", {}))
     if "_lock" in namespace:  # the cell runs again
         namespace["_lock"].release()

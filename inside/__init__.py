@@ -1,7 +1,7 @@
 """The library behind the notebooks: one folder per topic, each in a layer above everything it imports.
 
     cli                                     the command line
-    preflight                               checks before anything is written
+    preflight, disk                         checks before anything is written; the room that a run needs
     report, panels                          the HTML page; the widgets of the notebooks
     selection, attribution                  which settings; what the network looks at
     training, feature_maps                  from settings to a trained network; hooks, statistics, spectra

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
+
+from inside.names import check_run
+from inside.text import brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +31,7 @@ RUNS = ROOT / "runs"
 DATA = ROOT / "data"
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
 
@@ -42,7 +48,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Let one process at a time make `folder`; another one says once that it is waiting, then finds the folder made.
 
@@ -142,29 +148,65 @@ def file_hash(path: Path) -> str:
 
 
 def require_reachable(url: str, what: str, size: str, remedy: str, *, timeout: float = 5) -> None:
-    """Raise ValueError within about `timeout` seconds if `url` does not answer: what is missing, its size, what to do."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
-    except urllib.error.HTTPError:
-        pass  # the host answers; the download itself reports the rest
-    except OSError as error:
+    """Raise ValueError within `timeout` seconds if `url` does not answer: what is missing, its size, what to do.
+
+    Asked in a thread, because looking up the name of a host keeps to no time limit.
+    """
+    reasons: list[object] = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
+            reasons.append(None)
+        except urllib.error.HTTPError:
+            reasons.append(None)  # the host answers; the download itself reports the rest
+        except Exception as error:  # of the network, or an answer that is not HTTP
+            reasons.append(getattr(error, "reason", error))
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if reasons != [None]:
         raise ValueError(f"{what} is not on this machine, and {url} ({size}) did not answer within {timeout:g} s "
-                         f"({getattr(error, 'reason', error)}). {remedy}") from None
+                         f"({reasons[0] if reasons else 'no answer'}). {remedy}")
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Raise ValueError unless files can be written in `folder`, or in the nearest folder above it that exists.
+
+    `name`: what the folder is for, for the sentence. Tried with a file without a name, of which nothing remains.
+    """
+    try:
+        place = nearest_folder(folder)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ValueError(f"{name} cannot be written in {brief(str(folder))} ({error.strerror or error}): make that possible "
+                         "or choose another folder.") from None
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists. Raises OSError where a file is in its way."""
+    place = folder.absolute()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(place)
+        if not place.is_dir():
+            raise FileExistsError(errno.EEXIST, f"{place} is no folder")
+        return place
+    return nearest_folder(place.parent)
 
 
 class RunFolder:
     """One run folder, `runs/<name>/` (or the folder itself, if `name` contains a slash).
 
     A file that is expensive to make has a stamp, the fingerprint of everything it was made from; `is_current` says whether
-    the same work would give the same file, so that a second call can use it.
+    the same work would give the same file, so that a second call can use it. The folder is made, unless `make` is False.
     """
 
-    def __init__(self, name: str):
-        if not re.fullmatch(r"[\w.+-]+", name) and not re.search(r"[/\\]", name):
-            raise ValueError(f"RUN = {name!r} is not valid: it takes letters, digits, '-', '_' and '.', or a path.")
+    def __init__(self, name: str, *, make: bool = True):
+        check_run(name)
         self.name = name
         self.folder = Path(name) if re.search(r"[/\\]", name) else RUNS / name
-        for part in ("figures", "tables"):
+        for part in ("figures", "tables") if make else ():
             (self.folder / part).mkdir(parents=True, exist_ok=True)
 
     def path(self, *parts: str) -> Path:

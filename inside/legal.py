@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +30,7 @@ class Number:
     high: float
 
     def accepts(self, value: object) -> bool:
-        return isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value) \
-            and self.low <= value <= self.high
+        return isinstance(value, (int, float)) and type(value) is not bool and self.low <= value <= self.high
 
     def __str__(self) -> str:
         return f"a number from {self.low:g} to {self.high:g}"
@@ -72,6 +71,23 @@ class Literal:
 
     def __str__(self) -> str:
         return self.says
+
+
+class Written(Literal):
+    """A text; `empty`: whether it may be one of no characters."""
+
+    def __init__(self, says: str, check: Callable[[str], object] | None = None, *, empty: bool = False):
+        super().__init__(str, says, check)
+        self.empty = empty
+
+    def fault(self, text: str) -> str:
+        """Why no name or path can be this text, "" if one can."""
+        if not (text or self.empty):
+            return "it is empty"
+        if len(text) > 1000:
+            return f"it has {len(text):,} characters"
+        control = any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+        return "it contains a control character, or one that is no Unicode" if control else ""
 
 
 class ListOf(Literal):

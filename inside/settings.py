@@ -7,6 +7,7 @@ follow in `preflight`.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -17,8 +18,8 @@ from typing import Any
 import yaml
 
 from inside import names
-from inside.legal import Flag, ListOf, Literal, Number, Whole, Word
-from inside.text import did_you_mean
+from inside.legal import Flag, ListOf, Literal, Number, Whole, Word, Written
+from inside.text import brief, did_you_mean, errors_of, raise_all
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,32 @@ class Parameter:
         if not fitting:
             words = [word for kind in self.kinds if isinstance(kind, Word) for word in kind.words]
             legal = did_you_mean(str(value), words) if isinstance(value, str) and words else f"it takes {self.legal}."
-            raise ValueError(f"{self.name} = {value!r} is not valid: {legal}")
+            raise ValueError(f"{self.name} = {brief(value)} is not valid: {legal}")
+        if isinstance(fitting[0], Written) and (fault := fitting[0].fault(str(value))):
+            raise ValueError(f"{self.name} = {brief(value)} is not valid, because {fault}: it takes {self.legal}.")
         if isinstance(fitting[0], Literal) and fitting[0].check:
             fitting[0].check(value)
 
     def parse(self, text: str) -> object:
-        """The value of a command line's `text`: the text itself where text is valid, otherwise a Python or YAML literal."""
+        """The value of a command line's `text`: the text itself where text is valid, else a JSON, Python or YAML literal.
+
+        YAML alone reads 1:30 as 90 and 010 as 8: such numbers remain text, which is then refused; so does what is far too
+        long or too deep to be a value.
+        """
         if any(isinstance(kind, Literal) and kind.kind is str or isinstance(kind, Word) and kind.accepts(text)
-               for kind in self.kinds):
+               for kind in self.kinds) or len(text) > 100_000 or text.count("[") + text.count("{") > 1000:
             return text
-        for read in (ast.literal_eval, yaml.safe_load):
+        for read in (json.loads, ast.literal_eval, yaml.safe_load):
             try:
-                return read(text)
-            except (ValueError, SyntaxError, yaml.YAMLError):
+                value = read(text)
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, yaml.YAMLError):
                 continue
+            return text if read is yaml.safe_load and type(value) in (int, float) else value
         return text
 
 
-def _text(says: str, check: Callable[[str], object] | None = None) -> tuple[Literal]:
-    return (Literal(str, says, check),)
+def _text(says: str, check: Callable[[str], object] | None = None, *, empty: bool = False) -> tuple[Literal]:
+    return (Written(says, check, empty=empty),)
 
 
 ALL, MAPS = "123", "23"
@@ -82,7 +90,8 @@ _learnt = partial(Parameter, trains=True, searchable=True, comparable=True)  # w
 
 THEMES: Mapping[str, tuple[Parameter, ...]] = {
     "the images": (
-        Parameter("RUN", _text('a name, or a folder such as "runs/mine"'), "results go to runs/<RUN>/", ALL),
+        Parameter("RUN", _text('a name, or a folder such as "runs/mine"', names.check_run), "results go to runs/<RUN>/",
+                  ALL),
         Parameter("DATASET", _text(f"{Word(*names.DATASETS)}, a folder"), "", ALL),
         Parameter("DEMO_IMAGES", (Whole(60, 17034),), 'number of scenes drawn for the data set "demo"', ALL),
         Parameter("BAD_IMAGES", (Word("skip", "stop"),), "what to do with files that cannot be decoded"),
@@ -128,9 +137,10 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
         Parameter("SEARCH_SPACE", (Literal(dict, "a dictionary of ranges and choices"),)),
         Parameter("SEARCH_SAMPLER", (Word("tpe", "random", "grid"),), "how settings are sampled"),
         Parameter("SEARCH_EPOCHS", (Whole(0, 10_000),), "epochs per trial; 0 means EPOCHS"),
-        Parameter("SEARCH_IMAGES", (Whole(0, 100_000_000),), "training images per trial; 0 means all"),
+        Parameter("SEARCH_IMAGES", (Whole(0, names.MOST_IMAGES),), "training images per trial; 0 means all"),
         Parameter("FINAL_SEEDS", (Whole(0, 100),), "new seeds with which the best settings are checked"),
-        Parameter("STUDY_STORAGE", _text('"", a file, or the URL of a database'), '"" is a file in the run folder'),
+        Parameter("STUDY_STORAGE", _text('"", a file, or the URL of a database', empty=True),
+                  '"" is a file in the run folder'),
         Parameter("COMPARE", (Literal(list, 'a list of changed parameters, such as [{"STRATEGY": "head"}]'),),
                   "networks to compare"),
     ),
@@ -143,7 +153,7 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
                   MAPS),
         Parameter("CIFAR10", _text('a folder, "cifar10", or an embedded stand-in'), "CIFAR-10 images", MAPS),
         Parameter("RANDOM_DRAWS", (Whole(1, 100),), "random initialisations, the baseline", MAPS),
-        Parameter("NEURON_LAYER", _text('a module name, or ""'),
+        Parameter("NEURON_LAYER", _text('a module name, or ""', empty=True),
                   'the layer of the neurons; "" takes the last convolution', "2"),
         Parameter("NEURONS", (ListOf(int, "a list of channels"),), "the channels to show; [] takes the most selective", "2"),
         Parameter("RANDOMISED_IMAGES", (Whole(0, 10_000),), "images for the test with random weights; 0 skips it", "2"),
@@ -176,38 +186,43 @@ def parameters_where(**wanted: bool) -> tuple[str, ...]:
                  if all(getattr(parameter, key) == value for key, value in wanted.items()))
 
 
-def check_names(given: Iterable[object]) -> None:
-    """Raise ValueError, with the nearest valid name, unless all names are parameters."""
-    for name in given:
-        if name not in PARAMETERS:
-            raise ValueError(f"No notebook has a parameter {name!r}: {did_you_mean(str(name).upper(), PARAMETERS)}")
+def name_problems(given: Iterable[object]) -> list[str]:
+    """A sentence, with the nearest valid name, for each name that is no parameter."""
+    return [f"No notebook has a parameter {brief(name)}: {did_you_mean(str(name).upper(), PARAMETERS)}"
+            for name in given if name not in PARAMETERS]
+
+
+def parameter_problems(values: Mapping[str, Any]) -> list[str]:
+    """A sentence for each notebook parameter in `values` that is not valid; other names are ignored."""
+    return [problem for name in PARAMETERS if name in values for problem in errors_of(PARAMETERS[name].check, values[name])]
 
 
 def check_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The notebook parameters in `values`, each checked; other names are ignored, so that globals() can be passed."""
-    checked = {name: values[name] for name in PARAMETERS if name in values}
-    for name, value in checked.items():
-        PARAMETERS[name].check(value)
-    return checked
+    """The notebook parameters in `values`; one ValueError tells all that are not valid.
+
+    Other names are ignored, so that globals() can be passed.
+    """
+    raise_all(parameter_problems(values))
+    return {name: values[name] for name in PARAMETERS if name in values}
 
 
-def check_unknown(namespace: Mapping[str, Any], before: Iterable[str] | None = None) -> None:
-    """Raise ValueError for a name in a notebook's globals() that is meant as a parameter but is not one.
+def unknown_problems(namespace: Mapping[str, Any], before: Iterable[str] | None = None) -> list[str]:
+    """A sentence for each name in a notebook's globals() that is meant as a parameter but is not one.
 
     On the first call (`before` is None) these are UPPER_CASE names, and other spellings of a parameter such as epochs or
     BatchSize, that are bound to a JSON literal. Later, when `before` holds the names of the first call, readers have
     variables of their own: then only new UPPER_CASE names that resemble a parameter's.
     """
-    spellings = {_plain(name): name for name in PARAMETERS}
+    spellings, found = {_plain(name): name for name in PARAMETERS}, list[str]()
     for name, value in namespace.items():
-        if name in PARAMETERS or name.startswith("_") or not _is_literal(value):
+        if name in PARAMETERS or name.startswith("_"):
             continue
-        upper = re.fullmatch(r"[A-Z][A-Z0-9_]*", name)
-        if before is None and _plain(name) in spellings:
-            raise ValueError(f"No notebook has a parameter {name!r}: did you mean {spellings[_plain(name)]!r}?")
+        spelt = before is None and spellings.get(_plain(name))
         near = "did you mean" in did_you_mean(name, PARAMETERS, cutoff=0.75)
-        if upper and (before is None or name not in before and near):
-            check_names([name])
+        meant = re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and (before is None or name not in before and near)
+        if (spelt or meant) and _is_literal(value):
+            found += [f"No notebook has a parameter {name!r}: did you mean {spelt!r}?"] if spelt else name_problems([name])
+    return found
 
 
 def _plain(name: str) -> str:

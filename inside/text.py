@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 ISOLATE = "\u2068", "\u2069"  # Unicode's first strong isolate and its end: what stands between does not reorder the rest
 _LITERAL, _PLACE = re.compile("\u2068([^\u2068\u2069]*)\u2069"), "\ue000"  # a private sign, which names cannot hold
@@ -15,10 +16,47 @@ _LITERAL, _PLACE = re.compile("\u2068([^\u2068\u2069]*)\u2069"), "\ue000"  # a p
 def did_you_mean(word: str, legal: Iterable[str], *, cutoff: float = 0.5) -> str:
     """Text for an error message: the valid names nearest to `word`, or all of them if none is near."""
     named = {str(name).lower(): str(name) for name in legal}
-    near = difflib.get_close_matches(str(word).lower(), named, n=3, cutoff=cutoff)
+    near = difflib.get_close_matches(str(word)[:200].lower(), named, n=3, cutoff=cutoff)
     if near:
         return f"did you mean {' or '.join(repr(named[name]) for name in near)}?"
     return f"choose from {', '.join(list(named.values())[:40])}."
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxlong, _BRIEF.maxother = 4, 120, 60, 120
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 20
+
+
+def brief(value: object) -> str:
+    """The repr of a value for a message, shortened where it is long, deep or huge."""
+    try:
+        return _shortened(_BRIEF.repr(value), 300)
+    except ValueError:  # Python does not print whole numbers of more than 4300 digits
+        return "a value with a number of thousands of digits"
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most * 2 // 3]} … {text[-most // 3:]}"
+
+
+def errors_of(check: Callable[..., object], *arguments: object, **options: object) -> list[str]:
+    """[the sentence] of the ValueError that a check raises, or those of `raise_all`; [] where it raises none."""
+    try:
+        check(*arguments, **options)
+    except ValueError as error:
+        told = str(error)
+        return told.split("\n- ")[1:] if re.match(r"\d+ things are wrong:\n- ", told) else [told]
+    return []
+
+
+def raise_all(problems: Iterable[str], most: int = 20) -> None:
+    """Raise one ValueError that tells all problems, each once and shortened where it is very long; none: nothing."""
+    found = [_shortened(problem, 1500) for problem in dict.fromkeys(problems)]
+    if len(found) == 1:
+        raise ValueError(found[0])
+    if found:
+        more = [f"and {len(found) - most:,} more"] if len(found) > most else []
+        raise ValueError("\n- ".join([f"{len(found)} things are wrong:", *found[:most], *more]))
 
 
 def natural_sort(names: Iterable[str]) -> list[str]:

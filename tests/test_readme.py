@@ -42,7 +42,6 @@ def given(words):
     parameters = given_parameters(command_parser().parse_args(words))
     settings = default_parameters() | parameters
     preflight.check_settings(settings)
-    preflight.check_search(settings)
     return parameters
 
 

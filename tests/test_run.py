@@ -23,7 +23,7 @@ from inside.feature_maps.scenarios import open_scenarios, other_images
 from inside.files import RunFolder, write_json
 from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
-from inside.settings import check_names, check_parameters
+from inside.settings import check_parameters, name_problems
 
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
         "SEARCH_SPACE": "{'lr': [0.005, 0.02, 'log'], 'label_smoothing': [0.0, 0.1]}", "SEARCH_EPOCHS": "1", "SEARCH_IMAGES": "30",
@@ -263,7 +263,7 @@ def test_explanations_that_are_not_asked_for(looked, flawed, tmp_path, capfd):
     assert found["randomisation"] is None and found["occlusion"] is None and found["class_activation_map"]
     assert f"channels of {looked[1][0]}, one row each" in (folder / "report.html").read_text()
     for changes, words in (({"NEURON_LAYER": "conv9"}, "no module named 'conv9'"), ({"NEURONS": "[99999]"}, "no channel 99999")):
-        assert main(inside(folder, flawed, "02", **less | changes)) == 1
+        assert main(inside(folder, flawed, "02", **less | changes)) == 2
         assert words in capfd.readouterr().err
 
 
@@ -282,14 +282,15 @@ def test_statistics_are_measured_once_for_both_notebooks(looked, flawed):
     assert files == {path.name: path.stat().st_mtime_ns for path in (folder / "statistics").iterdir()}
 
 
-def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path):
-    """No fine-tuned network, ImageNet weights that come as a package, a CIFAR-10 folder that does not exist."""
+def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path, monkeypatch):
+    """No fine-tuned network, ImageNet weights that come as a package, CIFAR-10 without a network connection."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     folder = tmp_path / "run"
-    changes = INSIDE | {"LAYERS": "[]", "ARCHITECTURE": "efficientnet_lite0", "CIFAR10": str(tmp_path / "nowhere"),
+    changes = INSIDE | {"LAYERS": "[]", "ARCHITECTURE": "efficientnet_lite0", "CIFAR10": "cifar10",
                         "IMAGENET_VAL": str(flawed / "sea"), "RESOLUTION_CONTROL": "true", "SEED": 2, "DEVICE": "cpu"}
     assert main(inside(folder, flawed, "02", "03", **changes)) == 0
     found = json.loads((folder / "03_results.json").read_text())
-    assert "run notebook 01" in found["missing"]["finetuned_own"] and "CIFAR10" in found["missing"]["imagenet_cifar10"]
+    assert "run notebook 01" in found["missing"]["finetuned_own"] and "CIFAR10 is not on this machine" in found["missing"]["imagenet_cifar10"]
     assert {name for name, value in found["scenarios"].items() if value} == {
         "imagenet_own", "imagenet_imagenet", "random_own", "imagenet_own_32px", "imagenet_imagenet_32px"}
     assert len(found["scenarios"]["imagenet_own"]) == 5
@@ -310,8 +311,10 @@ def test_all_scenarios_have_as_many_images_as_the_smallest_set(flawed, tmp_path)
 def test_a_layer_that_does_not_exist_stops(looked, flawed, tmp_path, capfd):
     folder = tmp_path / "copy"
     shutil.copytree(looked[0], folder)
-    assert main(inside(folder, flawed, "02", **INSIDE | {"LAYERS": "['stages.7.conv']"})) == 1
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert main(inside(folder, flawed, "02", **INSIDE | {"LAYERS": "['stages.7.conv']"})) == 2
     assert "no module named 'stages.7.conv'" in capfd.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def test_bad_images_stop_when_asked_and_the_notebook_up_to_there_is_kept(flawed, tmp_path, capfd):
@@ -376,7 +379,7 @@ def test_a_process_that_helps_with_the_search(flawed, tmp_path, capsys):
 @pytest.mark.parametrize("profile", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_profiles_are_legal_and_run_without_a_screen(profile):
     given = read_profile(str(profile))
-    check_names(given)
+    assert name_problems(given) == []
     check_parameters(given)
     assert given["INTERACTIVE"] is False
 

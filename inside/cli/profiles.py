@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from inside.cli.plain_yaml import read_yaml
 from inside.files import ROOT
-from inside.settings import PARAMETERS, check_names, check_parameters
-from inside.text import did_you_mean
+from inside.settings import PARAMETERS, name_problems, parameter_problems
+from inside.text import brief, did_you_mean, raise_all
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ROOT / "profiles"
@@ -40,7 +40,7 @@ def read_profile(name: str) -> dict[str, Any]:
     path = next((path for path in (Path(name), PROFILES / f"{name}.yaml") if path.is_file()), None)
     if path is None:
         legal = sorted(file.stem for file in PROFILES.glob("*.yaml"))
-        raise ValueError(f"There is no profile {name!r}: {did_you_mean(name, legal)}")
+        raise ValueError(f"There is no profile {brief(name)}: {did_you_mean(name, legal)}")
     profile = read_yaml(path)
     profile = {} if profile is None else profile
     if not isinstance(profile, dict):
@@ -49,13 +49,17 @@ def read_profile(name: str) -> dict[str, Any]:
 
 
 def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """The parameters of a command: those of its profile, of -p and of --name, each checked. Raises ValueError."""
-    given = read_profile(options.profile)
-    check_names([*given, *(name for name, _ in options.p)])
-    given |= {name: PARAMETERS[name].parse(text) for name, text in options.p}
-    given |= {"RUN": options.name} if options.name else {}
+    """The parameters of a command: those of its profile, of -p and of --name. One ValueError tells all that is wrong."""
+    problems: list[str] = []
+    try:
+        given = read_profile(options.profile)
+    except ValueError as error:
+        given, problems = {}, [str(error)]
+    problems += name_problems([*given, *(name for name, _ in options.p)])
+    given |= {name: PARAMETERS[name].parse(text) for name, text in options.p if name in PARAMETERS}
+    given |= {"RUN": options.name} if options.name is not None else {}
     numbers = [book.name[:2] for book in notebooks()]
-    for number in options.only or []:
-        if number not in numbers:
-            raise ValueError(f"--only {number}: there is no such notebook; choose from {', '.join(numbers)}.")
-    return check_parameters(given)
+    problems += [f"--only {number}: there is no such notebook; choose from {', '.join(numbers)}."
+                 for number in options.only or [] if number not in numbers]
+    raise_all([*problems, *parameter_problems(given)])
+    return given

@@ -21,7 +21,7 @@ from inside.data.split import split_images
 from inside.data.table import decode_images
 from inside.files import ROOT, RunFolder
 from inside.locks import hold_run
-from inside.preflight import check_search, check_settings
+from inside.preflight import check
 from inside.report.page import export_report, mark_outdated
 from inside.selection.search import run_search
 from inside.text import format_duration
@@ -98,24 +98,30 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
     """
     os.environ["INSIDE_COMMAND"] = command
     settings = default_parameters() | dict(given)
-    check_settings(settings)
-    check_search(settings)
+    if options.search and not settings["SEARCH_TRIALS"]:
+        raise ValueError("--search: there is nothing to search, because SEARCH_TRIALS = 0.")
+    books = notebooks()
+    chosen = [book for book in books if not options.only or book.name[:2] in options.only]
+    numbers = ["01"] if options.search else [book.name[:2] for book in chosen]
+    check(settings, numbers)
     if options.search:
-        if not settings["SEARCH_TRIALS"]:
-            raise ValueError("--search: there is nothing to search, because SEARCH_TRIALS = 0.")
         help_search(settings)
         return 0
     folder = RunFolder(settings["RUN"]).folder
     with hold_run(folder):
-        return _run_notebooks(options, given, settings, folder)
+        log = Tee(folder / "run.log")
+        log.write(f"run {settings['RUN']}: {folder}\n")
+        log.write(estimate(settings, numbers) + "\n")
+        report = _run_notebooks(chosen, folder, given, log)
+        if options.publish:
+            publish(folder, Path(options.publish))
+    print(f"report: {report}")
+    return 0
 
 
-def _run_notebooks(options: argparse.Namespace, given: Mapping[str, Any], settings: Mapping[str, Any], folder: Path) -> int:
-    log = Tee(folder / "run.log")
-    log.write(f"run {settings['RUN']}: {folder}\n")
+def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any], log: Tee) -> Path:
+    """Execute the chosen notebooks and export the report of all that the folder has; returns its path."""
     books = notebooks()
-    chosen = [book for book in books if not options.only or book.name[:2] in options.only]
-    log.write(estimate(settings, [book.name[:2] for book in chosen]) + "\n")
     for book in chosen:
         try:
             execute(book, folder, given, log)
@@ -129,10 +135,7 @@ def _run_notebooks(options: argparse.Namespace, given: Mapping[str, Any], settin
             raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
     report = _export(folder, [folder / book.name for book in books], "report.html")
     (folder / "report.failed.html").unlink(missing_ok=True)
-    if options.publish:
-        publish(folder, Path(options.publish))
-    print(f"report: {report}")
-    return 0
+    return report
 
 
 def _export(folder: Path, books: Sequence[Path], name: str) -> Path:

@@ -217,8 +217,8 @@ def find_folder(dataset: str) -> Path:
         places = [Path(dataset).expanduser(), ROOT / dataset] if dataset.strip() else []
         found = [place.resolve() for place in places if place.exists()]
     except PermissionError as error:
-        raise ValueError(f"DATASET = {dataset!r} cannot be reached ({error.strerror}): make the folders above it readable, or "
-                         "choose another one.") from None
+        raise ValueError(f"DATASET = {dataset!r} cannot be reached ({error.strerror}): make the folders above it readable, "
+                         "or choose another one.") from None
     except (OSError, RuntimeError, ValueError):  # too long, a link to itself, an unknown ~user, a null byte
         places, found = [], []
     folder = next((place for place in found if place.is_dir()), None)

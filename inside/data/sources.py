@@ -12,13 +12,14 @@ import tarfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torchvision
 from PIL import Image as PILImage
 
-from inside.data.demo.scenes import VERSION, write_demo_set
+from inside.data.demo.scenes import VERSION, scene_counts, write_demo_set
 from inside.data.listing import find_folder, list_folder
 from inside.files import DATA, fingerprint, one_at_a_time, require_reachable
 from inside.names import DATASETS
@@ -71,13 +72,37 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
         _make_once(folder, partial(prepare, downloads=data / "downloads"))
         return _read_folder(folder, dataset, about=f"{DATASETS[dataset]:,} {about}")
     root = find_folder(dataset)
-    for inside, name in (("cifar-10-batches-py", "cifar10"), ("MNIST", "mnist")):
-        if (root / inside).is_dir() or root.name == inside:
-            folder = data / f"{name}-{fingerprint(str(root))}"
-            _make_once(folder, partial(_NAMED[name][1], fetch=False,
-                                        downloads=root if (root / inside).is_dir() else root.parent))
-            return _read_folder(folder, name, about=f"{DATASETS[name]:,} {_NAMED[name][0]}, from a local copy")
+    if (name := _as_downloaded(root)) is not None:
+        folder, inside = data / f"{name}-{fingerprint(str(root))}", DOWNLOADS[name].folder
+        downloads = root if (root / inside).is_dir() else root.parent
+        _make_once(folder, partial(_NAMED[name][1], downloads=downloads, fetch=False))
+        return _read_folder(folder, name, about=f"{DATASETS[name]:,} {_NAMED[name][0]}, from a local copy")
     return _read_folder(root, root.name, about=f"the images of the folder {root.name}/", labels=labels)
+
+
+def list_dataset(dataset: str, *, demo_images: int = 1200, data: Path | None = None,
+                 labels: bool = True) -> pd.DataFrame | None:
+    """The table of `open_dataset` before anything is drawn, unpacked or fetched; None where it is not known before that.
+
+    Raises ValueError where `open_dataset` would: no such folder, no images, one class, or a download that cannot be had.
+    """
+    data = DATA if data is None else Path(data)
+    if dataset == "demo":
+        rows = [(f"{label}/{index}", label, "") for label, count in scene_counts(demo_images).items()
+                for index in range(count)]
+        return pd.DataFrame(rows, columns=["path", "label", "given"])
+    if dataset in DATASETS and not (data / dataset).is_dir():
+        if dataset in DOWNLOADS and not DOWNLOADS[dataset].is_in(data / "downloads"):
+            DOWNLOADS[dataset].require()
+        return None
+    root = data / dataset if dataset in DATASETS else find_folder(dataset)
+    return None if _as_downloaded(root) else _read_folder(root, dataset, about="", labels=labels).table
+
+
+def _as_downloaded(root: Path) -> str | None:
+    """The data set of which a folder is a local copy in the format in which it is downloaded."""
+    return next((name for name in ("cifar10", "mnist")
+                 if (root / DOWNLOADS[name].folder).is_dir() or root.name == DOWNLOADS[name].folder), None)
 
 
 def _make_once(folder: Path, prepare: Callable[[Path], None]) -> None:
@@ -121,22 +146,52 @@ def _write_photo_patches(folder: Path, downloads: Path, *, size: int = 48) -> No
                 _save_png(patch, folder / Path(file).stem / f"{top:03d}-{left:03d}.png")
 
 
-def _write_torchvision(folder: Path, downloads: Path, *, kind: str, url: str, size: str, fetch: bool = True) -> None:
+class Download(NamedTuple):
+    """What is fetched for a data set: from where, its name, its size, what works without, its folder when it is there."""
+
+    url: str
+    what: str
+    size: str
+    instead: str
+    folder: str = ""
+    gigabytes: float = 0.1
+
+    def is_in(self, downloads: Path) -> bool:
+        """Whether it has been fetched into this folder."""
+        return bool(self.folder) and (downloads / self.folder).is_dir()
+
+    def require(self) -> None:
+        """Raise ValueError unless its address answers."""
+        require_reachable(self.url, self.what, self.size, f"Set DATASET to a folder with a local copy{self.instead}")
+
+
+DOWNLOADS = {
+    "cifar10": Download(torchvision.datasets.CIFAR10.url, "CIFAR10", "170 MB", ": cifar-10-batches-py/ as downloaded, or "
+                        "one folder of images per class.", "cifar-10-batches-py", 0.6),
+    "mnist": Download(torchvision.datasets.MNIST.mirrors[0], "MNIST", "12 MB", ": MNIST/ as downloaded, or one folder of "
+                      "images per class.", "MNIST", 0.4),
+    "imagenette": Download("https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz", "Imagenette", "94 MB",
+                           ": imagenette2-160/ (or -320, or full size) with train/ and val/.", "imagenette2-160", 0.4),
+    "intel": Download("https://www.kaggle.com/datasets/puneet6060/intel-image-classification", "The Intel scenes data set",
+                      "346 MB", ", with seg_train/ and seg_test/.", gigabytes=1.1),
+}  # gigabytes: of the archive and all that is unpacked from it, at most
+
+
+def _write_torchvision(folder: Path, downloads: Path, *, name: str, fetch: bool = True) -> None:
     """Unpack CIFAR-10 or MNIST into class folders below train/ and test/ (torchvision verifies the checksums).
 
     A copy that is not whole is fetched again, or, without `fetch`, left as it is: ValueError.
     """
-    dataset = getattr(torchvision.datasets, kind)
+    fetched = DOWNLOADS[name]
+    dataset = getattr(torchvision.datasets, fetched.what)
     try:
         dataset(downloads, download=False)
     except Exception as error:
         if not fetch:
-            raise ValueError(f"{kind} in {visible(str(downloads))} is no whole copy (files are missing, damaged or "
+            raise ValueError(f"{fetched.what} in {visible(str(downloads))} is no whole copy (files are missing, damaged or "
                              "changed): fetch it again, or point DATASET to one folder of images per class.") from error
-        inside = {"CIFAR10": "cifar-10-batches-py", "MNIST": "MNIST"}[kind]
-        require_reachable(url, kind, size, f"Set DATASET to a folder with a local copy: {inside}/ as downloaded, "
-                                           "or one folder of images per class.")
-        print(f"{kind}: downloading {size} from {url}")
+        fetched.require()
+        print(f"{fetched.what}: downloading {fetched.size} from {fetched.url}")
     for split in ("train", "test"):
         images = dataset(downloads, train=split == "train", download=True)
         for number, (pixels, label) in enumerate(zip(images.data, images.targets, strict=True)):
@@ -145,11 +200,9 @@ def _write_torchvision(folder: Path, downloads: Path, *, kind: str, url: str, si
 
 
 def _write_imagenette(folder: Path, downloads: Path) -> None:
-    url = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz"
-    if not (downloads / "imagenette2-160").is_dir():
-        require_reachable(url, "Imagenette", "94 MB", "Set DATASET to a folder with a local copy: "
-                                                      "imagenette2-160/ (or -320, or full size) with train/ and val/.")
-        print(f"Imagenette: downloading 94 MB from {url}")
+    if not DOWNLOADS["imagenette"].is_in(downloads):
+        DOWNLOADS["imagenette"].require()
+        print(f"Imagenette: downloading 94 MB from {DOWNLOADS['imagenette'].url}")
     for split in ("train", "val"):
         images = torchvision.datasets.Imagenette(downloads, split=split, size="160px",
                                                  download=not (downloads / "imagenette2-160").is_dir())
@@ -159,11 +212,9 @@ def _write_imagenette(folder: Path, downloads: Path) -> None:
 
 def _write_intel(folder: Path, downloads: Path) -> None:
     import kagglehub
-    handle, page = "puneet6060/intel-image-classification", "https://www.kaggle.com"
-    require_reachable(f"{page}/datasets/{handle}", "The Intel scenes data set", "346 MB",
-                      "Set DATASET to a folder with a local copy, with seg_train/ and seg_test/.")
-    print(f"Intel scenes: downloading 346 MB from {page}/datasets/{handle}")
-    fetched = Path(kagglehub.dataset_download(handle))
+    DOWNLOADS["intel"].require()
+    print(f"Intel scenes: downloading 346 MB from {DOWNLOADS['intel'].url}")
+    fetched = Path(kagglehub.dataset_download(DOWNLOADS["intel"].url.partition("/datasets/")[2]))
     for part in ("seg_train", "seg_test"):
         shutil.copytree(fetched / part, folder / part)
     count, whole = len(list_folder(folder).rows), DATASETS["intel"]
@@ -182,9 +233,7 @@ _NAMED: Mapping[str, tuple[str, Callable[..., None]]] = {
     "digits": ("handwritten digits of 8×8 pixels, from scikit-learn", _write_digits),
     "photo_patches": ("patches of 48×48 pixels from scikit-learn's two sample photographs", _write_photo_patches),
     "intel": ("photographs of six kinds of natural scene (the Intel scenes, merged)", _write_intel),
-    "cifar10": ("photographs of 32×32 pixels in ten classes (CIFAR-10)", partial(
-        _write_torchvision, kind="CIFAR10", size="170 MB", url=torchvision.datasets.CIFAR10.url)),
-    "mnist": ("handwritten digits of 28×28 pixels (MNIST)", partial(
-        _write_torchvision, kind="MNIST", size="12 MB", url=torchvision.datasets.MNIST.mirrors[0])),
+    "cifar10": ("photographs of 32×32 pixels in ten classes (CIFAR-10)", partial(_write_torchvision, name="cifar10")),
+    "mnist": ("handwritten digits of 28×28 pixels (MNIST)", partial(_write_torchvision, name="mnist")),
     "imagenette": ("photographs of ten ImageNet classes, 160 pixels high or wide (Imagenette)", _write_imagenette),
 }

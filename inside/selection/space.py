@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from inside.models.build import check_architecture, from_scratch, legal_options
 from inside.settings import PARAMETERS, check_parameters, parameters_where
-from inside.text import did_you_mean
+from inside.text import brief, did_you_mean, errors_of, raise_all
 from inside.training.compatible import check_network, with_overrides
 
 ALIASES = {"LR": "LEARNING_RATE", "AUGMENT": "AUGMENTATION"}
@@ -38,12 +38,11 @@ def search_space(settings: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     architectures = [settings["ARCHITECTURE"]]
     if "architecture" in names:
         architectures = values_of(_distribution("architecture", given[names["architecture"]]))
-        for architecture in architectures:
-            check_architecture(architecture)
-    space = {}
-    for option, name in names.items():
-        space[option] = _distribution(name, given[name])
-        _check_option(option, name, values_of(space[option]), architectures, settings)
+        raise_all(problem for architecture in architectures for problem in errors_of(check_architecture, architecture))
+    raise_all(problem for name in given for problem in errors_of(_distribution, name, given[name]))
+    space = {option: _distribution(name, given[name]) for option, name in names.items()}
+    raise_all(problem for option, name in names.items() for problem in errors_of(
+        _check_option, option, name, values_of(space[option]), architectures, settings))
     if "epochs" in space and settings["SEARCH_EPOCHS"]:
         raise ValueError("SEARCH_SPACE varies epochs, but SEARCH_EPOCHS fixes them: set SEARCH_EPOCHS = 0.")
     if settings["SEARCH_SAMPLER"] == "grid":
@@ -62,12 +61,15 @@ def _option_name(name: str) -> str:
 def _distribution(name: str, values: object) -> BaseDistribution:
     """One entry of SEARCH_SPACE."""
     if not isinstance(values, (list, tuple)) or not values:
-        raise ValueError(f"SEARCH_SPACE: {name} = {values!r} is empty; it takes a range [low, high], [low, high, \"log\"], "
-                         "or a list of choices.")
+        raise ValueError(f"SEARCH_SPACE: {name} = {brief(values)} is empty; it takes a range [low, high], "
+                         "[low, high, \"log\"], or a list of choices.")
+    if any(type(value) in (int, float) and not abs(value) < 1e300 for value in values):
+        raise ValueError(f"SEARCH_SPACE: {name} = {brief(values)} holds a number that is infinite, too large or none.")
     numbers = [type(value) in (int, float) for value in values[:2]] == [True, True]
     word = values[2] if len(values) == 3 and numbers and isinstance(values[2], str) else ""
     if word not in ("", "log", "choice"):
-        raise ValueError(f"SEARCH_SPACE: {name} = {list(values)} ends in {word!r}; legal there are 'log' and 'choice'.")
+        raise ValueError(f"SEARCH_SPACE: {name} = {brief(list(values))} ends in {word!r}; legal there are 'log' and "
+                         "'choice'.")
     if numbers and (word == "log" or len(values) == 2):
         low, high = values[:2]
         if low >= high or word == "log" and low <= 0:
@@ -78,7 +80,7 @@ def _distribution(name: str, values: object) -> BaseDistribution:
     choices = [value if isinstance(value, (str, bool, int, float)) else json.dumps(value)
                for value in (values[:2] if word else values)]
     if len(set(map(repr, choices))) < len(choices):
-        raise ValueError(f"SEARCH_SPACE: {name} = {list(values)} names a choice twice.")
+        raise ValueError(f"SEARCH_SPACE: {name} = {brief(list(values))} names a choice twice.")
     return CategoricalDistribution(choices)
 
 

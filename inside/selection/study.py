@@ -26,7 +26,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from inside.files import ROOT, fingerprint
+from inside.files import ROOT, check_writable, fingerprint
 from inside.selection.journal import mend_journal
 from inside.text import visible
 
@@ -105,9 +105,30 @@ def check_storage(storage: str) -> None:
     except ImportError as error:
         remedy = 'pip install "psycopg[binary]" and postgresql+psycopg://…' if kind.startswith("postgres") else "install it"
         raise ValueError(f"STUDY_STORAGE = {storage!r} needs the package {error.name}: {remedy}.") from None
-    except sqlalchemy.exc.ArgumentError as error:
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise ValueError(f"STUDY_STORAGE = {storage!r} is no URL of a database ({error}); the path of a file will do, "
                          "too.") from None
+
+
+def require_storage(storage: str) -> None:
+    """Raise ValueError unless the database of STUDY_STORAGE answers within 5 s, or its file can be written."""
+    if "://" not in storage:
+        file = ROOT / Path(storage).expanduser()
+        if storage and file.is_dir():
+            raise ValueError(f"STUDY_STORAGE = {storage!r} is a folder: name a file in it, such as "
+                             f"'{storage.rstrip('/')}/study.log'.")
+        if storage:
+            check_writable(file.parent, "The study of STUDY_STORAGE")
+        return
+    import sqlalchemy
+    url = sqlalchemy.make_url(storage)
+    port = url.port or {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}.get(url.get_backend_name())
+    try:
+        if url.host and port:
+            socket.create_connection((url.host, port), timeout=5).close()
+    except OSError as error:
+        raise ValueError(f"STUDY_STORAGE = {storage!r}: no database answers at {url.host}:{port} within 5 s ({error}): "
+                         "start it or give the path of a file.") from None
 
 
 def open_storage(storage: str, default: Path) -> BaseStorage:

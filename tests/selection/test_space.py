@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from inside.preflight import check_search
+from inside.preflight import check_settings
 from inside.selection.space import grid_of, search_space, suggest, with_trial_params
 from inside.selection.study import RepeatableSampler
 from inside.training.compatible import check_network
@@ -40,9 +40,9 @@ def test_ranges_and_choices():
 ])
 def test_spaces_that_are_not_legal(space, message, changes):
     with pytest.raises(ValueError, match=message) as error:
-        check_search(settings() | {"SEARCH_SPACE": space} | changes)
+        check_settings(settings() | {"SEARCH_SPACE": space} | changes)
     assert "\n" not in str(error.value)
-    check_search(settings() | {"SEARCH_SPACE": space, "SEARCH_TRIALS": 0} | changes)  # not needed, not looked at
+    check_settings(settings() | {"SEARCH_SPACE": space, "SEARCH_TRIALS": 0} | changes)  # not needed, not looked at
 
 
 def test_an_option_is_drawn_for_those_that_have_it():

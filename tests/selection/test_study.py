@@ -18,7 +18,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from inside.preflight import check_search
+from inside.preflight import check_settings
 from inside.selection import study
 from inside.selection.study import FINISHED, GRACE_PERIOD, RepeatableSampler, is_stale, run_trials, trial_table, worker
 from shared.searches import settings
@@ -29,7 +29,7 @@ from shared.searches import settings
     ("nonsense://host/db", "is no URL of a database"), ("mysql+mysqldb://host/db", "needs the package MySQLdb")])
 def test_storages_that_are_not_legal(storage, message):
     with pytest.raises(ValueError, match=message) as error:
-        check_search(settings(STUDY_STORAGE=storage))
+        check_settings(settings(STUDY_STORAGE=storage))
     assert "secret" not in str(error.value)
 
 

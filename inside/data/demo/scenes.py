@@ -239,13 +239,18 @@ def write_demo_set(folder: Path, *, n_images: int = 1200, seed: int = 0, progres
     if not N_MIN <= n_images <= N_MAX:
         raise ValueError(f"n_images must be between {N_MIN} and {N_MAX}, not {n_images}")
     folder = Path(folder)
-    counts = {label: n_images // 6 + (k < n_images % 6) for k, label in enumerate(CLASSES)}
+    counts = scene_counts(n_images)
     if not _holds(folder, counts):
         with one_at_a_time(folder):
             if not _holds(folder, counts):  # not made while this process waited either
                 print(f"drawing {n_images:,} scenes into {folder}")
                 _draw_set(folder, counts, seed, progress)
     return folder
+
+
+def scene_counts(n_images: int) -> dict[str, int]:
+    """{class: its images} of a set of n_images scenes."""
+    return {label: n_images // 6 + (k < n_images % 6) for k, label in enumerate(CLASSES)}
 
 
 def _holds(folder: Path, counts: Mapping[str, int]) -> bool:

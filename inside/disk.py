@@ -1,0 +1,100 @@
+"""How much room a run needs on the disk, estimated from its settings, and whether it is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from inside import files
+from inside.data.sources import DOWNLOADS
+from inside.feature_maps.hooks import choose_layers
+from inside.files import RunFolder, nearest_folder
+from inside.models.build import weights_file
+from inside.models.outline import outline
+from inside.models.surgery import classifier_name
+from inside.names import DATASETS
+from inside.selection.trainings import channels_of, kind_of, map_size, measured_networks, trainings
+from inside.text import errors_of
+from inside.training.compatible import is_random
+
+Settings = Mapping[str, Any]
+
+
+class Need(NamedTuple):
+    """Bytes that will be written below a folder, and what they are."""
+
+    folder: Path
+    what: str
+    size: float
+
+
+def check_room(needs: Sequence[Need]) -> None:
+    """Raise ValueError, with the sizes, for the first disk on which there is less room than all needs on it together."""
+    disks: dict[int, list[Need]] = {}
+    for need in needs:
+        disks.setdefault(os.stat(nearest_folder(need.folder)).st_dev, []).append(need)
+    for on_disk in disks.values():
+        total, free = sum(need.size for need in on_disk), shutil.disk_usage(nearest_folder(on_disk[0].folder)).free
+        if total > free:
+            parts = ", ".join(f"{need.what} {format_bytes(need.size)}" for need in on_disk if need.size >= 1e6)
+            raise ValueError(f"The run needs about {format_bytes(total)} ({parts}), but only {format_bytes(free)} are free "
+                             f"on the disk of {on_disk[0].folder}: make room, or choose another RUN.")
+
+
+def format_bytes(size: float) -> str:
+    """Bytes in readable form: 3 MB, 1.4 GB, 2.0 TB."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size / 1e6:.0f} MB"
+
+
+def needs(settings: Settings, numbers: Sequence[str], run: RunFolder) -> list[Need]:
+    """What the notebooks write, estimated: drawn and fetched images, weights, kept features, statistics, figures."""
+    dataset, found = settings["DATASET"], [Need(run.folder, "figures, notebooks and report", 25e6 * len(numbers))]
+    images = DATASETS.get(dataset) or settings["DEMO_IMAGES"]
+    if dataset == "demo":
+        found.append(Need(files.DATA, "drawn images", 12e3 * images))
+    elif dataset in DATASETS and not (files.DATA / dataset).is_dir():
+        size = 1e9 * DOWNLOADS[dataset].gigabytes if dataset in DOWNLOADS else 4e3 * images
+        found.append(Need(files.DATA, "images", size))
+    if "01" in numbers and settings["TRAIN"]:
+        found += _needs_of_training(settings, run, images)
+    if set(numbers) & {"02", "03"}:
+        found += _needs_of_maps(settings, numbers, run)
+    return found
+
+
+def _needs_of_training(settings: Settings, run: RunFolder, images: int) -> list[Need]:
+    """Weights, one checkpoint of the largest network (its weights twice, and two moments), and the input of the heads."""
+    own, fetched, features = list[float](), list[float](), 0.0
+    for part, row in trainings(settings):
+        network = outline(**kind_of(row))
+        if network and not part.startswith("SEARCH"):
+            own.append(4 * network.weights)
+            features += 0 if is_random(row) else 4 * images * getattr(
+                network.model.get_submodule(classifier_name(network.model)), "in_features", 2048)
+            fetched.append(0 if is_random(row) or weights_file(row["ARCHITECTURE"]) else own[-1])
+    return [Need(run.folder, "weights and checkpoint", sum(own) + 4 * max(own, default=0)),
+            Need(run.folder, "kept features", features), Need(Path(torch.hub.get_dir()), "fetched weights", sum(fetched))]
+
+
+def _needs_of_maps(settings: Settings, numbers: Sequence[str], run: RunFolder) -> list[Need]:
+    """Pooled features of all scenarios, and a covariance of each layer in seven of them."""
+    most = [0.0, 0.0]
+    for kind in measured_networks(settings, numbers, run):
+        network = outline(**kind)
+        if network:
+            size, names = map_size(network, settings), errors_of(choose_layers, network.model, settings["LAYERS"] or None)
+            layers = [] if names else choose_layers(network.model, settings["LAYERS"] or None)
+            channels = np.array([channels_of(network, name, size) for name in layers], dtype=float)
+            most = np.maximum(most, [channels.sum(), (channels ** 2).sum()]).tolist()
+    statistics = (7 + settings["RANDOM_DRAWS"]) * 8 * settings["N_IMAGES"] * most[0]
+    spectra = 7 * 8 * most[1] if "03" in numbers else 0
+    return [Need(run.folder, "statistics", statistics), Need(run.folder, "spectra", spectra)]
