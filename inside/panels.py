@@ -92,7 +92,8 @@ def browse_predictions(predictions: pd.DataFrame, root: Path, classes: Sequence[
         pages = max(1, -(-len(rows) // n))
         page = min(page, pages)
         shown = rows.iloc[(page - 1) * n:page * n]
-        text = f"{len(rows):,} of {len(predictions):,} images, {order} ({literal(score_of) or PREDICTED}), page {page} of {pages}"
+        text = (f"{len(rows):,} of {len(predictions):,} images, {order} ({literal(score_of) or PREDICTED}), "
+                f"page {page} of {pages}")
         if not len(rows):
             return None, f"There is no image of {literal(label) or 'any class'} that was predicted {outcome}."
         return plot_predictions(shown, root, columns=5, size=1.9, score_of=score_of or None), text
@@ -139,8 +140,8 @@ def draw_views(inspection: Inspection, path: str, target: int | None, layer: str
     for ax in axes.values():
         ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
         ax.spines[:].set_visible(False)
-    return figure, (f"{literal(path)}: {found.method} and guided gradient of {literal(name)}, score {found.confidence[0]:.3f}; "
-                    f"maps of {layer}")
+    return figure, (f"{literal(path)}: {found.method} and guided gradient of {literal(name)}, score "
+                    f"{found.confidence[0]:.3f}; maps of {layer}")
 
 
 def _show_maps(maps: np.ndarray, layer: str, ax: Axes) -> None:

@@ -90,7 +90,8 @@ def literal(name: object) -> str:
 def visible(text: str, keep: str = "") -> str:
     """Text whose control, format and private characters, but those of `keep`, are escapes; emoji keep their joiners."""
     unseen = {sign for sign in text if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")}
-    return text.translate({ord(sign): sign.encode("unicode_escape").decode() for sign in unseen - {"\u200c", "\u200d", *keep}})
+    unseen -= {"\u200c", "\u200d", *keep}
+    return text.translate({ord(sign): sign.encode("unicode_escape").decode() for sign in unseen})
 
 
 def for_terminal(text: str) -> str:

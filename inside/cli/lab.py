@@ -16,7 +16,8 @@ def main() -> None:
     """
     token = secrets.token_hex(24)
     print(f"JupyterLab listens on this machine only; if it asks for a token: {token}", flush=True)
-    LabApp.launch_instance([str(ROOT / "notebooks"), "--ServerApp.ip=127.0.0.1", f"--PasswordIdentityProvider.token={token}"])
+    LabApp.launch_instance([str(ROOT / "notebooks"), "--ServerApp.ip=127.0.0.1",
+                            f"--PasswordIdentityProvider.token={token}"])
 
 
 if __name__ == "__main__":
