@@ -155,7 +155,7 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
 
 def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
     enum = torchvision.models.get_model_weights(name)
-    options, file = {}, Path(torch.hub.get_dir(), "checkpoints", Path(enum.DEFAULT.url).name)
+    options = {}
     if weights == "imagenet":
         if not weights_file(name):
             require_weights(name)
