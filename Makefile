@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: setup report test lab bench figures clean
+.PHONY: setup report test soak lab bench figures clean
 
 setup: .venv/installed
 
@@ -23,8 +23,11 @@ test: .venv/installed
 	$(PY) -m mypy
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest --numprocesses auto --dist worksteal
 
+soak: .venv/installed
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest tests/soak --capture=no
+
 lab: .venv/installed
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m inside.cli.lab
 
 bench: .venv/installed
 	$(PY) -m pip install --quiet --editable '.[dev,bench]'

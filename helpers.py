@@ -18,7 +18,6 @@ import os
 import platform
 import textwrap
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib import metadata
@@ -34,8 +33,9 @@ from PIL import Image as PILImage
 from inside import preflight, render
 from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
-from inside.fonts import choose_fonts
+from inside.fonts import save_figure
 from inside.locks import hold_notebook
+from inside.report.page import note_later
 from inside.settings import PARAMETERS, check_parameters, parameter_problems, unknown_problems
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration, plain_text, raise_all
@@ -57,9 +57,10 @@ def open_run(namespace: dict[str, Any], number: str) -> Run:
     preflight.check(settings, [number])
     namespace.setdefault("_names_at_first", frozenset(namespace))
     run = Run(settings, number, namespace.setdefault("_shown", {}))
-    if "_lock" in namespace:  # the cell runs again
+    if "_lock" in namespace:  # of an earlier call in this kernel
         namespace["_lock"].release()
     namespace["_lock"] = run.lock = hold_notebook(run.folder, number)
+    note_later(run.path("report.html"), number)
     _note_run(run)
     print(f"run folder: {run.folder} · device: {run.device}")
     return run
@@ -132,15 +133,14 @@ class Run(RunFolder):
 
         Where a JPEG is less than half as large, as with photographs, that is what the notebook shows.
         """
-        path, unknown = self.path("figures", f"{figure.name}.png"), choose_fonts(figure.drawing) - self.without_font
+        path = self.path("figures", f"{figure.name}.png")
+        with atomic_write(path) as temporary:
+            unknown = save_figure(figure.drawing, temporary, dpi=144, bbox_inches="tight") - self.without_font
+        plt.close(figure.drawing)
         if unknown:
             self.without_font |= unknown
             print(f"No font on this machine has {' '.join(sorted(unknown))}: figures show boxes. Install one that has "
                   "them, such as Noto Sans CJK for Chinese, Japanese and Korean.")
-        with atomic_write(path) as temporary, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")
-            figure.drawing.savefig(temporary, format="png", dpi=144, bbox_inches="tight", facecolor="white")
-        plt.close(figure.drawing)
         png, jpeg = path.read_bytes(), io.BytesIO()
         picture = PILImage.open(io.BytesIO(png))
         picture.convert("RGB").save(jpeg, "JPEG", quality=88)

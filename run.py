@@ -2,7 +2,10 @@
 
 import sys
 
-from inside.cli.main import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from inside.cli.main import main
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

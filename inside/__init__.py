@@ -8,6 +8,7 @@
     evaluation                              scores, intervals, rankings
     data, models                            images, their table and split; networks by name
     settings                                every notebook parameter, in one table
+    locks                                   who works on a run folder
     files, names, text, fonts, device       the bottom layer
     shown, render                           what a section shows, and its HTML; also the bottom layer
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 import threading
 import urllib.error
@@ -36,30 +37,64 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
 
     A process killed at any moment leaves the old file or the complete new one (the data are on disk before the rename).
+    Where the disk is full, or the folder gone or not writable, the error is a NotWritten that says so.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
+    except Exception as error:
+        if reason := why_not_written(path, error):
+            raise NotWritten(reason) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file that is whole, once its data are on disk."""
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class NotWritten(OSError):
+    """A file could not be written, for the disk or the folder; what was there before is whole."""
+
+
+def why_not_written(path: Path, error: Exception) -> str:
+    """Why a file could not be written, and what to do; "" where that is not for the disk or the folder.
+
+    PyTorch and safetensors have kinds of errors of their own for a full disk, without its number.
+    """
+    if isinstance(error, NotWritten):
+        return str(error)
+    code, folder = getattr(error, "errno", None), path.parent
+    if not folder.is_dir():
+        return f"{path} was not written, because its folder is gone: the same command makes it again."
+    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or shutil.disk_usage(folder).free < 4096:
+        return f"{path} was not written, because the disk is full: make room, and the same command goes on from there."
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO):
+        return f"{path} was not written ({os.strerror(code)}): make that possible, or give the run another name."
+    return ""
 
 
 @contextlib.contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one process at a time make `folder`; another one says once that it is waiting, then finds the folder made.
+def one_at_a_time(made: Path, lock_file: Path | None = None) -> Iterator[None]:
+    """Let one process at a time make `made`; another one says once that it is waiting, then finds it made.
 
-    The lock is the file .<name>.lock beside the folder; the system releases it when its process dies.
+    The lock is `lock_file`, or .<name>.lock beside what is made; the system releases it when its process dies.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock_file = lock_file or made.with_name(f".{made.name}.lock")
+    for path in (made, lock_file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        print(f"waiting for another process, which is making {folder}", flush=True)
+        print(f"waiting for another process, which is making {made}", flush=True)
         lock.acquire()
     try:
         yield
@@ -206,8 +241,12 @@ class RunFolder:
         check_run(name)
         self.name = name
         self.folder = Path(name) if re.search(r"[/\\]", name) else RUNS / name
-        for part in ("figures", "tables") if make else ():
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        try:
+            for part in ("figures", "tables", ".locks") if make else ():
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"RUN = {brief(name)}: the folder {self.folder} cannot be made ({error.strerror}): give "
+                             "the run another name.") from None
 
     def path(self, *parts: str) -> Path:
         """The path of a file of this run."""
@@ -227,7 +266,8 @@ class RunFolder:
 
     def briefly(self) -> filelock.BaseFileLock:
         """A lock for the moment in which a file that notebooks share, such as stamps.json, is read and written again."""
-        self.path(".locks").mkdir(exist_ok=True)
+        if not self.folder.is_dir():  # the lock would make it again, with nothing in it
+            raise NotWritten(why_not_written(self.path("stamps.json"), OSError()))
         return filelock.FileLock(self.path(".locks", "shared.lock"))
 
     def _stamps(self) -> dict:

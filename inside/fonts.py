@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import functools
+import warnings
+from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+
+
+def save_figure(figure: Figure, file: BinaryIO | Path, **options: object) -> set[str]:
+    """Save a figure as a PNG on white, with `choose_fonts`; the signs that no font of this machine has, shown as boxes."""
+    missing = choose_fonts(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(file, format="png", facecolor="white", **options)
+    return missing
 
 
 def choose_fonts(figure: Figure) -> set[str]:

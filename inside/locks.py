@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,16 +31,21 @@ class FolderInUse(ValueError):
 
 def hold(folder: Path, name: str, *, wait: float | None = None) -> filelock.FileLock:
     """Take the lock `name` of a run folder; FolderInUse says who has it, since when, and what can be done."""
-    place = folder / ".locks"
+    place, note = folder / ".locks", folder / ".locks" / f"{name}.json"
     place.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(place / f"{name}.lock")
     try:
         lock.acquire(timeout=PATIENCE if wait is None else wait, poll_interval=0.1)
     except filelock.Timeout:
-        raise FolderInUse(f"{folder} is in use by {_holder(place / f'{name}.json')}: wait until it has ended, end it, or "
-                          "give this run another name.") from None
-    write_json(place / f"{name}.json", {"process": os.getpid(), "host": socket.gethostname(), "command": _command(),
-                                        "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"})
+        raise FolderInUse(f"{folder} is in use by {_holder(note)}: wait until it has ended, end it, or give this run "
+                          "another name.") from None
+    try:
+        write_json(note, {"process": os.getpid(), "host": socket.gethostname(),
+                          "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
+                          "command": os.environ.get("INSIDE_COMMAND") or f"notebook {name}, opened by hand"})
+    except OSError:
+        lock.release()
+        raise
     return lock
 
 
@@ -56,20 +59,36 @@ def hold_run(folder: Path) -> Iterator[None]:
             hold(folder, number).release()
         remove_leftovers(folder)
         yield
+        remove_leftovers(folder)
     finally:
         del os.environ[_TOKEN]
         lock.release()
 
 
 def hold_notebook(folder: Path, number: str) -> filelock.FileLock:
-    """Hold notebook `number` of a run folder, in its kernel; FolderInUse where another kernel or run.py has it."""
+    """Hold notebook `number` of a run folder, in its kernel; FolderInUse where another kernel or run.py has it.
+
+    run.py takes its lock before it looks at those of the notebooks, a notebook its own before it looks at that of run.py: of
+    two that start at once, at least one sees the other.
+    """
+    lock = hold(folder, number)
     if os.environ.get(_TOKEN) != str(folder.resolve()):
-        hold(folder, "run").release()
-    return hold(folder, number)
+        try:
+            hold(folder, "run").release()
+        except BaseException:
+            lock.release()
+            raise
+    return lock
 
 
-def remove_leftovers(folder: Path, *, age: float = 600) -> None:
-    """Remove unfinished files (see `atomic_write`) of processes that are gone, after `age` seconds without a change."""
+def remove_leftovers(folder: Path, *, age: float = 60) -> None:
+    """Remove what killed processes left in a run folder that run.py holds: notebooks and other files half written.
+
+    Files (see `atomic_write`) of a process that is gone go `age` seconds after their last change, since the number of a
+    process on another machine that shares the folder means nothing here.
+    """
+    for path in folder.glob(".0[123]_*.ipynb"):
+        path.unlink(missing_ok=True)
     for path in folder.rglob(".*-*"):
         found = re.match(r"\.(\d+)-", path.name)
         if found and path.is_file() and not _is_alive(int(found[1])) and time.time() - path.stat().st_mtime > age:
@@ -78,7 +97,8 @@ def remove_leftovers(folder: Path, *, age: float = 600) -> None:
 
 def _is_alive(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        if os.name == "posix":  # elsewhere this would not only ask
+            os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
@@ -86,14 +106,9 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _command() -> str:
-    return os.environ.get("INSIDE_COMMAND") or shlex.join(Path(word).name for word in sys.argv[:1]) or "a notebook"
-
-
-def _holder(path: Path) -> str:
-    """Who holds a lock, in words; the file is written just after the lock is taken."""
+def _holder(note: Path) -> str:
+    """Who holds a lock, in words; the note is written just after the lock is taken."""
     try:
-        found = read_json(path)
-        return f"process {found['process']} on {found['host']} ({found['command']}), since {found['since']}"
-    except (OSError, ValueError, KeyError):
+        return "process {process} on {host} ({command}), since {since}".format(**read_json(note))
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

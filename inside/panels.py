@@ -34,6 +34,8 @@ from inside.data.grids import plot_predictions
 from inside.feature_maps.hooks import module_table
 from inside.feature_maps.plots import plot_by_layer, plot_cumulative_variance, plot_eigenvalues
 from inside.feature_maps.spectra import Spectrum
+from inside.fonts import save_figure
+from inside.text import literal, visible
 
 WIDE = {"description_width": "initial"}
 
@@ -57,7 +59,7 @@ def make_panel(draw: Callable[..., tuple[Figure | None, str]], controls: Mapping
             print(text)
             return
         png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=96, facecolor="white", pil_kwargs={"compress_level": 1})  # quick
+        save_figure(figure, png, dpi=96, pil_kwargs={"compress_level": 1})  # quick
         plt.close(figure)
         data = base64.b64encode(png.getvalue()).decode()
         display(HTML(f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'))  # an Image loses its text here
@@ -67,15 +69,19 @@ def make_panel(draw: Callable[..., tuple[Figure | None, str]], controls: Mapping
     return widgets.VBox([row, widgets.interactive_output(show, dict(controls))])
 
 
+PREDICTED = "the predicted class"
 ORDERS = ("highest score first", "lowest score first")
 
 
 def choose_predictions(predictions: pd.DataFrame, label: str, outcome: str, score_of: str, order: str) -> pd.DataFrame:
-    """Rows of a prediction table: of true class `label` ("all classes": any), "all", "right" or "wrong", ranked by score."""
+    """Rows of a prediction table: of true class `label` ("": any), "all", "right" or "wrong", ranked by score.
+
+    That is the score of the class `score_of`, "": of the predicted one. No class has an empty name.
+    """
     hit = predictions["label"] == predictions["predicted"]
     keep = {"all": hit | ~hit, "right": hit, "wrong": ~hit}[outcome]
-    keep &= (predictions["label"] == label) | (label == "all classes")
-    score = f"prob_{score_of}" if score_of != "the predicted class" else "confidence"
+    keep &= (predictions["label"] == label) | (not label)
+    score = f"prob_{score_of}" if score_of else "confidence"
     return predictions[keep].sort_values(score, ascending=order == ORDERS[1], kind="stable")
 
 
@@ -86,16 +92,17 @@ def browse_predictions(predictions: pd.DataFrame, root: Path, classes: Sequence[
         pages = max(1, -(-len(rows) // n))
         page = min(page, pages)
         shown = rows.iloc[(page - 1) * n:page * n]
-        text = f"{len(rows):,} of {len(predictions):,} images, {order} ({score_of}), page {page} of {pages}"
+        text = (f"{len(rows):,} of {len(predictions):,} images, {order} ({literal(score_of) or PREDICTED}), "
+                f"page {page} of {pages}")
         if not len(rows):
-            return None, f"There is no image of {label} that was predicted {outcome}."
-        return plot_predictions(shown, root, columns=5, size=1.9,
-                                           score_of=score_of if score_of in classes else None), text
+            return None, f"There is no image of {literal(label) or 'any class'} that was predicted {outcome}."
+        return plot_predictions(shown, root, columns=5, size=1.9, score_of=score_of or None), text
 
+    named = [(visible(name), name) for name in classes]
     controls = {
-        "label": widgets.Dropdown(options=["all classes", *classes], description="true class", style=WIDE),
+        "label": widgets.Dropdown(options=[("all classes", ""), *named], description="true class", style=WIDE),
         "outcome": widgets.ToggleButtons(options=["all", "right", "wrong"], style={"button_width": "70px"}),
-        "score_of": widgets.Dropdown(options=["the predicted class", *classes], description="score of", style=WIDE),
+        "score_of": widgets.Dropdown(options=[(PREDICTED, ""), *named], description="score of", style=WIDE),
         "order": widgets.Dropdown(options=ORDERS, description="order", style=WIDE),
         "page": widgets.BoundedIntText(value=1, min=1, max=max(1, -(-len(predictions) // n)), description="page", style=WIDE,
                                        layout=widgets.Layout(width="120px")),
@@ -133,7 +140,8 @@ def draw_views(inspection: Inspection, path: str, target: int | None, layer: str
     for ax in axes.values():
         ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
         ax.spines[:].set_visible(False)
-    return figure, f"{path}: {found.method} and guided gradient of {name}, score {found.confidence[0]:.3f}; maps of {layer}"
+    return figure, (f"{literal(path)}: {found.method} and guided gradient of {literal(name)}, score "
+                    f"{found.confidence[0]:.3f}; maps of {layer}")
 
 
 def _show_maps(maps: np.ndarray, layer: str, ax: Axes) -> None:
@@ -153,12 +161,12 @@ def _strongest_neuron(model: nn.Module, image: torch.Tensor, layer: str) -> list
 def browse_views(inspection: Inspection, layers: Sequence[str]) -> widgets.VBox:
     """Pick one of the predicted images, a class and a layer; see its maps, the class map, guided gradients."""
     def draw(path, target, layer):
-        index = None if target == "as predicted" else list(inspection.classes).index(target)
-        return draw_views(inspection, path, index, layer)
+        return draw_views(inspection, path, None if target < 0 else target, layer)
 
     assert inspection.predictions is not None, "the panel is of predicted images"
+    targets = [("as predicted", -1), *((visible(name), index) for index, name in enumerate(inspection.classes))]
     ends = {True: "", False: ", wrong"}
-    options = [(f"{row.path}: {row.predicted} {row.confidence:.2f}{ends[row.label == row.predicted]}", row.path)
+    options = [(visible(f"{row.path}: {row.predicted} {row.confidence:.2f}{ends[row.label == row.predicted]}"), row.path)
                for row in inspection.predictions[["path", "label", "predicted", "confidence"]].itertuples()]
     shapes = module_table(inspection.model, inspection.size, in_channels=inspection.channels)
     shapes = shapes[[shape is not None and len(shape) == 3 for shape in shapes["output_shape"]]]  # those that give maps
@@ -166,7 +174,7 @@ def browse_views(inspection: Inspection, layers: Sequence[str]) -> widgets.VBox:
     start = [name for name in layers if name in names][-1:] or names[-1:]
     return make_panel(draw, {
         "path": widgets.Dropdown(options=options, description="image", style=WIDE, layout=widgets.Layout(width="420px")),
-        "target": widgets.Dropdown(options=["as predicted", *inspection.classes], description="class", style=WIDE),
+        "target": widgets.Dropdown(options=targets, description="class", style=WIDE),
         "layer": widgets.Dropdown(options=names, value=start[0], description="layer", style=WIDE),
     })
 

@@ -10,7 +10,7 @@ import mistune
 
 from inside.files import csv_text
 from inside.shown import Figure, Fold, Table
-from inside.text import plain_text, put_back, set_aside
+from inside.text import plain_text, put_back, set_aside, visible
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -64,14 +64,19 @@ def _caption(kind: str, number: str, caption: str, more: str = "") -> str:
     return f"<figcaption><b>{kind} {number}.</b> {told} {more}</figcaption>"
 
 
+def _seen(value: object) -> object:
+    return visible(value) if isinstance(value, str) else value
+
+
 def _styled(table: Table) -> Styler:
     """The first rows of a table: numbers to the right, with so many digits, text escaped and to the left."""
     from pandas.api.types import is_numeric_dtype
     from pandas.io.formats.style import Styler
     shown = table.table.head(table.rows)
     texts = shown.columns[[not is_numeric_dtype(kind) for kind in shown.dtypes]]
+    shown = shown.astype(dict.fromkeys(texts, object)).map(_seen)
     styled = Styler(shown, uuid=f"{table.name}_", cell_ids=False).hide(axis="index")
     styled = styled.format(precision=table.digits, na_rep="–", thousands=",", escape="html")
-    styled = styled.format_index(escape="html", axis=1)
+    styled = styled.format_index(_seen, escape="html", axis=1)
     styled = styled.set_table_styles({name: [{"selector": "", "props": "text-align: left"}] for name in texts})
     return styled.set_table_attributes('class="numbers"')

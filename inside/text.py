@@ -87,10 +87,16 @@ def literal(name: object) -> str:
     return seen if harmless else ISOLATE[0] + seen + ISOLATE[1]
 
 
-def visible(text: str) -> str:
-    """Text whose control, format and private characters are written as escapes; emoji keep their joiners."""
+def visible(text: str, keep: str = "") -> str:
+    """Text whose control, format and private characters, but those of `keep`, are escapes; emoji keep their joiners."""
     unseen = {sign for sign in text if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")}
-    return text.translate({ord(sign): sign.encode("unicode_escape").decode() for sign in unseen - {"\u200c", "\u200d"}})
+    unseen -= {"\u200c", "\u200d", *keep}
+    return text.translate({ord(sign): sign.encode("unicode_escape").decode() for sign in unseen})
+
+
+def for_terminal(text: str) -> str:
+    """Lines for a terminal, which no name in them can colour, clear or overwrite; the marks of `literal` are left out."""
+    return visible(text.translate(dict.fromkeys(map(ord, ISOLATE))), keep="\n\t")
 
 
 def set_aside(text: str) -> tuple[str, list[str]]:

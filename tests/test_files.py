@@ -1,8 +1,12 @@
 """Tests of inside/files.py."""
 
+import errno
 import json
 import math
 import os
+import re
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inside.files import FORMULAS, RunFolder, atomic_write, csv_text, read_csv, write_csv, write_json
+from inside.files import FORMULAS, NotWritten, RunFolder, atomic_write, csv_text, read_csv, write_csv, write_json
 
 
 def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path):
@@ -20,6 +24,45 @@ def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert file.read_text() == "old" and os.listdir(tmp_path) == ["kept.txt"]
+
+
+@pytest.mark.parametrize("error, told", [
+    (OSError(errno.ENOSPC, "No space left on device"), "because the disk is full: make room, and the same command goes on from there."),
+    (RuntimeError("IoError(Os { code: 28, kind: StorageFull, message: No space left on device })"), "because the disk is full"),
+    (OSError(errno.EDQUOT, "Disk quota exceeded"), "because the disk is full"),
+    (OSError(errno.EROFS, "Read-only file system"), "(Read-only file system): make that possible, or give the run another name."),
+    (PermissionError(errno.EACCES, "Permission denied"), "(Permission denied): make that possible"),
+    (OSError(errno.EFBIG, "File too large"), "(File too large): make that possible")])
+def test_what_cannot_be_written_says_why_and_leaves_the_old_file(tmp_path, error, told):
+    file = tmp_path / "kept.txt"
+    file.write_text("old")
+    with pytest.raises(NotWritten, match=re.escape(f"{file} was not written") + ".*" + re.escape(told)), atomic_write(file) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert file.read_text() == "old" and os.listdir(tmp_path) == ["kept.txt"]
+
+
+def test_a_full_disk_is_told_whatever_the_library_says(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(NotWritten, match="because the disk is full"), atomic_write(tmp_path / "x.pt"):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+
+def test_a_folder_that_was_removed_is_not_made_again_by_halves(tmp_path):
+    run = RunFolder(str(tmp_path / "run"))
+    shutil.rmtree(run.folder)
+    with pytest.raises(NotWritten, match="x.csv was not written, because its folder is gone: the same command makes it again."):
+        write_csv(run.path("x.csv"), pd.DataFrame({"a": [1]}))
+    with pytest.raises(NotWritten, match="its folder is gone"):
+        run.mark("s", "x.csv")
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize("name, reason", [("x" * 300, "File name too long"), ("ü" * 200, "File name too long"), ("file/run", "Not a directory")])
+def test_a_run_folder_that_cannot_be_made(tmp_path, name, reason):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=f"the folder {tmp_path}/.* cannot be made \\({reason}\\): give the run another name."):
+        RunFolder(f"{tmp_path}/{name}")
 
 
 def test_json_has_null_for_what_is_no_number(tmp_path):

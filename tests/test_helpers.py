@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -10,6 +13,7 @@ import pytest
 
 import helpers
 from inside.cli.profiles import notebook_parameters, notebooks
+from inside.locks import FolderInUse
 from inside.shown import Figure, Fold, Table, Text
 
 
@@ -50,6 +54,22 @@ def test_a_reader_s_own_names_are_no_matter_when_the_cell_runs_again(tmp_path):
     helpers.open_run(namespace | {"MINE": 3, "layers": ["a"]}, "02")
     with pytest.raises(ValueError, match="did you mean 'N_IMAGES'"):
         helpers.open_run(namespace | {"N_IMAGE": 3}, "02")
+
+
+def test_a_kernel_does_not_keep_itself_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("inside.locks.PATIENCE", 0)
+    first, namespace = opened(tmp_path)
+    with pytest.raises(FolderInUse, match=f"in use by process {os.getpid()} on .* \\(notebook 02, opened by hand\\), since 20"):
+        opened(tmp_path)
+    again = helpers.open_run(namespace, "02")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):  # opened, then a full disk or the like
+        patch.setattr(helpers, "_note_run", lambda run: 1 / 0)
+        helpers.open_run(namespace, "02")
+    last = helpers.open_run(namespace, "02")
+    opened(tmp_path, "03")
+    last.finish({})
+    opened(tmp_path)
+    assert first.folder == again.folder
 
 
 def test_numbers_are_those_of_names_also_when_cells_run_again_in_another_order(tmp_path, pages):
@@ -98,3 +118,33 @@ def test_the_results_are_written_with_the_time(tmp_path, capsys):
     run.finish({"layers": []})
     found = json.loads((tmp_path / "run" / "02_results.json").read_text())
     assert found["layers"] == [] and found["notebook_seconds"] >= 0 and "done in" in capsys.readouterr().out
+
+
+OTHER_KERNEL = """
+import sys, helpers
+from inside.cli.profiles import notebook_parameters, notebooks
+names = notebook_parameters(notebooks()[0]) | {"RUN": sys.argv[1], "DEVICE": "cpu", "WEIGHTS": "random"}
+helpers.open_run(names, "01")
+run = helpers.open_run(names, "01")
+print("open", flush=True)
+sys.stdin.readline()
+run.finish({})
+sys.stdin.readline()
+"""
+
+
+def test_02_runs_while_the_kernel_of_01_is_open_and_01_again_only_when_it_has_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr("inside.locks.PATIENCE", 0)
+    with subprocess.Popen([sys.executable, "-c", OTHER_KERNEL, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True, bufsize=1) as kernel:
+        try:
+            assert "open\n" in iter(kernel.stdout.readline, "")
+            opened(tmp_path, "02")[0].finish({})
+            with pytest.raises(FolderInUse, match=f"is in use by process {kernel.pid} on .*, since 20"):
+                opened(tmp_path, "01")
+            kernel.stdin.write("finish\n")
+            assert any(line.startswith("done in") for line in kernel.stdout)  # its kernel stays open
+            opened(tmp_path, "01")[0].finish({})
+        finally:
+            kernel.kill()
+    assert {path.name for path in (tmp_path / "run").glob("*_results.json")} == {"01_results.json", "02_results.json"}

@@ -54,6 +54,15 @@ def test_notebooks_keep_each_other_out_but_not_other_notebooks(tmp_path, holder,
     assert "INSIDE_RUN_FOLDER" not in os.environ
 
 
+def test_a_notebook_that_run_py_keeps_out_gives_its_lock_back(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr("inside.locks.PATIENCE", 0)
+    holder("run")
+    with pytest.raises(FolderInUse) as raised:  # kept, as IPython keeps the last error, and with it the lock
+        hold_notebook(tmp_path, "01")
+    hold(tmp_path, "01").release()
+    assert "is in use by process" in str(raised.value)
+
+
 def test_the_kernels_of_a_run_have_its_folder(tmp_path):
     with hold_run(tmp_path):
         hold_notebook(tmp_path, "01").release()
@@ -66,10 +75,11 @@ def test_the_kernels_of_a_run_have_its_folder(tmp_path):
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
-    names = [f".{gone.pid}-old.csv", f".{gone.pid}-new.csv", f".{os.getpid()}-mine.csv", ".hidden-file", "a.csv"]
+    names = [f".{gone.pid}-old.csv", f".{gone.pid}-new.csv", f".{os.getpid()}-mine.csv", ".hidden-file", "a.csv", "01_a.ipynb"]
     for name in names:
         (tmp_path / name).touch()
     for name in names[:1] + names[2:]:
         os.utime(tmp_path / name, (time.time() - 4000,) * 2)
+    (tmp_path / ".01_a.ipynb").touch()
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])

@@ -28,8 +28,8 @@ def shown(monkeypatch, capsys):
 
 def test_panel_of_predictions(inspected, shown):
     inspection, table = inspected
-    assert choose_predictions(table, "all classes", "all", "a", ORDERS[0])["prob_a"].is_monotonic_decreasing
-    wrong = choose_predictions(table, "all classes", "wrong", "the predicted class", ORDERS[1])
+    assert choose_predictions(table, "", "all", "a", ORDERS[0])["prob_a"].is_monotonic_decreasing
+    wrong = choose_predictions(table, "", "wrong", "", ORDERS[1])
     assert set(wrong["path"]) == {"4.png", "5.png"} and wrong["confidence"].is_monotonic_increasing
     assert set(choose_predictions(table, "a", "right", "b", ORDERS[0])["label"]) <= {"a"}
     label, outcome, *_, page = browse_predictions(table, inspection.root, CLASSES, n=2).children[0].children
@@ -55,11 +55,11 @@ def test_panel_of_views(inspected, shown):
     path, target, layer = browse_views(inspection, layers).children[0].children
     text = shown()
     assert "data:image/png" in text and f"maps of {layers[-1]}" in text and layer.options == tuple(layers)
-    layer.value, target.value = layers[0], "b"
+    layer.value, target.value = layers[0], CLASSES.index("b")
     shown()
     path.value = "3.png"
     text = shown()
-    assert f"maps of {layers[0]}" in text and "3.png: CAM and guided gradient of b" in text
+    assert f"maps of {layers[0]}" in text and "\u20683.png\u2069: CAM and guided gradient of b" in text
     assert f"score {table['prob_b'][3]:.3f}" in text and "drawn in" in text
     _, _, layer = browse_views(inspection, [layers[0], "output"]).children[0].children  # "output" gives no map
     assert layer.value == layers[0] and "output" not in layer.options
@@ -88,3 +88,19 @@ def test_panel_of_spectra(shown):
     layers.value = ()
     text = shown()
     assert "Choose at least one layer" in text and "data:image" not in text
+
+
+def test_panels_tell_classes_by_whatever_name(inspected, shown):
+    inspection, table = inspected
+    names = {"a": "all classes", "b": "\x1b[31m$x$\n<b>"}
+    classes = list(names.values())
+    table = table.replace({"label": names, "predicted": names}).rename(columns={f"prob_{old}": f"prob_{new}" for old, new in names.items()})
+    label, _, score_of, *_ = browse_predictions(table, inspection.root, classes).children[0].children
+    assert "6 of 6 images" in shown() and label._options_labels == ("all classes", "all classes", "\\x1b[31m$x$\\n<b>")
+    label.index, score_of.index = 1, 2
+    text = shown()
+    assert f"{(table['label'] == 'all classes').sum()} of 6 images" in text and "\\x1b[31m$x$\\n&lt;b&gt;" in text and "<b>" in text
+    views = browse_views(dataclasses.replace(inspection, predictions=table, classes=classes), []).children[0].children
+    views[1].index = 2
+    text = shown()
+    assert "guided gradient of \u2068\\x1b[31m$x$\\n<b>\u2069" in text and "\x1b[31m" not in text

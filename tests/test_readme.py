@@ -1,5 +1,6 @@
 """README: its commands are legal and run, its messages are those of the code, its links and pictures resolve."""
 
+import errno
 import re
 import shlex
 import shutil
@@ -20,7 +21,8 @@ from inside.data.split import split_images
 from inside.data.table import decode_images
 from inside.device import choose_device
 from inside.disk import Need, check_room
-from inside.files import ROOT, RunFolder, require_reachable
+from inside.files import ROOT, NotWritten, RunFolder, atomic_write, require_reachable
+from inside.locks import hold
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.training.experiment import load_trained
@@ -148,6 +150,11 @@ def old_python(folder):
 
 
 # how a message that README quotes begins, and what makes the code give it, from a folder of four and two images and a split
+def full_disk(folder, split):
+    with atomic_write(folder / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 MESSAGES = {
     "Python 3.11": lambda folder, split: old_python(folder),
     "DATASET =": lambda folder, split: open_dataset("path/to/folder"),
@@ -162,6 +169,8 @@ MESSAGES = {
     "out of memory": lambda folder, split: learn(Hungry(8, 2), torch.randn(16, 8)),
     "The loss": lambda folder, split: learn(nn.Linear(8, 2), torch.full((16, 8), torch.nan)),
     "The network": another_split,
+    "… is in use": lambda folder, split: [hold(folder, "01", wait=0), hold(folder, "01", wait=0)],
+    "… was not written": full_disk,
     "TRACKERS": lambda folder, split: preflight.check_settings(default_parameters() | {"TRACKERS": ["wandb"]}),
 }
 QUOTED = re.findall(r"^\| `([^`]+)` \|", README[README.index("## Troubleshooting"):README.index("## Licences")], flags=re.M)
@@ -177,7 +186,7 @@ def test_each_message_is_one_that_the_code_gives(message, make_folder, split, mo
     told = ""
     try:
         cause(make_folder({"a": 4, "b": 2}), split)
-    except ValueError as error:
+    except (ValueError, NotWritten) as error:
         told = str(error)
     assert re.match(".+".join(map(re.escape, message.split("…"))), told or capsys.readouterr().out), told
 

@@ -1,6 +1,7 @@
 """run.py, notebook 01 through papermill on a tiny set, the report, and the structure of the notebooks."""
 
 import ast
+import errno
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ from inside.cli.main import main
 from inside.cli.profiles import NOTEBOOKS, PROFILES, default_parameters, notebook_parameters, read_profile
 from inside.data.sources import open_dataset
 from inside.feature_maps.scenarios import open_scenarios, other_images
-from inside.files import RunFolder, write_json
+from inside.files import RunFolder, atomic_write, write_json
 from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
 from inside.settings import check_parameters, name_problems
@@ -399,6 +400,38 @@ def test_results_of_an_earlier_version_do_not_hide_why_a_notebook_failed(monkeyp
     assert main(words) == 1
     told = capsys.readouterr().err
     assert "ZeroDivisionError: by zero" in told and "report up to there: none, the results in" in told
+
+
+def test_a_kernel_that_dies_is_a_failed_notebook_and_the_last_good_one_stays(monkeypatch, tmp_path, capsys):
+    book, folder = tmp_path / "01_{a}.ipynb", tmp_path / "run {b}"
+    cells = [nbformat.v4.new_code_cell("RUN = ''", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), book)
+    folder.mkdir()
+    (folder / book.name).write_text("the last good one")
+    with pytest.raises(run_module.NotebookFailed, match="the kernel of the notebook died, as when memory runs out") as raised:
+        run_module.execute(book, folder, {}, run_module.Tee(folder / "run.log"))
+    assert str(folder / "01_{a}.failed.ipynb") in str(raised.value) and (folder / book.name).read_text() == "the last good one"
+    assert sorted(path.name for path in folder.iterdir()) == ["01_{a}.failed.ipynb", "01_{a}.ipynb", "run.log"]
+
+
+def test_a_full_disk_while_papermill_or_the_log_writes_is_one_sentence(monkeypatch, tmp_path, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(run_module, "estimate", lambda *arguments: "time: unknown")
+    monkeypatch.setattr(run_module, "execute", full)
+    assert main(["demo", "-p", "RUN", str(tmp_path / "run"), "--only", "02"]) == 1
+    told = capsys.readouterr().err.strip()
+    assert told == f"error: {tmp_path / 'run' / 'run.log'} was not written, because the disk is full: make room, and the same command goes on from there."
+
+
+def test_a_full_disk_ends_a_helper_of_the_search_with_one_sentence(monkeypatch, tmp_path, capsys):
+    def full(settings):
+        with atomic_write(tmp_path / "features.pt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(run_module, "help_search", full)
+    assert main(["demo", "-p", "RUN", str(tmp_path / "run"), "-p", "SEARCH_TRIALS", "2", "--search"]) == 1
+    assert capsys.readouterr().err == (f"error: {tmp_path / 'features.pt'} was not written, because the disk is full: make room, and the "
+                                       "same command goes on from there.\n")
 
 
 def test_estimate_tells_a_time():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inside.render import markdown_html
-from inside.text import format_duration, format_value, literal, natural_sort, plain_text, slug, visible
+from inside.text import for_terminal, format_duration, format_value, literal, natural_sort, plain_text, slug, visible
 from shared.hostile import CLASSES, FILES
 
 
@@ -64,3 +64,8 @@ def test_ordinary_names_stay_as_they_are():
 def test_slugs_are_names_of_files_and_tell_names_apart(names):
     slugs = [slug(name) for name in names]
     assert len(set(slugs)) == len(names) and all(re.fullmatch(r"[\w.-]{1,90}", found) for found in slugs)
+
+
+def test_names_are_no_commands_to_a_terminal():
+    told = f"a class:\n\t{literal('b$')} and \x1b]0;owned\x07\x1b[2J\r\u202e\udcff"
+    assert for_terminal(told) == "a class:\n\tb$ and \\x1b]0;owned\\x07\\x1b[2J\\r\\u202e\\udcff"

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from inside.cli.profiles import given_parameters
 from inside.settings import describe_parameters
-from inside.text import without_passwords
+from inside.text import for_terminal, without_passwords
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,14 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return run(options, given, without_passwords(shlex.join(["python", "run.py", *arguments])))
         except NotebookFailed as error:
-            print(f"\nerror: {error}", file=sys.stderr)
+            print(f"\nerror: {for_terminal(str(error))}", file=sys.stderr)
             return 1
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    except OSError as error:
+        print(f"error: {for_terminal(str(error))}", file=sys.stderr)
+        return 1
 
 
 def command_parser() -> argparse.ArgumentParser:

@@ -7,11 +7,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
 from inside.cli.estimate import estimate
@@ -19,12 +21,12 @@ from inside.cli.profiles import default_parameters, notebook_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
-from inside.files import ROOT, RunFolder, check_writable
+from inside.files import ROOT, RunFolder, atomic_write, check_writable, put_in_place, why_not_written
 from inside.locks import hold_run
 from inside.preflight import check
-from inside.report.page import export_report, mark_outdated
+from inside.report.page import export_report
 from inside.selection.search import run_search
-from inside.text import format_duration
+from inside.text import for_terminal, format_duration
 
 logging.getLogger("papermill").setLevel(logging.ERROR)
 
@@ -45,23 +47,23 @@ def help_search(settings: Mapping[str, Any]) -> None:
     print(f"all {found.n_trials} trials have finished; best: {found.ranked[0].value:.3f}")
 
 
-class Tee:
-    """Writes to the terminal and to the log of the run."""
+class Log:
+    """Writes to open files, such as the log of the run and the terminal; names in the text are no commands to a terminal."""
 
-    def __init__(self, path: Path):
-        self.file = open(path, "a", encoding="utf-8")
+    def __init__(self, *files: TextIO):
+        self.files = files
 
     def write(self, text: str) -> None:
-        sys.stdout.write(text)
-        self.file.write(text)
+        for file in self.files:
+            file.write(for_terminal(text))
         self.flush()
 
     def flush(self) -> None:
-        sys.stdout.flush()
-        self.file.flush()
+        for file in self.files:
+            file.flush()
 
 
-def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Tee) -> None:
+def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Log) -> None:
     """Run one notebook with papermill. Its executed copy replaces that of the last run once it has ended.
 
     Raises NotebookFailed where a cell fails; what was executed is then in a file of its own (`failed_copy`).
@@ -71,17 +73,19 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Te
     log.write(f"\n== {notebook.stem}\n")
     start, running = time.perf_counter(), folder / f".{notebook.name}"
     try:
-        papermill.execute_notebook(str(notebook), str(running), own, kernel_name="python3", progress_bar=False,
-                                   stdout_file=log, stderr_file=log.file, extra_arguments=["--log-level=50"],
-                                   shutdown_kernel="immediate")
-    except papermill.PapermillExecutionError as error:
-        os.replace(running, failed_copy(folder, notebook))
-        raise NotebookFailed(f"a cell of the notebook failed: {error.ename}: {error.evalue}\n"
-                             f"the notebook as executed so far: {failed_copy(folder, notebook)}") from None
+        papermill.execute_notebook(*(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, running)), own,
+                                   kernel_name="python3", progress_bar=False, stdout_file=log, stderr_file=Log(log.files[0]),
+                                   extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
+    except (papermill.PapermillExecutionError, DeadKernelError) as error:
+        put_in_place(running, failed_copy(folder, notebook))
+        reason = "the kernel of the notebook died, as when memory runs out: a smaller BATCH_SIZE or IMAGE_SIZE needs less" \
+            if isinstance(error, DeadKernelError) else f"a cell of the notebook failed: {error.ename}: {error.evalue}"
+        raise NotebookFailed(f"{reason}\nthe notebook as executed so far: {failed_copy(folder, notebook)}") from None
     except BaseException:
-        running.unlink(missing_ok=True)
+        with suppress(OSError):
+            running.unlink(missing_ok=True)
         raise
-    os.replace(running, folder / notebook.name)
+    put_in_place(running, folder / notebook.name)
     failed_copy(folder, notebook).unlink(missing_ok=True)
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
 
@@ -110,8 +114,8 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
         help_search(settings)
         return 0
     folder = RunFolder(settings["RUN"]).folder
-    with hold_run(folder):
-        log = Tee(folder / "run.log")
+    with _explained(folder), hold_run(folder):
+        log = Log(open(folder / "run.log", "a", encoding="utf-8"), sys.stdout)
         log.write(f"run {settings['RUN']}: {folder}\n")
         log.write(estimate(settings, numbers) + "\n")
         report = _run_notebooks(chosen, folder, given, log)
@@ -121,7 +125,16 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
     return 0
 
 
-def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any], log: Tee) -> Path:
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """A full disk or the like in words: papermill, the log and the locks have none of their own."""
+    try:
+        yield
+    except OSError as error:
+        raise NotebookFailed(why_not_written(Path(error.filename or folder / "run.log"), error) or str(error)) from None
+
+
+def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any], log: Log) -> Path:
     """Execute the chosen notebooks and export the report of all that the folder has; returns its path."""
     books = notebooks()
     for book in chosen:
@@ -133,7 +146,6 @@ def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any
                 up_to_there = str(_export(folder, [*whole, failed_copy(folder, book)], "report.failed.html"))
             except ValueError as other:  # must not hide why the notebook failed
                 up_to_there = f"none, {other}"
-            mark_outdated(folder / "report.html")
             raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
     report = _export(folder, [folder / book.name for book in books], "report.html")
     (folder / "report.failed.html").unlink(missing_ok=True)
@@ -156,4 +168,5 @@ def publish(folder: Path, target: Path) -> None:
         if f"{figure.name}" in (ROOT / "README.md").read_text(encoding="utf-8"):
             picture = Image.open(figure).convert("RGB")  # with 256 colours a third of the size
             picture = picture.quantize(palette=picture.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
-            picture.save(target / figure.name, optimize=True)
+            with atomic_write(target / figure.name) as temporary:
+                picture.save(temporary, format="png", optimize=True)

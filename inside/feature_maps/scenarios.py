@@ -216,7 +216,7 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
     name, model = f"statistics/{scenario.name}.npz", scenario.model
     stamp = fingerprint(scenario.stamp or network_stamp(model), scenario.preprocessing,
                                 scenario.images.table[["label", "sha256"]], list(layers), map_size, scenario.reduced, 2)
-    with one_at_a_time(run.path("statistics", scenario.name)):  # 02 and 03 may run at the same time
+    with one_at_a_time(run.path(name), run.path(".locks", f"{scenario.name}.lock")):  # 02 and 03 may run at the same time
         if not run.is_current(stamp, name):
             transform = make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
             images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
@@ -226,9 +226,9 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
             with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **arrays)
             run.mark(stamp, name)
-    with np.load(run.path(name)) as stored:
-        return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
-                for layer in layers}
+        with np.load(run.path(name)) as stored:  # before the other notebook replaces it by that of other layers
+            return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
+                    for layer in layers}
 
 
 def random_draws(scenarios: Mapping[str, Scenario]) -> list[Scenario]:

@@ -39,7 +39,7 @@ class Found:
         """The numbers of notebooks that have measured another network than the one that the run folder has now."""
         weights = self.folder / "model.safetensors"
         now = file_hash(weights) if weights.exists() else None
-        return [number for number in ("02", "03") if self.results[number].get("network", now) != now]
+        return [number for number in ("01", "02", "03") if self.results[number].get("network", now) != now]
 
     @property
     def classes(self) -> list[str]:

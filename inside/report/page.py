@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import nbformat
@@ -55,17 +55,20 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     return target
 
 
-def mark_outdated(report: Path) -> None:
-    """Have the report of an earlier run say so on its first screen, where a later one that failed has left results."""
-    results = [path.stat().st_mtime for path in report.parent.glob("0[123]_results.json")]
-    if not report.exists() or max(results, default=0) <= report.stat().st_mtime:
-        return
-    note = ('<p class="note" id="outdated"><b>A later run did not end.</b> This page is of the run before; results and '
-            "figures beside it are newer.</p>")
-    page = report.read_text(encoding="utf-8")
-    if note not in page:
+LATER = "<!--later-->"
+
+
+def note_later(report: Path, number: str) -> None:
+    """Say at the top of a report, if there is one, that notebook `number` was opened after it: files beside it may be newer.
+
+    A run that ends writes the report anew, without it.
+    """
+    if report.exists():
+        note = (f'<p class="note"><b>Notebook {number} was opened again</b> on {datetime.now():%Y-%m-%d at %H:%M}, after '
+                "this page was made: figures, tables and numbers beside it may be newer. The next run that ends makes a new "
+                "page.</p>")
         with atomic_write(report) as temporary:
-            temporary.write_text(page.replace("</header>", f"{note}</header>", 1), encoding="utf-8")
+            temporary.write_text(report.read_text(encoding="utf-8").replace(LATER, note, 1), encoding="utf-8")
 
 
 def _environment(places: Mapping[str, str]) -> Environment:

@@ -26,7 +26,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from inside.files import ROOT, check_writable, fingerprint
+from inside.files import ROOT, NotWritten, check_writable, fingerprint
 from inside.selection.journal import mend_journal
 from inside.text import visible
 
@@ -246,7 +246,7 @@ def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> t
     """Run one trial: how it ended, and its score.
 
     Whatever a training raises is the reason of a trial that failed, since one impossible setting must not end a search of
-    hours; an interrupt, and trouble of the study itself (OptunaError), stop it.
+    hours; an interrupt, and trouble of the study itself (OptunaError) or of the disk (NotWritten), stop it.
     """
     try:
         with warnings.catch_warnings():  # a trial that is started again reports the same scores for the same epochs
@@ -257,7 +257,7 @@ def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> t
             return TrialState.COMPLETE, value
     except optuna.TrialPruned:
         return TrialState.PRUNED, None
-    except optuna.exceptions.OptunaError:
+    except (optuna.exceptions.OptunaError, NotWritten):
         raise
     except Exception as error:
         trial.set_user_attr("reason", reason_of(error))

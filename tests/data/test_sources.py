@@ -166,6 +166,7 @@ def test_of_two_first_calls_at_once_one_makes_the_images_and_the_other_waits(tmp
         end = time.monotonic() + 120
         while not there() and time.monotonic() < end and not any(process.poll() for process in running):
             time.sleep(0.02)
+    (tmp_path / "data" / f".{folder}.draft" / "old").mkdir(parents=True)  # of a process that was killed
     running = [start(1)]
     try:
         wait_until(lambda: read("makers"))

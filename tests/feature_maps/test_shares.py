@@ -3,6 +3,9 @@
 import copy
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +73,7 @@ from inside.feature_maps.shares import (
 )
 from inside.feature_maps.statistics import LayerStatistics, collect_statistics
 from inside.feature_maps.tracing import Following, channel_axes
-from inside.files import ROOT, RunFolder
+from inside.files import ROOT, RunFolder, one_at_a_time
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.models.scratch import build_from_scratch
@@ -402,6 +405,31 @@ def test_statistics_are_kept_draw_by_draw_and_measured_once(tmp_path, make_folde
         assert np.array_equal(again["blocks.0.conv"].features, first[scenario.name]["blocks.0.conv"].features)
     features = [by_layer["blocks.0.conv"].features for by_layer in first.values()]
     assert not np.allclose(features[0], features[1]) and not np.allclose(features[1], features[2])
+
+
+def test_notebooks_that_run_at_the_same_time_measure_once(tmp_path, make_folder, monkeypatch):
+    run, _ = start_of_a_run(tmp_path, architecture="convnet5", options={"filters": 4})
+    scenario, measured = opened(run, own_set(make_folder, {"a": 3, "b": 3}))["random_own"], []
+    monkeypatch.setattr("inside.feature_maps.scenarios.collect_statistics", lambda *args: (
+        time.sleep(0.5), measured.append(args), collect_statistics(*args))[-1])
+    with ThreadPoolExecutor(2) as pool:
+        found = [by_layer["blocks.0.conv"].features for by_layer in pool.map(lambda number: measure(run, scenario), range(2))]
+    assert len(measured) == 1 and np.array_equal(*found)
+    assert [path.name for path in run.path("statistics").iterdir()] == ["random_own.npz"]  # locks are elsewhere
+
+
+def test_a_notebook_with_other_layers_that_comes_just_after_disturbs_nothing(tmp_path, make_folder, monkeypatch):
+    run, _ = start_of_a_run(tmp_path, architecture="convnet5", options={"filters": 4})
+    scenario, right = opened(run, own_set(make_folder, {"a": 3, "b": 3}))["random_own"], one_at_a_time
+
+    @contextmanager
+    def then_the_other(*paths):
+        with right(*paths):
+            yield
+        monkeypatch.setattr("inside.feature_maps.scenarios.one_at_a_time", right)
+        measure(run, scenario, ["blocks.1.conv"])
+    monkeypatch.setattr("inside.feature_maps.scenarios.one_at_a_time", then_the_other)
+    assert list(measure(run, scenario, ["blocks.0.conv"])) == ["blocks.0.conv"]
 
 
 def pair(model, change=lambda tuned: None):

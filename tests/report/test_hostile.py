@@ -12,6 +12,7 @@ from PIL import Image
 
 from inside.cli.main import main
 from inside.files import read_csv
+from inside.text import visible
 from shared.hostile import CLASSES, FILES
 
 SETTINGS = {"ARCHITECTURE": "convnet_gap", "ARCHITECTURE_OPTIONS": "{'widths': [6, 8]}", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "1",
@@ -32,6 +33,13 @@ def hostile(tmp_path_factory):
     settings = SETTINGS | {"DATASET": str(images), "RANKED_CLASSES": str(CLASSES)}
     assert main(["demo", "--name", str(folder), *(word for name, value in settings.items() for word in ("-p", name, value))]) == 0
     return folder
+
+
+def test_names_are_no_commands_to_a_terminal(hostile, capsys):
+    log = (hostile / "run.log").read_text(encoding="utf-8")
+    assert len(log.splitlines()) > 10 and not set(log) & {"\x1b", "\u202e", "\u2068"}
+    assert main(["demo", "--name", str(hostile), "--only", "01", "-p", "DATASET", "\x1b[2Jnone"]) != 0
+    assert "\\x1b[2Jnone" in (told := capsys.readouterr()).err and "\x1b" not in told.err + told.out
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,7 @@ def test_a_script_in_the_page_would_be_stopped(opened):
     assert opened.title == "Inside an image classifier: run"
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", map(visible, CLASSES))
 def test_each_name_is_shown_as_it_is(opened, name):
     cells = opened.execute_script("return [...document.querySelectorAll('#table-metrics_test tbody tr')].map(row => row.children[0].textContent.trim())")
     assert name in cells and len(cells) == len(CLASSES) + 1

@@ -3,8 +3,8 @@
 import base64
 import html
 import io
-import os
 import re
+import shutil
 
 import nbformat
 import numpy as np
@@ -17,7 +17,7 @@ from inside.files import ROOT, file_hash, write_json
 from inside.render import figure_html, table_html
 from inside.report.cells import REASONS
 from inside.report.found import Found
-from inside.report.page import export_report, mark_outdated, outside_requests
+from inside.report.page import export_report, note_later, outside_requests
 from inside.shown import Figure, Table
 
 HOSTILE = "a <b>run<script>alert(1)<;script> & 'more' {{ title }}"
@@ -143,6 +143,24 @@ def test_pictures_become_smaller_and_stay_the_same(tmp_path):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(packed)).convert("L")), np.asarray(picture))
 
 
+def test_a_page_says_what_is_older_than_the_results_beside_it(made):
+    for number, network in (("01", "before"), ("02", "before"), ("03", file_hash(made / "01_split.ipynb"))):
+        write_json(made / f"{number}_results.json", {"network": network})
+    shutil.copy(made / "01_split.ipynb", made / "model.safetensors")
+    report = export_report([made / "01_split.ipynb"], made / "report.html")
+    header = re.search("<header>(.*)</header>", report.read_text(encoding="utf-8"), flags=re.S)[1]
+    assert "Notebook 01 is older than the network in this folder</b>: a later run trained it and did not end." in header
+    assert "Notebook 02 is older than the network in this folder</b>: its numbers are of the network before." in header
+    assert "Notebook 03 is older" not in header and "was opened again" not in header
+    for number in ("02", "03"):
+        note_later(report, number)
+    page = report.read_text(encoding="utf-8")
+    assert "Notebook 02 was opened again</b> on 20" in page.split("</header>")[0] and page.count("was opened again") == 1
+    assert "was opened again" not in export_report([made / "01_split.ipynb"], report).read_text(encoding="utf-8")
+    note_later(made / "report.failed.html", "02")
+    assert not (made / "report.failed.html").exists()
+
+
 def test_a_cell_that_failed_is_on_the_first_screen(run_folder):
     error = nbformat.v4.new_output("error", ename="ValueError", evalue="1 < 2", traceback=["Traceback", "ValueError: 1 < 2"])
     cells = [nbformat.v4.new_markdown_cell("# 01 · A", metadata={"tags": ["papermill-error-cell-tag"]}), nbformat.v4.new_markdown_cell("# 01 · B"),
@@ -191,25 +209,6 @@ def test_appendices_are_folded_and_say_what_is_in_them(tmp_path):
 @pytest.mark.parametrize("width, narrow", [(620, True), (621, False)])
 def test_narrow_pictures_are_known(width, narrow):
     assert ('class="picture narrow ' in figure_html(Figure(None, "a", "words"), "1.1", b"", width)) is narrow
-
-
-def test_the_page_of_a_run_before_says_so_once_where_results_are_newer(run_folder):
-    page_of(run_folder, code("x"))
-    report = run_folder / "report.html"
-    whole = report.read_text()
-    for path in run_folder.glob("*_results.json"):
-        os.utime(path, (report.stat().st_mtime - 9,) * 2)
-    mark_outdated(report)
-    assert report.read_text() == whole
-    write_json(run_folder / "02_results.json", {})
-    os.utime(run_folder / "02_results.json", (report.stat().st_mtime + 9,) * 2)
-    mark_outdated(report)
-    marked = report.read_text()
-    assert "A later run did not end." in marked.split("</header>")[0] and outside_requests(marked) == []
-    os.utime(run_folder / "02_results.json", (report.stat().st_mtime + 99,) * 2)
-    mark_outdated(report)
-    assert report.read_text() == marked
-    mark_outdated(run_folder / "none.html")
 
 
 def test_notebooks_that_measured_another_network_are_named_on_the_first_screen(run_folder):

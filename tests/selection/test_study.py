@@ -18,6 +18,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
+from inside.files import NotWritten
 from inside.preflight import check_settings
 from inside.selection import study
 from inside.selection.study import FINISHED, GRACE_PERIOD, RepeatableSampler, is_stale, run_trials, trial_table, worker
@@ -179,7 +180,7 @@ def test_an_interrupt_puts_the_trial_back(tmp_path):
 
 
 def test_an_unexpected_error_ends_its_trial_only(tmp_path):
-    """Whatever a training raises is the reason of a failed trial; what the study itself raises stops the search."""
+    """Whatever a training raises is the reason of a failed trial; what the study itself raises, or a full disk, stops the search."""
     raised = [ZeroDivisionError("division by zero"), RuntimeError("out of memory\nat line 3"), ValueError("not legal"), KeyError(), None]
 
     def uneven(trial):
@@ -192,7 +193,7 @@ def test_an_unexpected_error_ends_its_trial_only(tmp_path):
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 4 + ["COMPLETE"]
     assert [trial.user_attrs.get("reason") for trial in study.trials] == [
         "ZeroDivisionError: division by zero", "RuntimeError: out of memory", "not legal", "KeyError", None]
-    for number, error in ((5, optuna.exceptions.StorageInternalError("the database is gone")), (6, SystemExit(3)), (7, KeyboardInterrupt())):
+    for number, error in ((5, optuna.exceptions.StorageInternalError("the database is gone")), (6, SystemExit(3)), (7, KeyboardInterrupt()), (8, NotWritten("the disk is full"))):
         raised = {number: error, number - 1: None}
         with pytest.raises(type(error)):
             run_trials(study, number + 1, uneven)

@@ -43,11 +43,32 @@ def kill(process):
     process.communicate()
 
 
+def stop(process):
+    """Ctrl-C: the seconds until a run has ended, and what was wrong with its end."""
+    family, began = psutil.Process(process.pid).children(recursive=True), time.time()
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=30)
+    seconds, last = time.time() - began, told.strip().splitlines()[-1]
+    problems = [f"{seconds:.1f} s"] if seconds > 5 else []
+    problems += [f"exit code {process.returncode}"] if process.returncode != 130 else []
+    problems += [last] if last != "stopped; the same command goes on from here" else []
+    problems += [told[-2000:]] if "Traceback" in told or "ignored in" in told else []
+    left = psutil.wait_procs(family, timeout=max(0, began + 5 - time.time()))[1]
+    return seconds, problems + [f"still there: {' '.join(member.cmdline())}" for member in left]
+
+
 def phase(folder):
     """How far a run had come: the last lines of its log."""
     log = folder / "run.log"
     lines = log.read_text().strip().splitlines() if log.exists() else []
     return lines[-1][:60] if lines else "before the log"
+
+
+def progress(folder):
+    """How far a run has come, as a number: the lines of its log and its files."""
+    log = folder / "run.log"
+    lines = log.read_text().count("\n") if log.exists() else 0
+    return lines + sum(1 for path in folder.rglob("*") if not path.name.startswith("."))
 
 
 def contents(folder):

@@ -8,7 +8,6 @@ mountain, buildings and street above all), so a good classifier makes a few hone
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -263,7 +262,9 @@ def _draw_set(folder: Path, counts: Mapping[str, int], seed: int, progress: Call
     if folder.exists() and any(p.is_file() and p.suffix != ".jpg" or p.is_dir() and p.name not in CLASSES
                                for p in folder.rglob("*")):
         raise FileExistsError(f"{folder} holds other files: choose an empty or a new folder")
-    draft, done, total = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)), 0, sum(counts.values())
+    draft, done, total = folder.with_name(f".{folder.name}.draft"), 0, sum(counts.values())
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    draft.mkdir()
     try:
         for label, count in counts.items():
             (draft / label).mkdir()
@@ -274,7 +275,6 @@ def _draw_set(folder: Path, counts: Mapping[str, int], seed: int, progress: Call
                     progress(done, total)
         if folder.exists():
             shutil.rmtree(folder)
-        draft.chmod(0o755)
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
