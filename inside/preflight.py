@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from inside import files
+from inside.attribution.inputs import first_convolution, last_convolution
 from inside.data.sources import list_dataset
 from inside.data.split import check_split_fits, split_counts
 from inside.device import choose_device
@@ -58,7 +59,7 @@ def _is_complete(settings: Settings) -> bool:
 
 
 def folder_problems(run: RunFolder) -> list[str]:
-    """Whether the run folder is free and can be written, and so can the folder of drawn and fetched images."""
+    """Whether the run folder can be written (that nobody else works on it is held by inside.locks), and that of images."""
     return [*errors_of(check_writable, run.folder, "The results of the run"),
             *errors_of(check_writable, files.DATA, "Images")]
 
@@ -182,13 +183,12 @@ def layer_problems(settings: Settings, numbers: Sequence[str], run: RunFolder) -
         return []
     found = [f"LAYERS names {brief(name)} twice." for name in dict.fromkeys(settings["LAYERS"])
              if settings["LAYERS"].count(name) > 1]
-    for kind in measured_networks(settings, numbers, run):
-        try:
-            network = outline(**kind)
-        except ValueError:
-            continue  # told by network_problems
-        if network:
-            found += _layers_of(network, settings, numbers)
+    try:
+        for kind in measured_networks(settings, numbers, run):
+            if network := outline(**kind):
+                found += _layers_of(network, settings, numbers)
+    except ValueError as error:  # a network that cannot be built, a model.json that cannot be read
+        found.append(str(error))
     return found
 
 
@@ -197,7 +197,10 @@ def _layers_of(network: Outline, settings: Settings, numbers: Sequence[str]) -> 
     found = errors_of(network.check_size, "MAP_SIZE", size)
     shapes = network.shapes(size) if network.takes(size) else None
     named = [("LAYERS", name) for name in settings["LAYERS"]]
-    named += [("NEURON_LAYER", settings["NEURON_LAYER"])] if "02" in numbers and settings["NEURON_LAYER"] else []
+    if "02" in numbers:
+        convolution = last_convolution(network.model) if first_convolution(network.model) else ""
+        neurons = settings["NEURON_LAYER"] or convolution
+        named += [("NEURON_LAYER", neurons)] if neurons else []
     for parameter, name in named:
         wrong = [f"{parameter}: {problem}" for problem in errors_of(check_layer, name, modules)]
         if not wrong and shapes is not None and name not in shapes:

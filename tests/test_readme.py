@@ -20,6 +20,7 @@ from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
 from inside.device import choose_device
+from inside.disk import Need, check_room
 from inside.files import ROOT, NotWritten, RunFolder, atomic_write, require_reachable
 from inside.locks import hold
 from inside.models.build import build_network
@@ -162,6 +163,8 @@ MESSAGES = {
     "The class": lambda folder, split: too_few(folder),
     "No notebook": lambda folder, split: given(["demo", "-p", "EPOCH", "3"]),
     "… is not on": lambda folder, split: require_reachable("http://127.0.0.1:9/file", "The file", "1 MB", "Put it there."),
+    "… things": lambda folder, split: given(["demo", "-p", "EPOCHS", "0", "-p", "SEED", "-1"]),
+    "The run needs": lambda folder, split: check_room([Need(folder, "weights", 1e30)]),
     "DEVICE": lambda folder, split: choose_device("cuda"),
     "out of memory": lambda folder, split: learn(Hungry(8, 2), torch.randn(16, 8)),
     "The loss": lambda folder, split: learn(nn.Linear(8, 2), torch.full((16, 8), torch.nan)),

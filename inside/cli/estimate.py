@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from inside.data.loading import TensorImages, make_loader, to_device
+from inside.data.sources import list_dataset
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
-from inside.files import ROOT
 from inside.models.build import build_network
 from inside.models.surgery import freeze, set_train_mode
 from inside.names import DATASETS
@@ -24,12 +22,11 @@ from inside.training.recipe import Recipe
 
 
 def count_images(settings: Mapping[str, Any]) -> int | None:
-    """The number of images in the data set, without opening any; None if it is not known before the download."""
+    """The number of images in the data set, without opening any; None if it is not known before they are unpacked."""
     if settings["DATASET"] in DATASETS:
         return DATASETS[settings["DATASET"]] or settings["DEMO_IMAGES"]
-    places = (Path(settings["DATASET"]).expanduser(), ROOT / settings["DATASET"])
-    folder = next((place for place in places if place.is_dir()), None)
-    return sum(len(files) for _, _, files in os.walk(folder)) if folder else None
+    listed = list_dataset(settings["DATASET"], labels=False)
+    return None if listed is None else len(listed)
 
 
 def training_seconds(settings: Mapping[str, Any], train: int, val: int) -> tuple[float, float, float]:

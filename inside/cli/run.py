@@ -21,7 +21,7 @@ from inside.cli.profiles import default_parameters, notebook_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
-from inside.files import ROOT, RunFolder, atomic_write, put_in_place, why_not_written
+from inside.files import ROOT, RunFolder, atomic_write, check_writable, put_in_place, why_not_written
 from inside.locks import hold_run
 from inside.preflight import check
 from inside.report.page import export_report
@@ -108,6 +108,8 @@ def run(options: argparse.Namespace, given: Mapping[str, Any], command: str) -> 
     chosen = [book for book in books if not options.only or book.name[:2] in options.only]
     numbers = ["01"] if options.search else [book.name[:2] for book in chosen]
     check(settings, numbers)
+    if options.publish:
+        check_writable(Path(options.publish), "Figures")
     if options.search:
         help_search(settings)
         return 0

@@ -217,7 +217,7 @@ def find_folder(dataset: str) -> Path:
         places = [Path(dataset).expanduser(), ROOT / dataset] if dataset.strip() else []
         found = [place.resolve() for place in places if place.exists()]
     except PermissionError as error:
-        raise ValueError(f"DATASET = {dataset!r} cannot be reached ({error.strerror}): make the folders above it readable "
+        raise ValueError(f"DATASET = {dataset!r} cannot be reached ({error.strerror}): make the folders above it readable, "
                          "or choose another one.") from None
     except (OSError, RuntimeError, ValueError):  # too long, a link to itself, an unknown ~user, a null byte
         places, found = [], []

@@ -74,8 +74,8 @@ def open_dataset(dataset: str, *, demo_images: int = 1200, seed: int = 0, data: 
     root = find_folder(dataset)
     if (name := _as_downloaded(root)) is not None:
         folder, inside = data / f"{name}-{fingerprint(str(root))}", DOWNLOADS[name].folder
-        _make_once(folder, partial(_NAMED[name][1], fetch=False,
-                                   downloads=root if (root / inside).is_dir() else root.parent))
+        downloads = root if (root / inside).is_dir() else root.parent
+        _make_once(folder, partial(_NAMED[name][1], downloads=downloads, fetch=False))
         return _read_folder(folder, name, about=f"{DATASETS[name]:,} {_NAMED[name][0]}, from a local copy")
     return _read_folder(root, root.name, about=f"the images of the folder {root.name}/", labels=labels)
 

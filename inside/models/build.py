@@ -155,7 +155,7 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
 
 def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
     enum = torchvision.models.get_model_weights(name)
-    options, file = {}, Path(torch.hub.get_dir(), "checkpoints", Path(enum.DEFAULT.url).name)
+    options = {}
     if weights == "imagenet":
         if not weights_file(name):
             require_weights(name)
@@ -168,8 +168,10 @@ def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Mo
     except Exception as error:  # whatever bytes that are no such tensors lead to
         if weights == "random":
             raise
-        raise ValueError(f"{file} does not hold the ImageNet weights of {name} ({type(error).__name__}): delete it, and it "
-                         "is fetched again.") from error
+        kind, file = type(error).__name__, weights_file(name)
+        raise ValueError(f"{file} does not hold the ImageNet weights of {name} ({kind}): delete it, and it is fetched again."
+                         if file else f"The ImageNet weights of {name} could not be fetched ({kind}). "
+                         f"{_weights_remedy(None)}") from error
     if name in ("googlenet", "inception_v3") and weights == "imagenet":
         model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
     reset_classifier(model, n_classes)

@@ -43,7 +43,7 @@ def split(make_folder, tmp_path):
     return split_images(images, [0.6, 0.2, 0.2], seed=0)
 
 
-@pytest.mark.parametrize("changes", [{}, {"STRATEGY": "head"}], ids=["whole network", "head on cached features"])
+@pytest.mark.parametrize("changes", [{}, {"STRATEGY": "head", "AUGMENTATION": "none"}], ids=["whole network", "head on cached features"])
 def test_300_epochs(split, tmp_path, changes):
     gauge = Gauge(settled=20)
     train_into(RunFolder(str(tmp_path / "run")), settings(EPOCHS=300, **changes), split, features=tmp_path / "features", report=gauge)
