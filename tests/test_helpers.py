@@ -57,6 +57,7 @@ def test_a_reader_s_own_names_are_no_matter_when_the_cell_runs_again(tmp_path):
 
 
 def test_a_kernel_does_not_keep_itself_out(tmp_path, monkeypatch):
+    monkeypatch.delenv("INSIDE_COMMAND", raising=False)
     monkeypatch.setattr("inside.locks.PATIENCE", 0)
     first, namespace = opened(tmp_path)
     with pytest.raises(FolderInUse, match=f"in use by process {os.getpid()} on .* \\(notebook 02, opened by hand\\), since 20"):

@@ -167,7 +167,7 @@ MESSAGES = {
     "The run needs": lambda folder, split: check_room([Need(folder, "weights", 1e30)]),
     "DEVICE": lambda folder, split: choose_device("cuda"),
     "out of memory": lambda folder, split: learn(Hungry(8, 2), torch.randn(16, 8)),
-    "The loss": lambda folder, split: learn(nn.Linear(8, 2), torch.full((16, 8), torch.nan)),
+    "The loss": lambda folder, split: learn(nn.Linear(8, 2), torch.full((64, 8), 1e20), rate=1e20),
     "The network": another_split,
     "… is in use": lambda folder, split: [hold(folder, "01", wait=0), hold(folder, "01", wait=0)],
     "… was not written": full_disk,

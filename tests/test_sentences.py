@@ -20,7 +20,7 @@ from inside.evaluation.plots import plot_class_metrics, plot_confusion
 from inside.evaluation.predictions import prediction_table, top_and_bottom
 from inside.files import write_json
 from inside.names import SPLITS
-from inside.text import natural_sort
+from inside.text import literal, natural_sort
 
 FEW = settings(deadline=None, derandomize=True, max_examples=30)
 NAMES = ["all", "mean", "nan", "NA", "None", "True", "a*b*", "_x_", "**bold**", "$x$ $", "<b>", "10", "2", "naïve café", "train", "(all)", "prob", "a b", "label",
@@ -116,7 +116,7 @@ def test_sentences_on_a_split_are_its_numbers(table, sizes):
     assert len(lines) == len(missed) <= 10
     for label, line in zip(missed, lines, strict=True):
         name, numbers = line.split("” has ")
-        assert name == f"“{label}"
+        assert name == f"“{literal(label)}"
         assert numbers_in(numbers) == [*shares.loc[label], *quota.loc[label], largest[table["label"] == label].max()]
     totals = [line for line in told if line.startswith("So ")]
     assert [numbers_in(line) for line in totals] == ([[*shares.sum(), *quota.sum()]] if (shares.sum() != quota.sum()).any() else [])

@@ -70,11 +70,11 @@ def own_images(run: RunFolder, dataset: str, n: int, *, demo_images: int = 900, 
             raise ValueError(f"The images of the run {run.name!r} are no longer at {root}: put them back, or run notebook "
                              "01 again.")
         own = Split.read(run.path("split.csv"), root).parts["test"]
-        require_unchanged(own, root)
         test = pick_images(own, n, seed=seed)
         if len(test) < FEWEST_IMAGES:
             raise ValueError(f"The run {run.name!r} has {len(test)} test images; feature maps are measured on at least "
                              f"{FEWEST_IMAGES}: give test a larger share in SPLIT, or add images.")
+        require_unchanged(own, root)
         drawn = saved.settings.get("DATASET") == "demo"
         return ImageSet(root.name, root, test, "test images of notebook 01", drawn)
     images = other_images(dataset, n, demo_images=demo_images, seed=seed)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.report import report_images
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import UnreadableImage, decode_images, load_image, require_unchanged
@@ -225,3 +226,14 @@ def test_a_class_without_a_good_image_stops(make_folder, tmp_path):
         path.write_bytes(b"text")
     with pytest.raises(ValueError, match="None of the 4 images of .* can be decoded: the first is a/0.png .not an image file."):
         listed(folder, tmp_path)
+
+
+def test_the_report_tells_what_is_odd(make_folder, tmp_path, one_thread):
+    folder = make_folder({"a": 4, "A": 4})
+    frames(folder / "a" / "moving.gif")
+    content(b"")(folder / "a" / "empty.jpg")
+    content(b"x")(folder / "a" / "phone.heic")
+    shown = report_images(*listed(folder, tmp_path), seed=0)
+    assert "9 images in 2 classes; 2 files could not be decoded." in shown[0].markdown
+    assert shown[1].markdown.startswith("- The classes A (") and "animated, such as a/moving.gif: the first frame is used." in shown[1].markdown
+    assert list(shown[3].parts[0].table["path"]) == ["a/empty.jpg", "a/phone.heic"]

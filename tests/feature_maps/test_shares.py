@@ -736,6 +736,7 @@ def test_the_heat_map_names_the_classes_of_the_reduced_set(tmp_path, monkeypatch
     own = bright_folder(tmp_path / "own", {"apple": 2, "bear": 20, "cat": 20}, {"apple": 120, "bear": 0, "cat": 255})
     imagenet = bright_folder(tmp_path / "imagenet", {"x": 8}, {"x": 128})
     monkeypatch.setattr("inside.feature_maps.scenarios.open_networks", thresholds)
+    monkeypatch.setattr("inside.preflight.check", lambda *_: None)  # the networks are not those that the settings name
     table = other_images(str(own), 200).table
     seed = next(seed for seed in range(50) if set(pick_images(table, 8, seed=seed)["label"]) == {"bear", "cat"})
     found = run_notebook(tmp_path, DATASET=str(own), IMAGENET_VAL=str(imagenet), LAYERS=["0"], SEED=seed, RANDOM_DRAWS=1)
@@ -777,6 +778,7 @@ def test_notebook_02_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, c
         LIMITS[kind](model)
     networks = {"finetuned": (tuned, preprocessing, "a"), "imagenet": (initial, preprocessing, "b"), "random": (initial, preprocessing, "c")}
     monkeypatch.setattr("inside.feature_maps.scenarios.open_networks", lambda *_, **__: (networks, {}))
+    monkeypatch.setattr("inside.preflight.check", lambda *_: None)  # the networks are not those that the settings name
     monkeypatch.setattr("inside.feature_maps.scenarios.open_random_network", lambda *_, **__: copy.deepcopy(initial))
     found = run_notebook(tmp_path, DATASET=str(own), IMAGENET_VAL="digits", LAYERS=["0"], N_IMAGES=4)
     told = " ".join(found["lines"])

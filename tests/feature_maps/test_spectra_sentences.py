@@ -470,6 +470,7 @@ def test_notebook_03_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, c
         measured.covariance = state
         return dict.fromkeys(layers, measured)
     monkeypatch.setattr("inside.feature_maps.own_images", lambda *_, **__: images)
+    monkeypatch.setattr("inside.preflight.check", lambda *_: None)  # the networks are not those that the settings name
     monkeypatch.setattr("inside.feature_maps.open_scenarios", lambda *_, **__: (scenarios, {"imagenet_cifar10": "not here"}))
     monkeypatch.setattr("inside.feature_maps.scenario_statistics", measure)
     namespace = {"__name__": "__main__"}
@@ -489,7 +490,7 @@ def test_notebook_03_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, c
 def test_values_that_are_no_numbers_are_named_before_anything_is_made_of_them():
     x = np.ones((12, 5))
     x[3:5, 1] = np.nan, np.inf
-    told = "Layer 'a' of imagenet_own gives values that are NaN or infinite for 2 of 12 images, so it has no spectrum: choose other LAYERS, or train"
+    told = "Layer 'a' of imagenet_own gives values that are NaN or infinite for 2 of 12 images, so it has no spectrum: choose other LAYERS or train"
     for measure in (covariance_difference, measure_spectra):
         with pytest.raises(ValueError, match=told):
             measure({"imagenet_own": {"a": Measured(x)}})

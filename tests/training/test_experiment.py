@@ -326,7 +326,7 @@ def test_saving_and_loading_give_the_same_network(tmp_path):
     model, preprocessing = build_network(SMALL_NETWORK, 3, weights="random", seed=5)
     table = pd.DataFrame({"path": ["a/1.png"], "label": "a", "split": "test", "sha256": "x"})
     split, other = Split(table, tmp_path, CLASSES), Split(table.assign(split="train"), tmp_path, CLASSES)
-    history = pd.DataFrame({"epoch": [1]})
+    history = pd.DataFrame({"epoch": [1], "val_mean_class_accuracy": 0.5, "val_loss": 1.0, "seconds": 1.0})
     saved = SavedModel(architecture=SMALL_NETWORK, classes=CLASSES, image_size=64, preprocessing=preprocessing,
                        split=split.fingerprint, root=str(tmp_path))
     finish_training(run, TrainingResult(model.state_dict(), history, 1.0), saved, "s")
