@@ -409,7 +409,7 @@ def test_a_kernel_that_dies_is_a_failed_notebook_and_the_last_good_one_stays(mon
     folder.mkdir()
     (folder / book.name).write_text("the last good one")
     with pytest.raises(run_module.NotebookFailed, match="the kernel of the notebook died, as when memory runs out") as raised:
-        run_module.execute(book, folder, {}, run_module.Tee(folder / "run.log"))
+        run_module.execute(book, folder, {}, run_module.Log(open(folder / "run.log", "a")))
     assert str(folder / "01_{a}.failed.ipynb") in str(raised.value) and (folder / book.name).read_text() == "the last good one"
     assert sorted(path.name for path in folder.iterdir()) == ["01_{a}.failed.ipynb", "01_{a}.ipynb", "run.log"]
 
