@@ -1,94 +1,197 @@
-"""Training speed of this project in images per second, as a ratio to fastai on the same images, within one run.
+"""Training speed of this project, as ratios within one run to an expert's plain loop, to fastai and to what can be had.
 
-Both train all layers of the same torchvision network (random weights: speed does not depend on them) with Adam on the
-same files, decoded and augmented in each library's usual way, batches of 32 at 224×224, the same number of threads, no
-worker processes. The two alternate epoch by epoch, so that changes in the speed of the machine affect both; the result
-is the median of the ratios. fastai runs as its users run it, `Learner.fit(1)` in float32 (its mixed precision is for
-GPUs), with two images for validation.
+All train all layers of the same torchvision network (random weights: speed does not depend on them) on the same files,
+decoded and augmented in each one's usual way, batches of 32 at 224×224, the same number of threads.
 
-    python benchmarks/training_speed.py --network resnet50 --images 192 --rounds 3
+- expert: a plain loop with channels_last, bfloat16 where the hardware has it, random resized crops and flips of
+  torchvision, ImageFolder; on a GPU with worker processes, pinned memory and a fused optimiser.
+- fastai: `Learner.fit(1)` as its users run it; float32 on processors, `to_fp16` and channels_last on a GPU.
+- memory: this project's steps on images that are on the device already; what loading costs is the ratio to it.
+- matrix products: the rate of large bfloat16 products; the share of it that training reaches counts a multiply-accumulate of
+  the network as six operations, forward and backward.
+
+    python benchmarks/training_speed.py --network resnet50 --images 192 --turns 5
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import shutil
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
+from torchvision import datasets
+from torchvision.transforms import v2
+
+sys.path.insert(0, str(Path(__file__).parent))
+from turns import Row, print_table, ratios, take_turns
 
 from inside.data.demo.scenes import write_demo_set
-from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.loading import ImageDataset, count_cores, make_loader, make_transform, to_device
 from inside.data.sources import open_dataset
-from inside.device import choose_device, choose_precision
+from inside.device import choose_device, choose_precision, tf32
 from inside.models.build import build_network
+from inside.models.surgery import count_costs, set_train_mode
 from inside.training.loop import Trainer
 from inside.training.recipe import Recipe
 
+Rate = Callable[[], float]
+MEAN, STD = [0.5] * 3, [0.25] * 3
 
-def our_epoch(network: str, folder: Path, batch: int, size: int):
-    """A function that trains one epoch as notebook 01 does and returns images per second."""
-    source = open_dataset(str(folder))
-    model, preprocessing = build_network(network, len(source.classes), weights="random")
+
+def finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(work: Callable[[], int], device: torch.device) -> float:
+    """Images a second of work that returns how many images it took."""
+    finish(device)
+    start = time.perf_counter()
+    count = work()
+    finish(device)
+    return count / (time.perf_counter() - start)
+
+
+def our_contenders(options: argparse.Namespace, folder: Path) -> dict[str, Rate]:
+    """An epoch as notebook 01 trains it, and as many steps on images in memory."""
+    source, device = open_dataset(str(folder)), choose_device()
+    model, preprocessing = build_network(options.network, len(source.classes), weights="random")
+    dataset = ImageDataset(source.table, source.root, source.classes,
+                           make_transform(preprocessing, options.size, options.augmentation))
+    loader = make_loader(dataset, batch_size=options.batch, shuffle=True, workers="auto")
+    recipe = Recipe(epochs=1000, batch_norm=options.batch_norm)
+    trainer = Trainer(model.to(device), loader, recipe, len(source.classes), choose_precision("auto", device))
+    if options.compile:
+        trainer.forward = torch.compile(trainer.model)
+    images = to_device(torch.randn(options.batch, 3, options.size, options.size), device)
+    targets = torch.arange(options.batch, device=device) % len(source.classes)
+
+    def epoch() -> int:
+        with tf32():
+            trainer.train_epoch(loader, bar=False)
+        return len(dataset)
+
+    def memory() -> int:
+        set_train_mode(trainer.model, recipe.batch_norm)
+        with tf32():
+            for _ in range(len(loader)):
+                trainer.step(images, targets)
+        return len(loader) * options.batch
+    return {"ours": lambda: timed(epoch, device), "memory": lambda: timed(memory, device)}
+
+
+def expert(options: argparse.Namespace, folder: Path) -> Rate:
+    """A plain loop over ImageFolder."""
     device = choose_device()
-    transform = make_transform(preprocessing, size, "light")
-    loader = make_loader(ImageDataset(source.table, source.root, source.classes, transform),
-                                 batch_size=batch, shuffle=True)
     precision = choose_precision("auto", device)
-    trainer = Trainer(model.to(device), loader, Recipe(epochs=100), len(source.classes), precision)
-    def epoch() -> float:
-        start = time.perf_counter()
-        trainer.train_epoch(loader, bar=False)
-        return len(loader.dataset) / (time.perf_counter() - start)
-    return epoch, str(precision).removeprefix("torch.")
+    images = datasets.ImageFolder(folder, v2.Compose([
+        v2.RandomResizedCrop(options.size, scale=(0.7, 1.0)), v2.RandomHorizontalFlip(), v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]))
+    cuda = device.type == "cuda"
+    workers = min(16, count_cores() - 1) if cuda else 0
+    loader = torch.utils.data.DataLoader(images, options.batch, shuffle=True, num_workers=workers, pin_memory=cuda,
+                                         persistent_workers=workers > 0, prefetch_factor=4 if workers else None)
+    model, _ = build_network(options.network, len(images.classes), weights="random")
+    model = model.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=cuda)
+
+    def epoch() -> int:
+        model.train()
+        for module in model.modules():
+            if options.batch_norm == "frozen" and isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        for batch, targets in loader:
+            batch = batch.to(device, memory_format=torch.channels_last, non_blocking=True)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                loss = nn.functional.cross_entropy(model(batch), targets.to(device, non_blocking=True))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        return len(images)
+    return lambda: timed(epoch, device)
 
 
-def count_images(folder: Path) -> int:
-    return len(open_dataset(str(folder)).table)
-
-
-def fastai_epoch(network: str, folder: Path, batch: int, size: int):
-    """A function that trains one epoch with fastai and returns images per second."""
-    import torchvision
+def fastai(options: argparse.Namespace, folder: Path) -> Rate:
+    """An epoch of fastai."""
     from fastai.vision.all import CrossEntropyLossFlat, ImageDataLoaders, Learner, RandomResizedCrop
-    loaders = ImageDataLoaders.from_folder(folder, valid_pct=2 / count_images(folder), seed=0, bs=batch, num_workers=0,
-                                           item_tfms=RandomResizedCrop(size, min_scale=0.7))
-    model = torchvision.models.get_model(network, num_classes=len(loaders.vocab))
+    device = choose_device()
+    cuda, count = device.type == "cuda", len(open_dataset(str(folder)).table)
+    loaders = ImageDataLoaders.from_folder(folder, valid_pct=2 / count, seed=0, bs=options.batch,
+                                           num_workers=min(16, count_cores() - 1) if cuda else 0,
+                                           item_tfms=RandomResizedCrop(options.size, min_scale=0.7))
+    model, _ = build_network(options.network, len(loaders.vocab), weights="random")
     learner = Learner(loaders, model, loss_func=CrossEntropyLossFlat())
-    count = len(loaders.train) * batch  # fastai drops the last, smaller batch
-    def epoch() -> float:
+    learner = learner.to_fp16().to_channelslast() if cuda else learner
+
+    def epoch() -> int:
         with learner.no_bar(), learner.no_logging():
-            start = time.perf_counter()
             learner.fit(1)
-            return count / (time.perf_counter() - start)
-    return epoch
+        return len(loaders.train) * options.batch  # fastai drops the last, smaller batch
+    return lambda: timed(epoch, device)
 
 
-def main() -> None:
+def matrix_products() -> float:
+    """Operations a second of large bfloat16 products."""
+    device = choose_device()
+    n = 8192 if device.type == "cuda" else 2048
+    one, other = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
+
+    def products() -> int:
+        for _ in range(10):
+            one @ other
+        return 10 * 2 * n**3
+    products()
+    return timed(products, device)
+
+
+def rows(options: argparse.Namespace) -> list[Row]:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder) if options.folder else drawn(Path(temporary), options.images)
+        contenders = our_contenders(options, folder)
+        contenders["expert"] = expert(options, folder)
+        contenders |= {} if options.no_fastai else {"fastai": fastai(options, folder)}
+        found = take_turns(contenders | {"matrix products": matrix_products}, options.turns)
+    macs = count_costs(build_network(options.network, 6, weights="random")[0].eval(), options.size, 3)["macs"]
+    share = [6 * macs * rate for rate in ratios(found, "memory", "matrix products")]
+    name = f"{options.network}, batch norm {options.batch_norm}{', compiled' if options.compile else ''}"
+    goals = {"expert": options.expert_goal, "fastai": options.fastai_goal, "memory": options.memory_goal}
+    return [*(Row(f"{name}: images a second, to {other}", ratios(found, "ours", other), at_least=goals[other])
+              for other in contenders if other != "ours"),
+            Row(f"{name}: share of the rate of matrix products", share, at_least=options.share_goal)]
+
+
+def drawn(folder: Path, n: int) -> Path:
+    """A folder of n drawn scenes; above 600, copies of these."""
+    scenes = write_demo_set(folder / "scenes", n_images=min(n, 600))
+    files = [path for path in sorted(scenes.rglob("*.*")) if path.is_file()]
+    for copy in range(1, -(-n // 600)):
+        for path in files:
+            shutil.copy(path, path.with_name(f"{copy}-{path.name}"))
+    return scenes
+
+
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="resnet50")
     parser.add_argument("--images", type=int, default=192)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--augmentation", default="light")
+    parser.add_argument("--batch-norm", default="update", choices=["update", "frozen"])
     parser.add_argument("--folder", help="a folder of class folders (default: scenes drawn for it)")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(options.folder) if options.folder else write_demo_set(
-            Path(temporary) / "scenes", n_images=options.images)
-        ours, precision = our_epoch(options.network, folder, options.batch, options.size)
-        theirs = fastai_epoch(options.network, folder, options.batch, options.size)
-        ratios = []
-        for number in range(options.rounds + 1):
-            a, b = ours(), theirs()
-            print(f"{'warm-up' if number == 0 else f'round {number}'}: this project {a:.1f} images/s ({precision}), "
-                  f"fastai {b:.1f} images/s, ratio {a / b:.2f}", flush=True)
-            ratios += [a / b] if number else []
-    print(f"{options.network}, {torch.get_num_threads()} threads: median ratio {statistics.median(ratios):.2f} "
-          f"(smallest {min(ratios):.2f}, largest {max(ratios):.2f})")
+    parser.add_argument("--no-fastai", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
+    for name in ("expert", "fastai", "memory", "share"):
+        parser.add_argument(f"--{name}-goal", type=float, default=0.0)
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    print_table(rows(parser().parse_args()))

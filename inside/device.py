@@ -1,26 +1,81 @@
-"""The device to compute on, and the precision."""
+"""The device to compute on, the precision, and what fits into its memory."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """The device to compute on: "auto" takes CUDA, otherwise Apple's MPS, otherwise the CPU."""
+    """The device to compute on: "auto" takes CUDA, otherwise Apple's MPS, otherwise the CPU.
+
+    With CUDA, float32 is float32 from then on, without the shorter products of TF32, which PyTorch would allow in
+    convolutions.
+    """
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         device = next(name for name, there in have.items() if there)
     if not have[device]:
         raise ValueError(f"DEVICE = {device!r} is not available here; DEVICE = \"auto\" takes what is.")
+    if device == "cuda":
+        _set_products("ieee")
     return torch.device(device)
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """torch.bfloat16 or torch.float32; "auto" takes bfloat16 if the hardware has instructions for it."""
+    """torch.bfloat16, float16 or float32 for training; "auto" takes bfloat16 if the hardware has instructions for it.
+
+    On other CUDA cards "auto" takes float16. ValueError: float16 elsewhere.
+    """
+    if precision == "float16" and device.type != "cuda":
+        raise ValueError(f"PRECISION = 'float16' needs a CUDA card, and this run computes on {device.type}: set PRECISION = "
+                         "\"auto\".")
     if precision != "auto":
         return getattr(torch, precision)
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     fast = device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
     return torch.bfloat16 if fast else torch.float32
+
+
+def _set_products(kind: str) -> None:
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = kind
+
+
+@contextlib.contextmanager
+def tf32() -> Iterator[None]:
+    """Products of float32 numbers in TF32 on CUDA cards that have it, while the block runs: enough for training."""
+    if torch.cuda.is_available():
+        _set_products("tf32")
+    try:
+        yield
+    finally:
+        if torch.cuda.is_available():
+            _set_products("ieee")
+
+
+class InParts:
+    """Does work on batches in parts that fit into the memory of the device: where it runs out, parts get half as large."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def __call__(self, work: Callable[..., Any], *tensors: Any) -> list[Any]:
+        """The results of `work` on the parts of tensors of the same length, in order."""
+        self.size = self.size or len(tensors[0])
+        done, results = 0, list[Any]()
+        while done < len(tensors[0]):
+            try:
+                results.append(work(*(tensor[done:done + self.size] for tensor in tensors)))
+                done += self.size
+            except torch.OutOfMemoryError:
+                if self.size == 1:
+                    raise
+                self.size = min(self.size, len(tensors[0])) // 2
+                torch.cuda.empty_cache()
+                print(f"out of memory: batches in parts of {self.size} from now on", flush=True)
+        return results

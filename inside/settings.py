@@ -171,8 +171,8 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
     ),
     "the machine and the page": (
         Parameter("DEVICE", (Word("auto", "cpu", "cuda", "mps"),), "where to compute", ALL, trains=True),
-        _learnt("PRECISION", (Word("auto", "float32", "bfloat16"),), "of training"),
-        Parameter("WORKERS", (Whole(0, 64),), "image-loading processes; 0 is fastest on few cores", trains=True),
+        _learnt("PRECISION", (Word("auto", "float32", "bfloat16", "float16"),), "of training"),
+        Parameter("WORKERS", (Word("auto"), Whole(0, 64)), "image-loading processes; auto: 0 without a GPU", ALL),
         Parameter("TRACKERS", (ListOf(str, f"a list of {Word(*names.TRACKERS)}"),), "where curves are also logged"),
         Parameter("INTERACTIVE", (Flag(),), "whether to show progress bars and the interactive panel", ALL),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from inside.data.loading import make_transform
+from inside.data.loading import Transform, make_transform
 from inside.data.sources import ImageSet
 from inside.data.split import Split
 from inside.data.table import load_image
@@ -57,7 +57,7 @@ class Inspection:
         return f"{told}, and one with convolutions" if told else "a network with convolutions"
 
     @property
-    def transform(self) -> Callable:
+    def transform(self) -> Transform:
         """PIL image -> (C,size,size), as the network reads it."""
         return make_transform(self.preprocessing, self.size)
 

@@ -1,84 +1,241 @@
-"""From files to batches: the data set, transforms, loaders."""
+"""From files to batches: transforms, the data set, the order of an epoch, loaders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from PIL import Image as PILImage
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from inside.data.augmentation import Augmentation, draw_numbers
+from inside.data.pixels import Pixels, PixelWriter, folder_of_pixels
 from inside.data.table import load_image
 from inside.names import AUGMENTATIONS
 from inside.text import did_you_mean
 
+SMALL = 64  # pixels: images up to this side stay in memory, as one tensor
+IN_MEMORY = 2e9  # bytes of such a tensor, at most
+
+
+class Draw(NamedTuple):
+    """An image of an epoch: its augmentation follows from these."""
+
+    seed: int
+    epoch: int
+    place: int
+
+
+class Transform:
+    """PIL image -> normalised (channels, image_size, image_size) float32; the whole image is resized, nothing is cropped.
+
+    Of `augmentation`, if any, calls draw afresh from torch's generator; images of a training are given by `Draw`, and with
+    them what is drawn. See `make_transform`.
+    """
+
+    def __init__(self, preprocessing: Mapping, image_size: int, augmentation: str, reduced: int | None):
+        interpolation, channels = v2.InterpolationMode(preprocessing["interpolation"]), preprocessing.get("channels", 3)
+        self.size, self.channels = image_size, channels
+        self.first = v2.Compose([*([v2.Grayscale(1)] if channels == 1 else []),
+                                 *([v2.Resize((reduced, reduced), interpolation)] if reduced else []), v2.Identity()])
+        self.resize = v2.Resize((image_size, image_size), interpolation)
+        self.augmentation = None if augmentation == "none" else Augmentation(augmentation, image_size, interpolation)
+        self.last = v2.Compose([v2.ToDtype(torch.float32, scale=True),
+                                v2.Normalize(preprocessing["mean"], preprocessing["std"]), v2.ToPureTensor()])
+        self.plain = channels == 3 and not reduced
+
+    def __call__(self, image: PILImage.Image) -> torch.Tensor:
+        """One image; with augmentation, a draw of torch's generator."""
+        return self.images([image], draw_numbers([_any_draw()]) if self.augmentation else None)[0]
+
+    def images(self, images: Sequence[PILImage.Image], numbers: np.ndarray | None = None) -> torch.Tensor:
+        """N images, normalised (N, channels, size, size), with `numbers` (N, 32) augmented by these (see `draw_numbers`)."""
+        if numbers is None or self.augmentation is None:
+            return self.last(torch.stack([v2.functional.pil_to_tensor(self.resize(self.first(image))) for image in images]))
+        sized = [self.augmentation.image(self.first(image), row) for image, row in zip(images, numbers, strict=True)]
+        return self.augmentation.erase(self.last(torch.stack([v2.functional.pil_to_tensor(one) for one in sized])), numbers)
+
+    def takes_batches(self, height: int, width: int) -> bool:
+        """Whether images of this size can be transformed as one tensor, with the same result (augmented: up to rounding)."""
+        if self.augmentation is None:
+            return self.plain and (height, width) == (self.size, self.size)
+        return self.plain and self.augmentation.takes_batches(max(height, width))
+
+    def batch(self, images: torch.Tensor, numbers: np.ndarray | None = None) -> torch.Tensor:
+        """As `images`, for N images of one size (N, 3, H, W) uint8 that `takes_batches`."""
+        normalised = self.last(images)
+        return normalised if numbers is None or self.augmentation is None else self.augmentation.batch(normalised, numbers)
+
+
+def _any_draw() -> tuple[int, int, str]:
+    return int(torch.randint(2**31, ())), 0, ""
+
+
+def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = "none", *,
+                   reduced: int | None = None) -> Transform:
+    """The transform that gives a network its images: PIL image -> normalised (3, image_size, image_size) float32.
+
+    The whole image is resized, nothing is cropped. Augmentation is drawn for each image: "light" random resized crops
+    (70-100 % of the area) and flips, "strong" wider crops, plus TrivialAugment and random erasing, see `Augmentation`. Mean,
+    standard deviation and interpolation come from `preprocessing`, which belongs to the weights. `reduced` first shrinks the
+    image to that many pixels per side, for the resolution control of notebook 03. With channels 1 in `preprocessing`, images
+    become grey.
+    """
+    if augmentation not in AUGMENTATIONS:
+        raise ValueError(f"AUGMENTATION = {augmentation!r} is not valid: {did_you_mean(augmentation, AUGMENTATIONS)}")
+    return Transform(preprocessing, image_size, augmentation, reduced)
+
 
 class ImageDataset(Dataset):
-    """The images of a table (columns path, label) below `root`: (transformed image, index of the class)."""
+    """The images of a table (columns path, label) below `root`: (transformed image, index of the class).
 
-    def __init__(self, table: pd.DataFrame, root: Path, classes: Sequence[str], transform: Callable):
+    A `Draw` gives an image with the augmentation of its epoch, an index alone one with any. Where the table has the columns
+    sha256, width and height, as `decode_images` gives it, pixels come from the cache of decoded images, if they are there;
+    images of one size of up to SMALL pixels are read once, into one tensor, and transformed a batch at a time.
+    """
+
+    def __init__(self, table: pd.DataFrame, root: Path, classes: Sequence[str], transform: Transform):
+        self.names = [str(path) for path in table["path"]]
         self.paths = [str(Path(root) / path) for path in table["path"]]
         number = {label: place for place, label in enumerate(classes)}
         self.targets = [number[label] for label in table["label"]]
         self.transform = transform
+        self.keys = table["sha256"].tolist() if "sha256" in table else []
+        self.pixels = Pixels(folder_of_pixels())
+        same = transform.plain and transform.augmentation is None
+        self.resized = f"{transform.size} {transform.resize.interpolation.value}" if same else ""
+        sizes = set(zip(table["height"], table["width"], strict=True)) if {"height", "width"} <= set(table) else set()
+        side = max(max(size) for size in sizes) if len(sizes) == 1 else SMALL + 1
+        small = side <= SMALL and len(table) * 3 * side * side <= IN_MEMORY
+        self.whole = small and transform.takes_batches(*next(iter(sizes)))
+        self._memory: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(load_image(self.paths[index])), self.targets[index]
+    def __getitem__(self, index: int | Draw) -> tuple[torch.Tensor, int]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int | Draw]) -> list[tuple[torch.Tensor, int]]:
+        places = [each.place if isinstance(each, Draw) else each for each in indices]
+        numbers = self._numbers(indices)
+        images = self.transform.batch(self.memory[places], numbers) if self.whole else self.transform.images(
+            [self.image(place) for place in places], numbers)
+        return list(zip(images.unbind(), [self.targets[place] for place in places], strict=True))
+
+    def _numbers(self, indices: Sequence[int | Draw]) -> np.ndarray | None:
+        if self.transform.augmentation is None:
+            return None
+        return draw_numbers((each.seed, each.epoch, self.names[each.place]) if isinstance(each, Draw) else _any_draw()
+                            for each in indices)
+
+    def image(self, index: int) -> PILImage.Image:
+        """The decoded image of a row, from the cache, there possibly resized for the transform, or from its file."""
+        keys = [self.keys[index], f"{self.keys[index]} {self.resized}"] if self.keys else []
+        kept = next((found for key in keys if (found := self.pixels.get(key)) is not None), None)
+        return load_image(self.paths[index]) if kept is None else PILImage.fromarray(kept.numpy())
+
+    def keep_resized(self) -> None:
+        """Decode the images that are too large for the cache and keep them there as the transform resizes them."""
+        missing = [place for place, key in enumerate(self.keys) if self.resized
+                   and key not in self.pixels.places and f"{key} {self.resized}" not in self.pixels.places]
+        if missing:
+            resize = lambda place: np.asarray(self.transform.resize(load_image(self.paths[place])))  # noqa: E731
+            with PixelWriter(self.pixels.folder) as writer, ThreadPoolExecutor(count_cores()) as pool:
+                for place, pixels in zip(missing, pool.map(resize, missing), strict=True):
+                    writer.add(f"{self.keys[place]} {self.resized}", pixels)
+            self.pixels = Pixels(self.pixels.folder)
+
+    @property
+    def memory(self) -> torch.Tensor:
+        """All images (N, 3, H, W) uint8, read at the first call."""
+        if self._memory is None:
+            first = v2.functional.pil_to_tensor(self.image(0))
+            self._memory = torch.empty(len(self), *first.shape, dtype=torch.uint8)
+            for place in range(len(self)):
+                self._memory[place] = v2.functional.pil_to_tensor(self.image(place))
+        return self._memory
 
 
-def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = "none", *,
-                   reduced: int | None = None) -> v2.Compose:
-    """PIL image -> normalised (3, image_size, image_size) float32; the whole image is resized, nothing is cropped.
+class TensorImages(Dataset):
+    """Features or images in memory: tensors (N, ...) and their targets, as a data set with `.targets`."""
 
-    Augmentation is drawn afresh for each image: "light" random resized crops (70-100 % of the area) and flips, "strong"
-    wider crops, plus TrivialAugment (Müller and Hutter 2021) and random erasing. Mean, standard deviation
-    and interpolation come from `preprocessing`, which belongs to the weights. `reduced` first shrinks the image to that
-    many pixels per side, for the resolution control of notebook 03. With channels 1 in `preprocessing`, images become grey.
-    """
-    if augmentation not in AUGMENTATIONS:
-        raise ValueError(f"AUGMENTATION = {augmentation!r} is not valid: {did_you_mean(augmentation, AUGMENTATIONS)}")
-    interpolation = v2.InterpolationMode(preprocessing["interpolation"])
-    size = (image_size, image_size)
-    crop = {"light": (0.7, 1.0), "strong": (0.4, 1.0)}
-    first = [v2.Resize(size, interpolation)] if augmentation == "none" else [
-        v2.RandomResizedCrop(size, scale=crop[augmentation], interpolation=interpolation), v2.RandomHorizontalFlip()]
-    strong = augmentation == "strong"
-    return v2.Compose([
-        *([v2.Grayscale(1)] if preprocessing.get("channels") == 1 else []),
-        *([v2.Resize((reduced, reduced), interpolation)] if reduced else []),
-        *first,
-        *([v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)] if strong else []),
-        v2.ToImage(), v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(preprocessing["mean"], preprocessing["std"]), v2.ToPureTensor(),
-        *([v2.RandomErasing(0.25)] if strong else []),
-    ])
+    def __init__(self, features: torch.Tensor, targets: Sequence[int]):
+        self.targets = list(targets)
+        self.tensors = features.clone(), torch.tensor(self.targets)  # clone: inference tensors cannot be trained on
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int | Draw) -> tuple[torch.Tensor, int]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int | Draw]) -> list[tuple[torch.Tensor, int]]:
+        places = [each.place if isinstance(each, Draw) else each for each in indices]
+        return list(zip(self.tensors[0][places].unbind(), [self.targets[place] for place in places], strict=True))
 
 
-def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, workers: int = 0) -> DataLoader:
-    """A DataLoader with its own generator, which the training loop reseeds every epoch.
+class EpochSampler(Sampler[Draw]):
+    """The shuffled images of an epoch as `Draw`s: their order follows from seed and epoch, see `begin`."""
 
-    The order, and hence every augmentation, follows from that seed and the number of workers. When shuffled, a last
+    def __init__(self, n: int):
+        self.n, self.seed, self.epoch = n, 0, 1
+
+    def begin(self, seed: int, epoch: int) -> None:
+        """The epoch that the next iteration gives."""
+        self.seed, self.epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        for index in torch.randperm(self.n, generator=generator).tolist():
+            yield Draw(self.seed, self.epoch, index)
+
+
+def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, workers: int | str = 0) -> DataLoader:
+    """A loader of batches; when shuffled, its `sampler` is an `EpochSampler`, which the training loop sets each epoch.
+
+    `workers`: processes that load, "auto": see `count_workers`; the batches do not depend on it. When shuffled, a last
     batch of one image is dropped, since batch norm cannot work on it.
     """
-    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, num_workers=workers,
-                      generator=torch.Generator(), pin_memory=torch.cuda.is_available(),
+    n = count_workers(dataset, batch_size) if workers == "auto" else int(workers)
+    return DataLoader(dataset, batch_size=batch_size, sampler=EpochSampler(len(dataset)) if shuffle else None, num_workers=n,
+                      persistent_workers=n > 0, prefetch_factor=4 if n else None, generator=torch.Generator(),
+                      pin_memory=torch.cuda.is_available(),
                       drop_last=shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1)
+
+
+def count_cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_workers(dataset: Dataset, batch_size: int, *, fast: float = 20e-6) -> int:
+    """How many processes should load images: none unless a GPU computes, else all cores but one, 16 at most.
+
+    None either where this process loads an image in less than `fast` seconds, measured on a batch.
+    """
+    cores = count_cores()
+    if not torch.cuda.is_available() or cores < 2 or not len(dataset):
+        return 0
+    indices = list(range(min(batch_size, len(dataset))))
+    dataset.__getitems__(indices)  # the first call may read all images into memory
+    start = time.perf_counter()
+    dataset.__getitems__(indices)
+    return 0 if (time.perf_counter() - start) / len(indices) < fast else min(cores - 1, 16)
 
 
 def to_device(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Images on the device, in channels_last if they have four axes."""
     layout = {"memory_format": torch.channels_last} if images.ndim == 4 else {}
     return images.to(device, non_blocking=True, **layout)
-
-
-class TensorImages(TensorDataset):
-    """Features or images in memory: tensors (N, ...) and their targets, as a data set with `.targets`."""
-
-    def __init__(self, features: torch.Tensor, targets: Sequence[int]):
-        super().__init__(features.clone(), torch.tensor(list(targets)))  # clone: inference tensors cannot be trained on
-        self.targets = list(targets)

@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image as PILImage
 from PIL import ImageOps
 
+from inside.data.pixels import LARGEST_SIDE, PixelWriter
 from inside.data.sources import ImageSet
 from inside.files import DATA, fingerprint, read_csv, write_csv
 from inside.text import literal, natural_sort, visible
@@ -66,7 +67,7 @@ def _to_rgb(image: PILImage.Image) -> PILImage.Image:
     return image.convert("RGB")
 
 
-def _examine(path: Path) -> tuple[int, int, str, bool, str]:
+def _examine(path: Path, keep: PixelWriter) -> tuple[int, int, str, bool, str]:
     """(width, height, sha256 of the decoded RGB pixels, whether it is animated, why it could not be decoded or "").
 
     Width -1: the system is the reason, such as a missing permission, and it may be another one at the next call.
@@ -78,8 +79,10 @@ def _examine(path: Path) -> tuple[int, int, str, bool, str]:
     except Exception as error:  # decoders raise many kinds; each means that this file is not an image we can use
         of_system = isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno
         return -1 if of_system else 0, 0, "", False, _reason(error, path)
-    digest = hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes())
-    return image.width, image.height, digest.hexdigest(), animated, ""
+    digest = hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes()).hexdigest()
+    if max(image.size) <= LARGEST_SIDE:
+        keep.add(digest, np.asarray(image))
+    return image.width, image.height, digest, animated, ""
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -105,13 +108,15 @@ def examine_images(root: Path, paths: Iterable[str], *, cache: Path | None = Non
     """A row for each path below `root`: path, width, height, sha256 (of the decoded pixels), animated, reason ("": good).
 
     What is found out about a file is kept in `cache` until its size or one of its times changes; a cache that cannot be
-    read is made anew.
+    read is made anew. The pixels of images that are not too large are kept beside it.
     """
-    cache = (DATA / "cache" if cache is None else Path(cache)) / f"{fingerprint(str(root))}.csv"
+    folder = DATA / "cache" if cache is None else Path(cache)
+    cache = folder / f"{fingerprint(str(root))}.csv"
     known, stats = _read_cache(cache), [(path, *_state(root / path)) for path in paths]
     new = [key for key in stats if key != known.get(key[0], ())[:3]]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow and hashlib release the interpreter's lock
-        for key, found in zip(new, pool.map(lambda key: _examine(root / key[0]), new), strict=True):
+    with PixelWriter(folder / "pixels") as keep, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        examined = pool.map(lambda key: _examine(root / key[0], keep), new)  # Pillow and hashlib release Python's lock
+        for key, found in zip(new, examined, strict=True):
             known[key[0]] = (*key, *found)
     if new:
         cache.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from inside.data.loading import ImageDataset, make_loader, make_transform, to_device
 from inside.data.split import Split
+from inside.device import InParts
 from inside.files import RunFolder, file_hash, fingerprint, read_csv, read_json, write_csv
 from inside.models.saved import SavedModel, load_network
 from inside.text import did_you_mean
@@ -24,15 +25,15 @@ def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = to
     """Softmax scores (N, classes) float64 and cross-entropy losses (N,) of all images, in the order of the loader."""
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    scores, losses = [], []
-    for images, targets in tqdm(loader, leave=False, disable=not bar, desc="predicting"):
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = model(to_device(images, device))
-        log_scores = logits.cpu().double().log_softmax(1)
-        scores.append(log_scores.exp().numpy())
-        losses.append(nn.functional.nll_loss(log_scores, targets, reduction="none").numpy())
+    logits, wanted, in_parts = [], [], InParts()
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        for images, targets in tqdm(loader, leave=False, disable=not bar, desc="predicting"):
+            logits += in_parts(lambda part: model(to_device(part, device)), images)
+            wanted.append(targets)
     model.train(training)
-    return np.concatenate(scores), np.concatenate(losses)
+    log_scores = torch.cat(logits).cpu().double().log_softmax(1)
+    losses = nn.functional.nll_loss(log_scores, torch.cat(wanted), reduction="none")
+    return log_scores.exp().numpy(), losses.numpy()
 
 
 def prediction_table(table: pd.DataFrame, scores: np.ndarray, losses: np.ndarray,
@@ -44,17 +45,19 @@ def prediction_table(table: pd.DataFrame, scores: np.ndarray, losses: np.ndarray
     return predictions.join(pd.DataFrame(scores, columns=[f"prob_{name}" for name in classes]))
 
 
-def evaluation_loader(saved: SavedModel, split: Split, table: pd.DataFrame) -> DataLoader:
+def evaluation_loader(saved: SavedModel, split: Split, table: pd.DataFrame, workers: int | str = "auto") -> DataLoader:
     """Images of a split, the rows of `table`, as the saved network is evaluated on them: in order, not augmented."""
     transform = make_transform(saved.preprocessing, saved.image_size)
     return make_loader(ImageDataset(table, split.root, saved.classes, transform),
-                       batch_size=saved.settings.get("BATCH_SIZE", 32), workers=saved.settings.get("WORKERS", 0))
+                       batch_size=saved.settings.get("BATCH_SIZE", 32), workers=workers)
 
 
-def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split, *, bar: bool = False) -> pd.DataFrame:
+def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split, *, bar: bool = False,
+                      workers: int | str = "auto") -> pd.DataFrame:
     """The predictions of a part of the split by the network that the run has saved, also written to predictions_<part>.csv.
 
-    In float32. Where that file was made by the same weights from the same images, it is read instead.
+    In float32. Where that file was made by the same weights from the same images, it is read instead. `workers`: see
+    `make_loader`.
     """
     name, table, saved = f"predictions_{part}.csv", split.parts[part], SavedModel.of(run)
     stamp = fingerprint(file_hash(run.path("model.safetensors")), read_json(run.path("model.json")),
@@ -62,7 +65,7 @@ def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split,
     if run.is_current(stamp, name):
         print(f"{name}: read again, since weights and images have not changed")
     else:
-        scores, losses = predict(model, evaluation_loader(saved, split, table), bar=bar)
+        scores, losses = predict(model, evaluation_loader(saved, split, table, workers), bar=bar)
         if n := int((~np.isfinite(scores)).any(axis=1).sum()):
             raise ValueError(f"The network of the run {run.name!r} gives scores that are NaN for {n:,} of {len(scores):,} "
                              f"images of {part}: set TRAIN = True, with a lower LEARNING_RATE.")
@@ -72,7 +75,7 @@ def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split,
 
 
 def check_reloaded(run: RunFolder, split: Split, predictions: pd.DataFrame, *, device: torch.device, at_most: int = 500,
-                   tolerance: float = 1e-4) -> dict:
+                   tolerance: float = 1e-4, workers: int | str = "auto") -> dict:
     """Load the saved network once more, score test images again and compare with their saved softmax scores.
 
     `predictions` are those of all test images, of which about `at_most` are checked, evenly spread. Returns {checked,
@@ -80,7 +83,7 @@ def check_reloaded(run: RunFolder, split: Split, predictions: pd.DataFrame, *, d
     """
     again = split.parts["test"].iloc[::max(1, len(split.parts["test"]) // at_most)]
     model, saved = load_network(run)
-    scores, _ = predict(model.to(device), evaluation_loader(saved, split, again))
+    scores, _ = predict(model.to(device), evaluation_loader(saved, split, again, workers))
     wanted = predictions.loc[again.index, [f"prob_{name}" for name in saved.classes]].to_numpy()
     difference = float(np.abs(scores - wanted).max())
     if not difference <= tolerance:

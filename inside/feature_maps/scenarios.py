@@ -211,8 +211,11 @@ def open_random_network(run: RunFolder, architecture: str, draw: int, *, n_class
 
 
 def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str], *, map_size: int,
-                        batch_size: int) -> dict[str, LayerStatistics]:
-    """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass."""
+                        batch_size: int, workers: int | str = "auto") -> dict[str, LayerStatistics]:
+    """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass.
+
+    `workers`: see `make_loader`.
+    """
     name, model = f"statistics/{scenario.name}.npz", scenario.model
     stamp = fingerprint(scenario.stamp or network_stamp(model), scenario.preprocessing,
                                 scenario.images.table[["label", "sha256"]], list(layers), map_size, scenario.reduced, 2)
@@ -220,7 +223,7 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
         if not run.is_current(stamp, name):
             transform = make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
             images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
-            found = collect_statistics(model, make_loader(images, batch_size=batch_size), layers)
+            found = collect_statistics(model, make_loader(images, batch_size=batch_size, workers=workers), layers)
             arrays: dict[str, Any] = {f"{layer}/{key}": value for layer, state in found.items()
                                       for key, value in state.arrays().items()}
             with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:

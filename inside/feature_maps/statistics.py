@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from inside.device import InParts
 from inside.feature_maps.hooks import (
     _pool_and_count,
     _positions,
@@ -139,21 +140,25 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
     """
     names, like, running = choose_layers(model, layers), first_parameter(model), _Pass(all_modules(model))
     result: dict[str, LayerStatistics] = {}
-    autocast = torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32)
+    autocast, in_parts = torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32), InParts()
+
+    def measure(images: Tensor, labels: np.ndarray) -> None:
+        layout = torch.channels_last if channels_last and images.ndim == 4 else torch.preserve_format
+        images = images.to(like.device, like.dtype, memory_format=layout)
+        running.begin(images)
+        with running.tracer:
+            model(images)
+        for name in names:
+            maps = running.maps.get(name, [])
+            _check_calls(name, maps, len(images), result.get(name))
+            layer = result.setdefault(name, LayerStatistics(name, len(maps)))
+            layer._update(maps, labels, keep_features, running.after(name))
+
     with eval_mode(model), torch.inference_mode(), autocast, capture(model, names, running.reduce):
         for batch in loader:
             images, labels = batch if isinstance(batch, tuple | list) else (batch, None)
             labels = np.full(len(images), -1) if labels is None else torch.as_tensor(labels).cpu().numpy()
-            layout = torch.channels_last if channels_last and images.ndim == 4 else torch.preserve_format
-            images = images.to(like.device, like.dtype, memory_format=layout)
-            running.begin(images)
-            with running.tracer:
-                model(images)
-            for name in names:
-                maps = running.maps.get(name, [])
-                _check_calls(name, maps, len(images), result.get(name))
-                layer = result.setdefault(name, LayerStatistics(name, len(maps)))
-                layer._update(maps, labels, keep_features, running.after(name))
+            in_parts(measure, images, labels)
     if not result:
         raise ValueError("The loader gave 0 batches; at least 1 is needed.")
     return result

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from inside.data.loading import TensorImages, make_loader, to_device
+from inside.device import InParts
 from inside.files import atomic_write, fingerprint
 from inside.models.surgery import classifier_name, freeze, set_train_mode
 from inside.training.compatible import is_random
@@ -147,14 +148,14 @@ def _head_loaders(experiment: Experiment, parts: Mapping[str, TensorImages]) -> 
 def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "",
                 precision: torch.dtype = torch.float32) -> TensorImages:
     """The input of the module `start` ("": the head), (N, C) float32, with the targets, for all images in one pass."""
-    device, training, targets = next(model.parameters()).device, model.training, []
+    device, training, targets, in_parts = next(model.parameters()).device, model.training, [], InParts()
     with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept:
         model.eval()
         try:
-            for images, wanted in loader:
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    model(to_device(images, device))
-                targets += wanted.tolist()
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                for images, wanted in loader:
+                    in_parts(lambda part: model(to_device(part, device)), images)
+                    targets += wanted.tolist()
         finally:
             model.train(training)
     return TensorImages(torch.cat(kept), targets)

@@ -54,6 +54,7 @@ class Experiment:
         self.transforms = {"train": make_transform(self.preprocessing, s["IMAGE_SIZE"], s["AUGMENTATION"]),
                            "eval": make_transform(self.preprocessing, s["IMAGE_SIZE"])}
         self.loaders = {part: self.loader(part) for part in split.parts}
+        self.loaders["val"].dataset.keep_resized()
 
     def loader(self, part: str, *, learning: bool = True, at_most: int = 0) -> DataLoader:
         """The loader of a part; that of "train" is shuffled and augmented unless learning is False.
@@ -217,7 +218,7 @@ def score_unaugmented(experiment: Experiment, weights: Mapping[str, torch.Tensor
             "mean_class_accuracy": float(hits.groupby(loader.dataset.targets).mean().mean())}
 
 
-TRAINING_VERSION = 2  # increased whenever the same settings give other weights, or the history changes its meaning
+TRAINING_VERSION = 3  # increased whenever the same settings give other weights, or the history changes its meaning
 
 
 def training_fingerprint(settings: Mapping, split: Split) -> str:

@@ -18,7 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from inside.data.loading import to_device
+from inside.data.loading import EpochSampler, to_device
+from inside.device import tf32
 from inside.evaluation.predictions import predict
 from inside.files import atomic_write
 from inside.models.surgery import set_train_mode
@@ -31,22 +32,28 @@ class Trainer:
     """A training in progress: network, optimiser, schedule, history, the best weights so far.
 
     `step` computes the mean loss of a batch in micro-batches; if a GPU runs out of memory, the micro-batch is halved and
-    the batch repeated, so that the gradient remains that of the whole batch (batch norm then sees the parts).
+    the batch repeated, so that the gradient remains that of the whole batch (batch norm then sees the parts). Losses remain
+    on the device until the end of an epoch, so that a GPU is never waited for: there, whether they are finite is looked at
+    every CHECKED steps. With float16, the loss is scaled (Micikevicius et al. 2018).
     """
+
+    CHECKED = 50
 
     def __init__(self, model: nn.Module, loader: DataLoader, recipe: Recipe, n_classes: int, precision: torch.dtype,
                  checkpoint: Path | None = None):
         self.model, self.recipe, self.precision, self.checkpoint = model, recipe, precision, checkpoint
         self.device = next(model.parameters()).device
+        self.forward: Callable = model
         self.optimizer = make_optimizer(model, recipe)
         self.scheduler = make_scheduler(self.optimizer, recipe, recipe.epochs * len(loader))
         weights = balanced_weights(loader.dataset.targets, n_classes) if recipe.class_weights else torch.ones(n_classes)
         self.class_weights = weights.to(self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
         self.micro_batch = loader.batch_size
         self.history: list[dict] = []
         self.best: dict[str, torch.Tensor] = {}
 
-    def step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+    def step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimiser step on a batch: (logits, mean loss)."""
         while True:
             try:
@@ -59,23 +66,25 @@ class Trainer:
                 self.micro_batch = max(1, min(self.micro_batch, len(images)) // 2)
                 torch.cuda.empty_cache()
                 print(f"out of memory: micro-batches of {self.micro_batch} from now on, accumulated to the same batch")
-        self.finite(loss)
-        self.optimizer.step()
+        if self.device.type == "cpu" or self.scheduler.last_epoch % self.CHECKED == 0:
+            self.finite(float(loss))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.scheduler.step()
         return logits, loss
 
-    def loss_and_gradients(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+    def loss_and_gradients(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and mean loss of a batch; the gradients of its micro-batches accumulate in the weights."""
-        total, logits, loss_sum = self.class_weights[targets].sum(), [], 0.0
+        total, logits, losses = self.class_weights[targets].sum(), [], []
         for part, wanted in zip(images.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                out = self.model(part)
+                out = self.forward(part)
             loss = nn.functional.cross_entropy(out.float(), wanted, weight=self.class_weights, reduction="sum",
                                                label_smoothing=self.recipe.label_smoothing) / total
-            loss.backward()
+            self.scaler.scale(loss).backward()
             logits.append(out.detach().float())
-            loss_sum += loss.item()
-        return torch.cat(logits), loss_sum
+            losses.append(loss.detach())
+        return torch.cat(logits), torch.stack(losses).sum()
 
     def finite(self, loss: float, part: str = "") -> float:
         """The loss; ValueError where it is NaN or infinite, before it reaches the weights or a checkpoint."""
@@ -96,26 +105,30 @@ class Trainer:
         weights; its mean is weighted by the images' class weights, so that it does not depend on the batches.
         """
         set_train_mode(self.model, self.recipe.batch_norm)
-        losses, pairs = [], []
+        sums, pairs = [], []
         for images, targets in tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}"):
-            images, targets = to_device(images, self.device), targets.to(self.device)
+            images, targets = to_device(images, self.device), targets.to(self.device, non_blocking=True)
             logits, objective = self.step(images, targets)
-            plain = nn.functional.cross_entropy(logits, targets).item()
-            losses.append((plain, len(targets), objective, self.class_weights[targets].sum().item()))
-            pairs.append(torch.stack([targets, logits.argmax(1)], 1).cpu().numpy())
-        plain, images, objective, weights = np.array(losses).T
-        return float(np.average(plain, weights=images)), float(np.average(objective, weights=weights)), np.concatenate(pairs)
+            weight = self.class_weights[targets].sum()
+            plain = nn.functional.cross_entropy(logits, targets, reduction="sum")
+            sums.append(torch.stack([plain, objective * weight, weight]))
+            pairs.append(torch.stack([targets, logits.argmax(1)], 1))
+        found = torch.cat(pairs).cpu().numpy()
+        total, objective_total, weights = torch.stack(sums).double().sum(0).tolist()
+        return self.finite(total / len(found)), objective_total / weights, found
 
     def state(self) -> dict:
         """All that is needed to resume after this epoch."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best,
-                "scheduler": self.scheduler.state_dict(), "history": self.history, "micro_batch": self.micro_batch}
+                "scheduler": self.scheduler.state_dict(), "history": self.history, "micro_batch": self.micro_batch,
+                "scaler": self.scaler.state_dict()}
 
     def load(self, state: Mapping) -> None:
         """Resume from a `state`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
         self.best, self.history, self.micro_batch = state["best"], list(state["history"]), state["micro_batch"]
 
 
@@ -142,8 +155,10 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
         epoch, start = len(trainer.history) + 1, time.perf_counter()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(recipe.seed * 100_003 + epoch)
-            train.generator.manual_seed(recipe.seed * 100_003 + epoch)
-            train_loss, train_objective, train_pairs = trainer.train_epoch(train, bar)
+            if isinstance(train.sampler, EpochSampler):
+                train.sampler.begin(recipe.seed, epoch)
+            with tf32():
+                train_loss, train_objective, train_pairs = trainer.train_epoch(train, bar)
             probabilities, val_losses = predict(model, val)
         val_pairs = np.stack([val.dataset.targets, probabilities.argmax(1)], 1)
         row = {"epoch": epoch, "train_loss": train_loss, "train_objective": train_objective,
@@ -164,7 +179,7 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
 def _read_checkpoint(path: Path) -> dict:
     """The state in a checkpoint, or {} where it cannot be read or holds none (then training starts from the beginning)."""
     state = read_cached(path)
-    return state if state.keys() >= {"model", "optimizer", "best", "scheduler", "history", "micro_batch"} else {}
+    return state if state.keys() >= {"model", "optimizer", "best", "scheduler", "history", "micro_batch", "scaler"} else {}
 
 
 def _accuracies(part: str, pairs: np.ndarray, classes: Sequence[str]) -> dict[str, float]:

@@ -67,9 +67,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             groups.setdefault((rate, recipe.weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
     groups_of = [{"params": weights, "lr": rate, "weight_decay": decay} for (rate, decay), weights in sorted(
         groups.items(), key=lambda item: item[0])]
+    fused = next(model.parameters()).device.type == "cuda"
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups_of, momentum=0.9, nesterov=True)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](groups_of)
+        return torch.optim.SGD(groups_of, momentum=0.9, nesterov=True, fused=fused)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](groups_of, fused=fused)
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:

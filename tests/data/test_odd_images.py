@@ -137,7 +137,8 @@ def test_a_file_that_goes_between_listing_and_decoding(make_folder, tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("harm, message", [(lambda path: path.unlink(), "is gone since the images were listed: put it back, or run notebook 01 again."),
                                            (lambda path: path.write_bytes(b""), "has changed since the images were listed and cannot be decoded (an empty file)")])
-def test_a_file_that_goes_before_training_is_named_in_one_sentence(make_folder, tmp_path, harm, message, workers):
+def test_a_file_that_goes_before_training_is_named_in_one_sentence(make_folder, tmp_path, monkeypatch, harm, message, workers):
+    monkeypatch.setattr("inside.files.DATA", tmp_path / "data")  # no decoded images are kept there
     folder = make_folder({"a": 3, "b": 3})
     table, _ = table_of(folder, tmp_path)
     loader = make_loader(ImageDataset(table, folder, ["a", "b"], make_transform(GRAY, 16)), batch_size=6, workers=workers)
@@ -198,7 +199,7 @@ def test_names_that_differ_in_case_or_unicode_form_only_are_all_kept(make_folder
 def test_a_cache_that_cannot_be_read_is_made_anew_and_told_once(make_folder, tmp_path, capsys, rubbish):
     folder = make_folder({"a": 2, "b": 2})
     first, _ = table_of(folder, tmp_path)
-    cache, = (tmp_path / "cache").iterdir()
+    cache, = (tmp_path / "cache").glob("*.csv")
     cache.write_bytes(rubbish)
     capsys.readouterr()
     assert first.equals(table_of(folder, tmp_path)[0]) and "all images are decoded again" in capsys.readouterr().out

@@ -112,20 +112,6 @@ def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augm
     assert torch.equal(first, draw(0)) and not torch.equal(first, draw(1))
 
 
-def test_order_follows_the_seed_also_with_workers(scenes):
-    source = open_dataset(str(scenes))
-    dataset = ImageDataset(source.table, source.root, source.classes, make_transform(GRAY, 16, "light"))
-    def batches(seed, workers):
-        loader = make_loader(dataset, batch_size=40, shuffle=True, workers=workers)
-        loader.generator.manual_seed(seed)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return [images for images, _ in loader]
-    for workers in (0, 1):
-        first, again, other = batches(5, workers), batches(5, workers), batches(6, workers)
-        assert all(map(torch.equal, first, again)) and not torch.equal(first[0], other[0])
-
-
 def test_datasets_can_be_sent_to_spawned_processes(scenes):
     """macOS and Windows start their workers by spawn: all of the data set must survive pickling there."""
     source = open_dataset(str(scenes))

@@ -1,6 +1,7 @@
 """Tests of inside/data/table.py."""
 
 import dataclasses
+import hashlib
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from inside.data.pixels import Pixels
 from inside.data.sources import open_dataset
 from inside.data.table import _examine, decode_images, describe_duplicates, duplicate_table, image_marks, load_image
 from shared.images import table_of
@@ -83,7 +85,7 @@ def test_a_second_call_decodes_only_what_has_changed(make_folder, tmp_path, monk
     first, _ = table_of(folder, tmp_path)
     seen = []
     examine = _examine
-    monkeypatch.setattr("inside.data.table._examine", lambda path: seen.append(path.name) or examine(path))
+    monkeypatch.setattr("inside.data.table._examine", lambda path, keep: seen.append(path.name) or examine(path, keep))
     second, _ = table_of(folder, tmp_path)
     pd.testing.assert_frame_equal(first, second)
     assert seen == []
@@ -106,7 +108,9 @@ def test_ten_runs_at_once_share_the_cache_of_decoded_images(make_folder, tmp_pat
             assert bad.empty and found.table.set_index("path")["sha256"].equals(wanted[part.table["path"]])
         return True
     assert at_once(decode, 10) == [True] * 10
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".csv"]  # nothing temporary is left
+    assert {path.suffix for path in (tmp_path / "cache").rglob("*.*")} == {".csv", ".safetensors"}  # nothing temporary is left
+    kept = Pixels(tmp_path / "cache" / "pixels")
+    assert all(hashlib.sha256(b"12x10" + kept.get(key).numpy().tobytes()).hexdigest() == key for key in wanted)
 
 
 def test_duplicates_are_found_by_pixels_not_by_files(make_folder, tmp_path):

@@ -70,7 +70,7 @@ def by_images(experiment):
     {"ARCHITECTURE": "mobilenet_v3_small", "IMAGE_SIZE": 48}, {"ARCHITECTURE": "mnasnet0_5", "IMAGE_SIZE": 48}], ids=str)
 def test_kept_features_give_what_the_images_give(split, tmp_path, changes):
     """Dropout that the network has before its head acts on kept features, too: with the same seed to the same numbers."""
-    chosen = settings(STRATEGY="head", EPOCHS=3, **changes)
+    chosen = settings(STRATEGY="head", EPOCHS=6, **changes)
     experiment = alive(Experiment(chosen, split))
     assert experiment.keeps_features
     trained = train(experiment, tmp_path)

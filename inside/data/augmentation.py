@@ -1,0 +1,114 @@
+"""The augmentation of training images: what is drawn for an image, and how it is applied.
+
+All that is drawn follows from seed, epoch and image alone, whatever batches, workers and processes there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from PIL import Image as PILImage
+from torch import Tensor, nn
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+CROPS = {"light": (0.7, 1.0), "strong": (0.4, 1.0)}  # the share of an image's area that a crop has
+RATIOS = (3 / 4, 4 / 3)  # width to height of a crop
+ATTEMPTS = 10
+TOP, LEFT, FLIP, COLOURS, ERASING = 20, 21, 22, 24, 26  # where the numbers of an image stand after those of its crop's size
+
+
+def draw_numbers(draws: Iterable[tuple[int, int, str]]) -> np.ndarray:
+    """32 numbers in [0, 1) for each of N draws (seed, epoch, name of an image): (N, 32) float64, the bits of BLAKE2b."""
+    digests = (hashlib.blake2b(f"{seed}/{epoch}/{image}".encode(errors="surrogateescape")).digest()
+               for seed, epoch, image in draws)
+    return np.frombuffer(b"".join(digests), "<u2").reshape(-1, 32) / 2**16
+
+
+def crop_boxes(numbers: np.ndarray, heights: np.ndarray, widths: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """Random crops of images, (N, 4) whole numbers of pixels: top, left, height, width.
+
+    As `v2.RandomResizedCrop` draws them (Szegedy et al. 2015): a share of the area, uniform in `scale`, and a ratio of the
+    sides, log-uniform in RATIOS; the first of ten attempts that fits, else the largest crop of a valid ratio, centred.
+    """
+    area = (heights * widths)[:, None] * (scale[0] + (scale[1] - scale[0]) * numbers[:, :ATTEMPTS])
+    low, high = np.log(RATIOS)
+    ratio = np.exp(low + (high - low) * numbers[:, ATTEMPTS:2 * ATTEMPTS])
+    tall, wide = (np.sqrt(area / ratio).round().astype(int), np.sqrt(area * ratio).round().astype(int))
+    fits = (tall >= 1) & (wide >= 1) & (tall <= heights[:, None]) & (wide <= widths[:, None])
+    rows, first, found = np.arange(len(fits)), fits.argmax(1), fits.any(1)
+    tall = np.where(found, tall[rows, first], np.minimum(heights, (widths / RATIOS[0]).round().astype(int)))
+    wide = np.where(found, wide[rows, first], np.minimum(widths, (heights * RATIOS[1]).round().astype(int)))
+    top = np.where(found, np.floor(numbers[:, TOP] * (heights - tall + 1)), (heights - tall) // 2)
+    left = np.where(found, np.floor(numbers[:, LEFT] * (widths - wide + 1)), (widths - wide) // 2)
+    return np.stack([top, left, tall, wide], 1).astype(int)
+
+
+class Augmentation:
+    """Random crops, resized to size × size pixels, and flips, all by the numbers of `draw_numbers`.
+
+    `kind`: "light" (crops of 70-100 % of the area) or "strong" (40-100 %, then TrivialAugment, Müller and Hutter 2021, and
+    random erasing, Zhong et al. 2017).
+    """
+
+    def __init__(self, kind: str, size: int, interpolation: v2.InterpolationMode):
+        self.kind, self.size, self.interpolation = kind, size, interpolation
+        self.colours = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)
+        self.erasing = v2.RandomErasing(0.25)
+
+    def image(self, image: PILImage.Image, numbers: np.ndarray) -> PILImage.Image:
+        """One image, resized to size × size pixels, by its 32 numbers."""
+        sides = np.array([image.height]), np.array([image.width])
+        top, left, tall, wide = crop_boxes(numbers[None], *sides, CROPS[self.kind])[0].tolist()
+        image = functional.resized_crop(image, top, left, tall, wide, [self.size, self.size], self.interpolation)
+        image = functional.horizontal_flip(image) if numbers[FLIP] < 0.5 else image
+        if self.kind == "strong":
+            with _seeded(numbers[COLOURS:]):
+                image = self.colours(image)
+        return image
+
+    def erase(self, images: Tensor, numbers: np.ndarray) -> Tensor:
+        """Normalised images (N, C, size, size), a rectangle of some set to zero where the kind is "strong"."""
+        if self.kind == "strong":
+            for place, of_image in enumerate(numbers):
+                with _seeded(of_image[ERASING:]):
+                    images[place] = self.erasing(images[place])
+        return images
+
+    def takes_batches(self, side: int) -> bool:
+        """Whether `batch` gives what `image` gives, up to rounding, for images of up to `side` pixels.
+
+        It does where none gets smaller, so that nothing needs to be averaged, and interpolation is bilinear: Pillow and
+        PyTorch have different bicubic kernels.
+        """
+        return self.kind == "light" and side <= self.size and self.interpolation == v2.InterpolationMode.BILINEAR
+
+    def batch(self, images: Tensor, numbers: np.ndarray) -> Tensor:
+        """Images of one size (N, C, H, W), float, each with the crop and flip of its row of `numbers` (N, 32).
+
+        Samples lie in the middle of their pixels; beyond the crop its border goes on, as where it is cut out first.
+        """
+        height, width = images.shape[2:]
+        boxes = crop_boxes(numbers, np.full(len(images), height), np.full(len(images), width), CROPS[self.kind])
+        box = torch.from_numpy(boxes).to(images.device, torch.float32)[:, :, None]
+        steps = ((torch.arange(self.size, device=images.device) + 0.5) / self.size)[None]
+        rows, columns = ((start + steps * length - 0.5).clamp(start, start + length - 1)
+                         for start, length in ((box[:, 0], box[:, 2]), (box[:, 1], box[:, 3])))
+        flipped = torch.from_numpy(numbers[:, FLIP] < 0.5).to(images.device)[:, None]
+        columns = torch.where(flipped, columns.flip(1), columns)
+        shape = (len(images), self.size, self.size)
+        grid = torch.stack([((2 * columns + 1) / width - 1)[:, None, :].expand(shape),
+                            ((2 * rows + 1) / height - 1)[:, :, None].expand(shape)], -1)
+        return nn.functional.grid_sample(images, grid, "bilinear", "border", align_corners=False)
+
+
+@contextlib.contextmanager
+def _seeded(numbers: np.ndarray) -> Iterator[None]:
+    """The draws of torchvision's transforms follow from two of an image's numbers, the first, while the block runs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(numbers[0] * 2**32 + numbers[1] * 2**16))
+        yield
