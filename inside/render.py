@@ -59,7 +59,7 @@ def fold_html(fold: Fold, body: str) -> str:
               "figure": sum(isinstance(part, Figure) for part in fold.parts)}
     length = ", ".join(f"{count:,} {noun}{'s' * (count != 1)}" for noun, count in counts.items() if count)
     told = f"{fold.summary} ({length})" if length else fold.summary
-    return f'<details class="fold"><summary>{html.escape(told)}</summary>{body}</details>'
+    return f'<details class="fold"><summary class="mathjax_ignore">{html.escape(told)}</summary>{body}</details>'
 
 
 def _caption(kind: str, number: str, caption: str, more: str = "") -> str:

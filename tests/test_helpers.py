@@ -121,7 +121,7 @@ def test_numbers_in_tables_are_0_or_1_only_where_they_are_and_have_a_real_minus(
 def test_folds_say_what_is_in_them_and_how_long_it_is(tmp_path, pages):
     run, _ = opened(tmp_path)
     run.show(Fold("All <of> it", (Table(pd.DataFrame({"a": [1, 2]}), "all"), figure(), Text("a **b**"))))
-    assert pages[0].startswith('<details class="fold"><summary>All &lt;of&gt; it (2 rows, 1 figure)</summary><figure')
+    assert pages[0].startswith('<details class="fold"><summary class="mathjax_ignore">All &lt;of&gt; it (2 rows, 1 figure)</summary><figure')
     assert "<strong>b</strong>" in pages[0] and (tmp_path / "run" / "tables" / "all.csv").exists()
 
 
