@@ -19,7 +19,7 @@ from inside.attribution.describe import (
 from inside.attribution.occlusion import OCCLUSIONS, top_fraction_mask
 from inside.attribution.randomisation import UNRELATED, Randomisation, can_be_ranked, rank_correlation
 from inside.evaluation.intervals import mean_interval
-from inside.text import format_number, format_share, listed, literal, percent
+from inside.text import format_number, format_share, listed, literal, percent, round_share
 
 
 def describe_first_maps(maps: np.ndarray) -> str:
@@ -190,11 +190,11 @@ def describe_baselines(found: Randomisation) -> str:
     """Of which methods the maps of different images are more alike than chance, beyond the 95 % interval over the images."""
     alike, compared = [], False
     for method, rows in found.controls[found.controls["control"] == "another image"].groupby("method", sort=False):
-        mean, low, _ = (round(value, 2) for value in mean_interval(rows["correlation"].abs().dropna()))
+        mean, low, _ = (round_share(value, 2) for value in mean_interval(rows["correlation"].abs().dropna()))
         chance = round(control_mean(found, str(method), UNRELATED), 2)
         compared |= bool(np.isfinite(low) and np.isfinite(chance))
         if low > chance:
-            alike.append(f"{method} (|ρ| {mean:.2f}; chance {chance:.2f})")
+            alike.append(f"{method} (|ρ| {format_share(mean, 2)}; chance {chance:.2f})")
     if not compared:
         return "No maps of different images could be compared."
     if not alike:
