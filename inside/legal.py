@@ -82,7 +82,7 @@ class Written(Literal):
 
     def fault(self, text: str) -> str:
         """Why no name or path can be this text, "" if one can."""
-        if not (text or self.empty):
+        if not (text.strip() or self.empty):
             return "it is empty"
         if len(text) > 1000:
             return f"it has {len(text):,} characters"

@@ -35,7 +35,7 @@ from inside.feature_maps.hooks import module_table
 from inside.feature_maps.plots import plot_by_layer, plot_cumulative_variance, plot_eigenvalues
 from inside.feature_maps.spectra import Spectrum
 from inside.fonts import save_figure
-from inside.text import literal, visible
+from inside.text import format_share, literal, visible
 
 WIDE = {"description_width": "initial"}
 
@@ -124,7 +124,7 @@ def draw_views(inspection: Inspection, path: str, target: int | None, layer: str
                                  width_ratios=[1, 1, 1, 2.05], gridspec_kw={"wspace": 0.05, "hspace": 0.16})
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.94)
     axes["image"].imshow(picture)
-    axes["image"].set_title(f"score of {name}: {found.confidence[0]:.3f}", fontsize=8, parse_math=False)
+    axes["image"].set_title(f"score of {name}: {format_share(found.confidence[0])}", fontsize=8, parse_math=False)
     for ax, cam, where in ((axes["cam"], found, found.layer), (axes["layer"], at_layer, layer)):
         plot_class_activation(picture, cam.heat(inspection.size)[0], ax=ax)
         ax.set_title(f"{cam.method}, {where}", fontsize=8, parse_math=False)
@@ -141,7 +141,7 @@ def draw_views(inspection: Inspection, path: str, target: int | None, layer: str
         ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
         ax.spines[:].set_visible(False)
     return figure, (f"{literal(path)}: {found.method} and guided gradient of {literal(name)}, "
-                    f"score {found.confidence[0]:.3f}; maps of {layer}")
+                    f"score {format_share(found.confidence[0])}; maps of {layer}")
 
 
 def _show_maps(maps: np.ndarray, layer: str, ax: Axes) -> None:
@@ -166,7 +166,8 @@ def browse_views(inspection: Inspection, layers: Sequence[str]) -> widgets.VBox:
     assert inspection.predictions is not None, "the panel is of predicted images"
     targets = [("as predicted", -1), *((visible(name), index) for index, name in enumerate(inspection.classes))]
     ends = {True: "", False: ", wrong"}
-    options = [(visible(f"{row.path}: {row.predicted} {row.confidence:.2f}{ends[row.label == row.predicted]}"), row.path)
+    options = [(visible(f"{row.path}: {row.predicted} {format_share(row.confidence, 2)}{ends[row.label == row.predicted]}"),
+                row.path)
                for row in inspection.predictions[["path", "label", "predicted", "confidence"]].itertuples()]
     shapes = module_table(inspection.model, inspection.size, in_channels=inspection.channels)
     shapes = shapes[[shape is not None and len(shape) == 3 for shape in shapes["output_shape"]]]  # those that give maps

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Callable
+from functools import partial
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import mistune
 
 from inside.files import csv_text
 from inside.shown import Figure, Fold, Table
-from inside.text import plain_text, put_back, set_aside, visible
+from inside.text import format_number, format_share, plain_text, put_back, set_aside, visible
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -56,7 +59,7 @@ def fold_html(fold: Fold, body: str) -> str:
               "figure": sum(isinstance(part, Figure) for part in fold.parts)}
     length = ", ".join(f"{count:,} {noun}{'s' * (count != 1)}" for noun, count in counts.items() if count)
     told = f"{fold.summary} ({length})" if length else fold.summary
-    return f'<details class="fold"><summary>{html.escape(told)}</summary>{body}</details>'
+    return f'<details class="fold"><summary class="mathjax_ignore">{html.escape(told)}</summary>{body}</details>'
 
 
 def _caption(kind: str, number: str, caption: str, more: str = "") -> str:
@@ -68,15 +71,32 @@ def _seen(value: object) -> object:
     return visible(value) if isinstance(value, str) else value
 
 
+def _head(name: object) -> str:
+    """The head of a column, which may break behind an underscore: heads are often wider than their numbers."""
+    return str(_seen(name)).replace("_", "_<wbr>")
+
+
+def _cell(value: object, write: Callable[[float, int], str], digits: int) -> str:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return str(value)
+    return format_number(float(value), 0) if isinstance(value, Integral) else write(float(value), digits)
+
+
 def _styled(table: Table) -> Styler:
-    """The first rows of a table: numbers to the right, with so many digits, text escaped and to the left."""
+    """The first rows of a table: numbers to the right, with so many digits, text escaped and to the left.
+
+    A column of numbers from −1 to 1 is taken for shares, scores or correlations: see `format_share`.
+    """
     from pandas.api.types import is_numeric_dtype
     from pandas.io.formats.style import Styler
     shown = table.table.head(table.rows)
     texts = shown.columns[[not is_numeric_dtype(kind) for kind in shown.dtypes]]
     shown = shown.astype(dict.fromkeys(texts, object)).map(_seen)
     styled = Styler(shown, uuid=f"{table.name}_", cell_ids=False).hide(axis="index")
-    styled = styled.format(precision=table.digits, na_rep="–", thousands=",", escape="html")
-    styled = styled.format_index(_seen, escape="html", axis=1)
+    for name in shown:
+        found = [float(value) for value in shown[name] if isinstance(value, Real)]
+        write = format_share if all(abs(value) <= 1 for value in found if value == value) else format_number
+        styled = styled.format(partial(_cell, write=write, digits=table.digits), [name], na_rep="–", escape="html")
+    styled = styled.format_index(_head, escape="html", axis=1)
     styled = styled.set_table_styles({name: [{"selector": "", "props": "text-align: left"}] for name in texts})
     return styled.set_table_attributes('class="numbers"')

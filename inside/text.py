@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import reprlib
 import unicodedata
@@ -129,13 +130,33 @@ def without_passwords(text: str) -> str:
     return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:…@", text)
 
 
-def percent(share: float) -> str:
-    """A share in percent with one decimal, and as many more as it takes to distinguish it from 0 and from 100."""
-    for digits in range(1, 7):
-        text = f"{share:.{digits}%}"
-        if float(text[:-1]) not in (0, 100) or share in (0, 1):
-            break
-    return text
+def format_number(value: float, digits: int, *, sign: bool = False) -> str:
+    """A number with so many decimals: a real minus sign, but none before 0, with `sign` a plus; – for NaN."""
+    if math.isnan(value):
+        return "–"
+    return f"{round(float(value), digits) + 0.0:{'+' * sign},.{digits}f}".replace("-", "−")
+
+
+def format_share(share: float, digits: int = 3, whole: float = 1) -> str:
+    """A share or score from 0 to `whole`: as `format_number`, with as many more decimals as `round_share` leaves it."""
+    return format_number(share, _decimals(share, digits, whole))
+
+
+def round_share(share: float, digits: int = 3) -> float:
+    """A share as `format_share` shows it: with so many decimals, more where it would else be 0 or 1 without being it."""
+    return round(float(share), _decimals(share, digits, 1))
+
+
+def _decimals(share: float, digits: int, whole: float) -> int:
+    value, ends = abs(float(share)), (0, whole)
+    while digits < 12 and round(value, digits) in ends and round(value, 12) not in ends:  # beyond 12: rounding errors
+        digits += 1
+    return digits
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in percent with so many decimals, and as many more as it takes to distinguish it from 0 and from 100."""
+    return f"{format_share(100 * share, digits, 100)}%"
 
 
 def points(share: float) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -107,10 +108,20 @@ def test_names_in_tables_are_text_not_markup_and_the_whole_is_a_csv(tmp_path, pa
     assert base64.b64decode(re.search('base64,([^"]*)"', page)[1]).decode() == table.to_csv(index=False)
 
 
+def test_numbers_in_tables_are_0_or_1_only_where_they_are_and_have_a_real_minus(tmp_path, pages):
+    run, _ = opened(tmp_path)
+    table = pd.DataFrame({"AP": [0.9996, 1, 0.0], "CKA": [-0.017, -0.0004, np.nan], "rank": [0.9996, -1234.5, 7], "n": [-3, 4000, 5],
+                          "mixed": ["-a", True, -0.5]})
+    run.show(Table(table, "numbers"))
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", pages[0])
+    assert cells == ["0.9996", "−0.017", "1.000", "−3", "-a", "1.000", "−0.0004", "−1,234.500", "4,000", "True", "0.000", "–", "7.000", "5", "−0.500"]
+    assert "-0.017" in (tmp_path / "run" / "tables" / "numbers.csv").read_text()
+
+
 def test_folds_say_what_is_in_them_and_how_long_it_is(tmp_path, pages):
     run, _ = opened(tmp_path)
     run.show(Fold("All <of> it", (Table(pd.DataFrame({"a": [1, 2]}), "all"), figure(), Text("a **b**"))))
-    assert pages[0].startswith('<details class="fold"><summary>All &lt;of&gt; it (2 rows, 1 figure)</summary><figure')
+    assert pages[0].startswith('<details class="fold"><summary class="mathjax_ignore">All &lt;of&gt; it (2 rows, 1 figure)</summary><figure')
     assert "<strong>b</strong>" in pages[0] and (tmp_path / "run" / "tables" / "all.csv").exists()
 
 

@@ -276,7 +276,7 @@ def test_captions_of_predictions(made, of_a_class):
 
 def test_captions_of_scores_that_are_no_numbers():
     table = pd.DataFrame({"path": ["a/1.png"], "label": ["a"], "predicted": ["a"], "prob_a": [math.nan]})
-    assert captions(table, None, {}) == ["a/1\nnan"]
+    assert captions(table, None, {}) == ["a/1\n–"]
 
 
 @settings(FEW, max_examples=4)

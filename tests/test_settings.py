@@ -50,6 +50,12 @@ def test_heads_that_are_not_legal(head):
         check_parameters({"HEAD": head})
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+def test_a_data_set_has_a_name(empty):
+    with pytest.raises(ValueError, match=r"^DATASET = ' ?' is not valid, because it is empty: it takes \"demo\", .* a folder\.$"):
+        check_parameters({"DATASET": empty})
+
+
 def test_the_table_is_that_of_the_notebooks():
     """Each notebook declares the parameters that the table says it has, with the comments of the table, and no others."""
     for book in notebooks():

@@ -8,13 +8,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inside.render import markdown_html
-from inside.text import for_terminal, format_duration, format_value, literal, natural_sort, plain_text, slug, visible
+from inside.text import (
+    for_terminal,
+    format_duration,
+    format_number,
+    format_share,
+    format_value,
+    literal,
+    natural_sort,
+    percent,
+    plain_text,
+    round_share,
+    slug,
+    visible,
+)
 from shared.hostile import CLASSES, FILES
 
 
 def test_values_as_a_reader_writes_them():
     assert [format_value(value) for value in (0.000312, 7, True, [4, 4], "[4, 4]", "as they stand")] == [
         "0.00031", "7", "True", "[4,4]", "[4,4]", "as they stand"]
+
+
+@pytest.mark.parametrize("share, text", [
+    (1, "1.000"), (0, "0.000"), (0.9996, "0.9996"), (0.99999994, "0.9999999"), (0.9994, "0.999"), (0.0004, "0.0004"), (-0.0004, "−0.0004"),
+    (-0.9996, "−0.9996"), (-0.017, "−0.017"), (1 - 1e-16, "1.000"), (-1e-17, "0.000"), (float("nan"), "–")])
+def test_a_share_is_0_or_1_only_where_it_is(share, text):
+    assert format_share(share) == text
+    assert share != share or float(text.replace("−", "-")) == round_share(share)
+
+
+def test_numbers_have_a_real_minus_and_percent_the_digits_that_it_takes():
+    assert [format_number(value, 1, sign=True) for value in (-1234.56, 1234.56, -0.01)] == ["−1,234.6", "+1,234.6", "+0.0"]
+    assert [percent(value, 0) for value in (0.999, 0.004, 0.1, 1)] == ["99.9%", "0.4%", "10%", "100%"]
 
 
 def test_natural_sort():

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from inside.attribution.inputs import Inspection, _as_map, _batch, _channels_last, _check_called, _choose_targets, _logits
 from inside.feature_maps.hooks import all_modules, as_grid, check_layer, eval_mode, gives_channels_last
 from inside.models.surgery import classifier_name
+from inside.text import format_share
 
 
 class NoActivationMap(ValueError):
@@ -272,6 +273,7 @@ def view_examples(inspection: Inspection, examples: pd.DataFrame,
     scales = pd.Series(heats.max(axis=(1, 2))).groupby(doubled["path"]).transform("max")
     right = doubled["label"] == doubled["predicted"]
     told = np.where(right, "right: ", np.where(again, "true class: ", "predicted: "))
-    views = [View(picture, cam, heat, f"{word}{name}, {score:.3f}", scale) for picture, cam, heat, word, name, score, scale
+    views = [View(picture, cam, heat, f"{word}{name}, {format_share(score)}", scale)
+             for picture, cam, heat, word, name, score, scale
              in zip(pictures, found.maps, heats, told, shown, found.confidence, scales, strict=True)]
     return views, found

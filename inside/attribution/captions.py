@@ -12,13 +12,14 @@ from inside.attribution.describe import (
     FEWEST,
     control_mean,
     describe_occlusion,
+    format_rho_interval,
     randomisation_baselines,
     summarise_randomisation,
 )
 from inside.attribution.occlusion import OCCLUSIONS, top_fraction_mask
 from inside.attribution.randomisation import UNRELATED, Randomisation, can_be_ranked, rank_correlation
 from inside.evaluation.intervals import mean_interval
-from inside.text import listed, literal, percent
+from inside.text import format_number, format_share, listed, literal, percent, round_share
 
 
 def describe_first_maps(maps: np.ndarray) -> str:
@@ -40,8 +41,11 @@ def describe_filters(weights: np.ndarray) -> str:
         return "The filters read a single channel: they can respond to brightness, not to colour."
     color = ((weights - weights.mean(1, keepdims=True))**2).sum((1, 2, 3))
     count, of = int((2 * color > (weights**2).sum((1, 2, 3))).sum()), f"of the filters shown ({len(weights)})"
-    verb = "responds" if count == 1 else "respond"
-    return (f"{count or 'None'} {of} {verb} more to colour than to brightness: more than half of the squared weights are "
+    if not count:
+        return (f"None {of} responds more to colour than to brightness: differences between the colour channels make up at "
+                "most half of the squared weights of each.")
+    verb, their = ("responds", "its") if count == 1 else ("respond", "their")
+    return (f"{count} {of} {verb} more to colour than to brightness: more than half of {their} squared weights are "
             "differences between the colour channels.")
 
 
@@ -79,7 +83,7 @@ def describe_refutation(found: Randomisation | None) -> str:
     if rows.empty:
         return f"Whether guided backpropagation explains a class is not tested in this run: see {where}."
     row = rows.iloc[0]
-    numbers = f"[|ρ| {row['|ρ|']:.3f}, {row['low']:.3f} to {row['high']:.3f}; bar {row['bar']:.2f}](#figure-randomisation)"
+    numbers = f"[{format_rho_interval(row)}; bar {row['bar']:.2f}](#figure-randomisation)"
     told = {"not changed": f"As an explanation of the *class* {where} refutes the method: its maps do not change with a "
                            f"re-initialised classifier ({numbers}).",
             "changed": f"As an explanation of the *class* the method passes the first test of {where}: its maps change with "
@@ -100,8 +104,8 @@ def describe_concentration(views: Sequence[View]) -> str:
     if shares.empty:
         return "None of the maps holds evidence for its class."
     average = "" if len(shares) == 1 else f"On average over {len(shares)} images, "
-    return (f"{average}{shares.mean():.0%} of the evidence for the class lies in the hottest tenth of the image; spread "
-            "evenly it would be 10%.")
+    return (f"{average}{percent(shares.mean(), 0)} of the evidence for the class lies in the hottest tenth of the image; "
+            "spread evenly it would be 10%.")
 
 
 def describe_extremes(views: Sequence[View], names: Sequence[str]) -> str:
@@ -109,7 +113,7 @@ def describe_extremes(views: Sequence[View], names: Sequence[str]) -> str:
     shares = pd.Series([hottest_share(view.heat) for view in views], index=list(names)).dropna()
     if len(shares) < 2:
         return "One map shows one case, not what is typical of its class."
-    low, high = f"{shares.min():.0%}", f"{shares.max():.0%}"
+    low, high = percent(shares.min(), 0), percent(shares.max(), 0)
     if low == high:
         return f"The evidence is equally concentrated in all of them: {low} in the hottest tenth."
     return (f"It is most concentrated in the image of {literal(shares.idxmax())} ({high} in the hottest tenth) and least "
@@ -135,8 +139,8 @@ def describe_overlap(views: Sequence[View]) -> str:
     if known.empty:
         return "No error has evidence for both classes, so that the places cannot be compared."
     start = "The" if len(known) == 1 else f"On average over {len(known)} errors, the"
-    return (f"{start} hottest tenths for the predicted and the true class share {known.mean():.0%} of their pixels; tenths "
-            "placed at random would share about 10%.")
+    return (f"{start} hottest tenths for the predicted and the true class share {percent(known.mean(), 0)} of their pixels; "
+            "tenths placed at random would share about 10%.")
 
 
 def describe_places(wrong: pd.DataFrame, views: Sequence[View]) -> str:
@@ -155,8 +159,8 @@ def describe_places(wrong: pd.DataFrame, views: Sequence[View]) -> str:
 
 
 def format_rho(value: float) -> str:
-    """A rank correlation with two digits; – where it is not defined, no -0.00."""
-    return "–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+    """A rank correlation with two digits, see `format_share`; – where it is not defined."""
+    return format_share(value, 2)
 
 
 def first_step(pictures: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, float]:
@@ -186,11 +190,11 @@ def describe_baselines(found: Randomisation) -> str:
     """Of which methods the maps of different images are more alike than chance, beyond the 95 % interval over the images."""
     alike, compared = [], False
     for method, rows in found.controls[found.controls["control"] == "another image"].groupby("method", sort=False):
-        mean, low, _ = (round(value, 2) for value in mean_interval(rows["correlation"].abs().dropna()))
+        mean, low, _ = (round_share(value, 2) for value in mean_interval(rows["correlation"].abs().dropna()))
         chance = round(control_mean(found, str(method), UNRELATED), 2)
         compared |= bool(np.isfinite(low) and np.isfinite(chance))
         if low > chance:
-            alike.append(f"{method} (|ρ| {mean:.2f}; chance {chance:.2f})")
+            alike.append(f"{method} (|ρ| {format_share(mean, 2)}; chance {chance:.2f})")
     if not compared:
         return "No maps of different images could be compared."
     if not alike:
@@ -212,7 +216,7 @@ def describe_largest_baseline(found: Randomisation) -> str:
     if values.empty:
         return "No map can be ranked, so that there is no baseline."
     method, control = values.idxmax()
-    return f"The largest baseline is {values.max():.3f}: {control}, by {method}."
+    return f"The largest baseline is {format_share(values.max())}: {control}, by {method}."
 
 
 def describe_differences(table: pd.DataFrame) -> str:
@@ -220,6 +224,6 @@ def describe_differences(table: pd.DataFrame) -> str:
     measured, told = table.dropna(), describe_occlusion(table)
     if len(measured) >= FEWEST:
         return " ".join(told[1:len(OCCLUSIONS)])
-    low, high = (round(100 * value, 1) + 0.0 for value in (measured[OCCLUSIONS[0]].min(), measured[OCCLUSIONS[0]].max()))
-    return (f"Hiding the {OCCLUSIONS[0]} lowers the confidence of the images ({len(measured)}) by {low:.1f} to {high:.1f} "
-            "points (negative: it rises).")
+    low, high = (100 * value for value in (measured[OCCLUSIONS[0]].min(), measured[OCCLUSIONS[0]].max()))
+    return (f"Hiding the {OCCLUSIONS[0]} lowers the confidence of the images ({len(measured)}) by "
+            f"{format_number(low, 1)} to {format_number(high, 1)} points (negative: it rises).")

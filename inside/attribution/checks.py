@@ -29,7 +29,7 @@ from inside.attribution.report import left_out_text
 from inside.feature_maps.scenarios import Scenario
 from inside.files import RunFolder, write_csv
 from inside.shown import Figure, Fold, Shown, Table, Text
-from inside.text import format_duration
+from inside.text import format_duration, format_share
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ class OcclusionCheck:
 
     def _titles(self, table: pd.DataFrame) -> list[str]:
         row = table.iloc[self.example]
-        return [f"whole: {row['confidence']:.2f}", *(f"{name}: {row['confidence'] - row[name]:.2f}" for name in self.hidden)]
+        confidences = {"whole": row["confidence"]} | {name: row["confidence"] - row[name] for name in self.hidden}
+        return [f"{name}: {format_share(value, 2)}" for name, value in confidences.items()]
 
     def describe(self) -> list[str]:
         """What hiding costs, and whether more than hiding as much elsewhere, in at most two sentences."""

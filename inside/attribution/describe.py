@@ -11,7 +11,7 @@ from inside.attribution.cam import ActivationMaps
 from inside.attribution.occlusion import OCCLUSIONS
 from inside.attribution.randomisation import UNRELATED, Randomisation, interval_over_draws
 from inside.evaluation.intervals import mean_interval
-from inside.text import listed, plain_text
+from inside.text import format_number, format_share, listed, plain_text, round_share
 
 FEWEST = 10  # images that a verdict takes
 ENOUGH = 60  # images of which an interval of drops covers 93 % and more: see benchmarks/coverage.py
@@ -29,7 +29,7 @@ def summarise_randomisation(found: Randomisation) -> pd.DataFrame:
     rows = []
     for (method, step, down_to), group in found.table.groupby(["method", "step", "down_to"], sort=False):
         mean, low, high, draws = interval_over_draws(group["correlation"].abs(), group["draw"])
-        low, mean, high = (round(min(max(value, 0.0), 1.0), 3) for value in (low, mean, high))
+        low, mean, high = (round_share(min(max(value, 0.0), 1.0)) for value in (low, mean, high))
         chance = round(control_mean(found, str(method), UNRELATED), 2)
         bar, images = round((1 + chance) / 2, 2), int(group["correlation"].notna().sum())
         verdict = "no verdict" if images < FEWEST or math.isnan(bar) else "changed" if high < bar else \
@@ -64,7 +64,8 @@ def _describe_method(found: Randomisation, method: str, steps: pd.DataFrame) -> 
     if reason:
         return f"**{method}**: no verdict, since {reason}."
     head = steps.iloc[0]
-    numbers = f"{_format_rho(head)}, {_AGAINST[head['verdict']]} the bar of {head['bar']:.2f}; chance {head['chance']:.2f}"
+    numbers = (f"{format_rho_interval(head)}, {_AGAINST[head['verdict']]} the bar of {head['bar']:.2f}; chance "
+               f"{head['chance']:.2f}")
     told = {"changed": f"**{method}** changes as soon as the classifier is re-initialised ({numbers}): it depends on the "
                        "weights of the classifier, as what explains a class must.",
             "not changed": f"**{method} does not change** when the classifier is re-initialised ({numbers}): it does not "
@@ -85,8 +86,9 @@ def no_verdict(found: Randomisation, method: str, steps: pd.DataFrame) -> str | 
             f"that can be ranked at every step; it takes {FEWEST}")
 
 
-def _format_rho(row: pd.Series) -> str:
-    return f"|ρ| {row['|ρ|']:.3f}, {row['low']:.3f} to {row['high']:.3f}"
+def format_rho_interval(row: pd.Series) -> str:
+    """|ρ| of a row of `summarise_randomisation` with its interval."""
+    return f"|ρ| {format_share(row['|ρ|'])}, {format_share(row['low'])} to {format_share(row['high'])}"
 
 
 def _describe_further(found: Randomisation, method: str, steps: pd.DataFrame) -> list[str]:
@@ -94,15 +96,15 @@ def _describe_further(found: Randomisation, method: str, steps: pd.DataFrame) ->
     verdicts, whole = steps["verdict"].tolist(), steps.iloc[-1]
     if len(steps) < 2:
         return []
-    numbers = f"{_format_rho(whole)}, {_AGAINST[whole['verdict']]} the bar"
+    numbers = f"{format_rho_interval(whole)}, {_AGAINST[whole['verdict']]} the bar"
     if whole["verdict"] == "undecided":
         return [f"With all weights re-initialised it is undecided{', either' * (verdicts[0] == 'undecided')} ({numbers})."]
     if whole["verdict"] == "not changed":
-        another = round(control_mean(found, method, "another image"), 3)
+        another = round_share(control_mean(found, method, "another image"))
         shows = "maps of different images are as alike: it shows where things usually are" if another >= whole["low"] else \
             "more than maps of different images are alike: it shows the image, not what the network has learnt"
         return [f"With all weights re-initialised it does not change{' either' * (verdicts[0] == 'not changed')} ({numbers}"
-                f"; the map of another image: {another:.3f}), {shows}."]
+                f"; the map of another image: {format_share(another)}), {shows}."]
     first = max((index for index, verdict in enumerate(verdicts) if verdict != "changed"), default=-1) + 1
     if first == 0:
         return [f"So it does at every further step (all weights: {numbers})."]
@@ -121,8 +123,8 @@ def describe_verdicts(found: Randomisation) -> str:
 
 def describe_randomisation_figure(found: Randomisation) -> str:
     """The figure of `plot_randomisation` in words: every mean |ρ| with its chance and its bar."""
-    told = "; ".join(f"{method} {', '.join(f'{value:.2f}' for value in rows['|ρ|'])} (chance {rows['chance'].iloc[0]:.2f}, "
-                     f"bar {rows['bar'].iloc[0]:.2f})"
+    told = "; ".join(f"{method} {', '.join(format_share(value, 2) for value in rows['|ρ|'])} "
+                     f"(chance {rows['chance'].iloc[0]:.2f}, bar {rows['bar'].iloc[0]:.2f})"
                      for method, rows in summarise_randomisation(found).groupby("method", sort=False))
     return f"Mean |ρ| with the trained network's map by how far down weights are re-initialised, none to all: {told}."
 
@@ -137,7 +139,7 @@ def describe_occlusion(table: pd.DataFrame) -> list[str]:
         return [f"No verdict: only {len(measured)} of {len(table)} images have a map that points somewhere, and another "
                 f"image to compare with; it takes {FEWEST}."]
     drops = {name: _points(measured[name]) for name in OCCLUSIONS}
-    words = {name: "{:.1f} points ({:.1f} to {:.1f})".format(*drop) for name, drop in drops.items()}
+    words = {name: _told(*drop) for name, drop in drops.items()}
     lines = [f"Hiding the **{OCCLUSIONS[0]}** costs {words[OCCLUSIONS[0]]} of confidence, a {OCCLUSIONS[1]} of the same "
              f"shape {words[OCCLUSIONS[1]]}, the {OCCLUSIONS[2]} {words[OCCLUSIONS[2]]}: means over {len(measured)} images."]
     for name in OCCLUSIONS[1:]:
@@ -148,7 +150,7 @@ def describe_occlusion(table: pd.DataFrame) -> list[str]:
                 "more than there, but that hiding it costs any confidence is not shown"
         elif high < 0:
             verdict = "the map points away from what the score depends on"
-        lines.append(f"Against the {name} the difference, image by image, is {mean:.1f} points ({low:.1f} to {high:.1f}): "
+        lines.append(f"Against the {name} the difference, image by image, is {_told(mean, low, high)}: "
                      f"{verdict}.")
     if len(measured) < ENOUGH:
         lines.append(f"Of fewer than {ENOUGH} images these 95 % intervals are too narrow where few images drop much and "
@@ -157,9 +159,13 @@ def describe_occlusion(table: pd.DataFrame) -> list[str]:
 
 
 def _points(values: pd.Series) -> tuple[float, float, float]:
-    """Mean of drops of confidence and the ends of its interval, in points, to one digit; no -0.0."""
+    """Mean of drops of confidence and the ends of its interval, in points, to one digit."""
     mean, low, high = (round(100 * value, 1) + 0.0 for value in mean_interval(values, bounds=(-1, 1)))
     return mean, low, high
+
+
+def _told(mean: float, low: float, high: float) -> str:
+    return f"{format_number(mean, 1)} points ({format_number(low, 1)} to {format_number(high, 1)})"
 
 
 def describe_occlusion_figure(table: pd.DataFrame) -> str:

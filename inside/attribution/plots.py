@@ -21,6 +21,7 @@ from inside.attribution.describe import control_mean, summarise_randomisation
 from inside.attribution.guided import Place
 from inside.attribution.randomisation import Randomisation, rank_correlation
 from inside.evaluation.intervals import mean_interval
+from inside.text import format_number
 
 METHOD_COLORS = {"class activation map": "#D55E00", "guided backpropagation": "#0072B2", "gradient": "#7F7F7F"}
 
@@ -213,7 +214,7 @@ def plot_occlusion(picture: np.ndarray, masks: Mapping[str, np.ndarray], titles:
         mean, low, high = (100 * value for value in mean_interval(differences, bounds=(-2, 2)))
         ax.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="#D55E00", marker="D", capsize=4, linewidth=2)
         if np.isfinite(mean):
-            ax.annotate(f"mean {mean:.1f}", (mean, row - 0.33), color="#A34700", ha="center", fontsize=9)
+            ax.annotate(f"mean {format_number(mean, 1)}", (mean, row - 0.33), color="#A34700", ha="center", fontsize=9)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(others)), [textwrap.fill(f"{first} − {name}", 18) for name in others])
     ax.set(xlabel="difference between the drops in confidence, points\n(dot: an image; diamond: mean with 95 % interval)",

@@ -22,7 +22,7 @@ from inside.attribution.inputs import (
 from inside.attribution.plots import plot_class_activation_maps, plot_first_layer, plot_neurons
 from inside.attribution.randomisation import Randomisation
 from inside.shown import Figure, Shown, Text
-from inside.text import literal
+from inside.text import format_number, literal
 
 SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
 
@@ -66,7 +66,7 @@ def report_neurons(inspection: Inspection, table: pd.DataFrame, layer: str | Non
         return [left_out_text(error)]
     pictures = inspection.pictures(inspection.load(neurons["path"]))
     others = np.stack([inspection.pictures(inspection.load(paths)) for paths in neurons["next"]])
-    told = [f"channel {row.channel}\n{row.value:.1f}\n{row.stands_out:.1f} σ" for row in neurons.itertuples()]
+    told = [f"channel {row.channel}\n{format_number(row.value, 1)}\n{row.stands_out:.1f} σ" for row in neurons.itertuples()]
     claim = captions.describe_neurons(neurons, layer)
     alt = (f"{len(neurons)} channels of {layer}, one row each: the image that excites it most, the guided gradient of that "
            f"neuron, and the next images. {claim}")

@@ -26,7 +26,7 @@ from inside.locks import hold_run
 from inside.preflight import check
 from inside.report.page import export_report
 from inside.selection.search import run_search
-from inside.text import for_terminal, format_duration
+from inside.text import for_terminal, format_duration, format_share
 
 logging.getLogger("papermill").setLevel(logging.ERROR)
 
@@ -44,7 +44,7 @@ def help_search(settings: Mapping[str, Any]) -> None:
     images, _ = decode_images(images, bad_images=settings["BAD_IMAGES"])
     split = split_images(images, settings["SPLIT"], seed=settings["SEED"])
     found = run_search(settings, split, folder=RunFolder(settings["RUN"]).folder)
-    print(f"all {found.n_trials} trials have finished; best: {found.ranked[0].value:.3f}")
+    print(f"all {found.n_trials} trials have finished; best: {format_share(found.ranked[0].value)}")
 
 
 class Log:

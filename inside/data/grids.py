@@ -14,7 +14,7 @@ from PIL import Image as PILImage
 from torchvision.transforms.functional import to_pil_image
 
 from inside.data.table import load_image
-from inside.text import natural_sort
+from inside.text import format_share, natural_sort
 
 WIDTH = 10.6  # inches: the width of the report's page
 FRAMES = {True: ("✓", "#009e73"), False: ("✗", "#d55e00")}  # predicted right, wrong
@@ -106,7 +106,7 @@ def captions(predictions: pd.DataFrame, score_of: str | None, marks: Mapping[str
     names = short_paths(stems if stems.nunique() == predictions["path"].nunique() else predictions["path"], width)
     for row, name in zip(predictions.to_dict("records"), names, strict=True):
         score = row[f"prob_{score_of or row['predicted']}"]
-        number = f"{score:.1g}" if score < 0.001 else f"{score:.3f}"
+        number = f"{score:.1g}" if score < 0.001 else format_share(score)
         wrong = f" → {row['predicted']}" if row["label"] != row["predicted"] else ""
         told = number + wrong if len(number + wrong) <= width + 2 else f"{(number + wrong)[:width + 1]}…"
         texts.append(f"{marks.get(row['path'], '')}{name}\n{told}")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from inside.evaluation.intervals import difference_interval
 from inside.evaluation.predictions import top_and_bottom
-from inside.text import listed, literal, natural_sort, percent, points
+from inside.text import format_share, listed, literal, natural_sort, percent, points, round_share
 
 
 def describe_confusion(predictions: pd.DataFrame) -> str:
@@ -48,8 +48,8 @@ def describe_confused_pair(predictions: pd.DataFrame) -> str:
     if len(one) == 1:
         pair = wrong[pairs == names[0]].iloc[0]
         return f"The reverse, {literal(pair['predicted'])} taken for {literal(pair['label'])}, does not occur."
-    return (f"{most / len(wrong):.0%} of the errors are between {names[0]}: {most:,} of {len(wrong):,}, {one.iloc[0]:,} one "
-            f"way and {one.iloc[1]:,} the other.")
+    return (f"{percent(most / len(wrong), 0)} of the errors are between {names[0]}: {most:,} of {len(wrong):,}, "
+            f"{one.iloc[0]:,} one way and {one.iloc[1]:,} the other.")
 
 
 def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
@@ -82,25 +82,32 @@ def describe_lowest(predictions: pd.DataFrame, name: str) -> str:
 def describe_confidence(sample: pd.DataFrame) -> str:
     """The confidence of the predictions of a sample that are right beside that of the wrong ones."""
     right = sample["label"] == sample["predicted"]
-    means = [sample.loc[chosen, "confidence"].mean() for chosen in (right, ~right)]
+    means = [format_share(sample.loc[chosen, "confidence"].mean(), 2) for chosen in (right, ~right)]
     if right.all() or not right.any():
-        return f"The mean confidence of these predictions is {means[0] if right.all() else means[1]:.2f}."
-    return f"The mean confidence is {means[0]:.2f} where the prediction is right and {means[1]:.2f} where it is wrong."
+        return f"The mean confidence of these predictions is {means[0] if right.all() else means[1]}."
+    return f"The mean confidence is {means[0]} where the prediction is right and {means[1]} where it is wrong."
 
 
 def describe_scores(result: Mapping, baseline: Mapping) -> str:
     """The three measures of test (`metrics_summary`), each beside the same measure of `majority_baseline`."""
     names = {"accuracy": "overall accuracy", "mean_class_accuracy": "mean accuracy over classes",
              "mean_average_precision": "mean average precision"}
-    told = ", ".join(f"{title} **{result[name]:.3f}** ({baseline[name]:.3f})" for name, title in names.items())
-    return (f"On test: {told}. In brackets: the baseline, which always predicts “{literal(baseline['class'])}”, the most "
-            "frequent class of training.")
+    told = ", ".join(f"{title} **{format_share(result[name])}** ({format_share(baseline[name])})"
+                     for name, title in names.items())
+    return f"On test: {told}. In brackets: the baseline, which always predicts {_always(baseline)}."
+
+
+def _always(baseline: Mapping) -> str:
+    """The class that `majority_baseline` predicts, and that it is the most frequent one, or one of several."""
+    which = "the most frequent class" if baseline["ties"] == 1 else f"one of the {baseline['ties']} most frequent classes"
+    return f"“{literal(baseline['class'])}”, {which} of training"
 
 
 def describe_classes(metrics: pd.DataFrame) -> str:
     """Accuracy and average precision of each row of `class_metrics`, as text."""
-    return "; ".join(f"{literal(row['class'])} {row['accuracy']:.3f} and {row['average_precision']:.3f}" if row["support"]
-                     else f"{literal(row['class'])} without images" for row in metrics.to_dict("records"))
+    return "; ".join(literal(row["class"]) + (
+        f" {format_share(row['accuracy'])} and {format_share(row['average_precision'])}" if row["support"] else
+        " without images") for row in metrics.to_dict("records"))
 
 
 def describe_errors(metrics: pd.DataFrame, part: str) -> str:
@@ -132,10 +139,10 @@ def describe_ranges(metrics: pd.DataFrame) -> str:
     found = metrics.iloc[:-1].query("support > 0")
     told = []
     for name, title in (("accuracy", "accuracy"), ("average_precision", "average precision")):
-        values = found[name].round(3)
+        values = found[name].map(round_share)
         low, high = (listed(list(found["class"][values == end].map(literal)), 2) for end in (values.min(), values.max()))
-        told.append(f"{title} is {values.min():.3f} in every class" if values.min() == values.max() else
-                    f"{title} ranges from {values.min():.3f} ({low}) to {values.max():.3f} ({high})")
+        told.append(f"{title} is {format_share(values.min())} in every class" if values.min() == values.max() else
+                    f"{title} ranges from {format_share(values.min())} ({low}) to {format_share(values.max())} ({high})")
     text = "; ".join(told)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -155,8 +162,7 @@ def describe_evaluation(metrics: Mapping[str, pd.DataFrame], baseline: Mapping, 
     return [
         f"The network classifies **{percent(mean['accuracy'])}** of the test images correctly, as a mean over classes (95 % "
         f"interval {percent(mean['accuracy_low'])} to {percent(mean['accuracy_high'])}). Always predicting "
-        f"“{literal(baseline['class'])}”, the most frequent class of training, gives {percent(base)} as a mean over "
-        f"classes, {place} that interval.",
+        f"{_always(baseline)}, gives {percent(base)} as a mean over classes, {place} that interval.",
         _describe_extremes(metrics["test"].iloc[:-1]),
         _describe_val_and_test(metrics["val"], metrics["test"]),
         f"{groups} different labels, and {files}.",

@@ -18,6 +18,7 @@ from inside.evaluation.intervals import (
     sampling_units,
     wilson_interval,
 )
+from inside.text import format_share
 
 MEAN_ROW = "mean over classes"  # the last row of class_metrics; a class may be called so, too: read the row by its place
 
@@ -67,7 +68,7 @@ def format_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
     for name, title in (("accuracy", "accuracy"), ("average_precision", "average precision")):
         shown[title] = metrics[name]
         shown[f"{title}: 95 % interval"] = [
-            f"{low:.3f} to {high:.3f}" if math.isfinite(low) else "–"
+            f"{format_share(low)} to {format_share(high)}" if math.isfinite(low) else "–"
             for low, high in metrics[[f"{name}_low", f"{name}_high"]].to_numpy()]
     return shown
 
@@ -83,12 +84,13 @@ def metrics_summary(metrics: pd.DataFrame, predictions: pd.DataFrame) -> dict:
 def majority_baseline(train: Sequence[str], labels: Sequence[str]) -> dict:
     """What always predicting the most frequent class of the labels `train` gives on `labels`, measure by measure.
 
-    {class, accuracy, mean_class_accuracy, mean_average_precision}. Over the K classes that `labels` has: one is right
-    throughout and the others never, 1/K on average; a score that is the same for all images has the share of the class
-    as its average precision, and the shares average 1/K, too.
+    {class, ties, accuracy, mean_class_accuracy, mean_average_precision}; `ties`: the number of classes that are the most
+    frequent, of which the first by name is taken. Over the K classes that `labels` has: one is right throughout and the
+    others never, 1/K on average; a score that is the same for all images has the share of the class as its average
+    precision, and the shares average 1/K, too.
     """
-    frequent, true = pd.Series(train).mode()[0], pd.Series(labels)
+    (frequent, *others), true = pd.Series(train).mode(), pd.Series(labels)
     shares = true.value_counts(normalize=True)
-    return {"class": frequent, "accuracy": float((true == frequent).mean()),
+    return {"class": frequent, "ties": 1 + len(others), "accuracy": float((true == frequent).mean()),
             "mean_class_accuracy": float((shares.index == frequent).mean()),
             "mean_average_precision": float(shares.mean())}

@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from sklearn.metrics import confusion_matrix
 
-from inside.text import natural_sort
+from inside.text import format_share, natural_sort
 
 
 def class_colors(classes: Sequence[str]) -> dict[str, tuple]:
@@ -41,7 +41,7 @@ def plot_class_metrics(metrics: pd.DataFrame, *, baseline: float | None = None, 
         ax.annotate(title.replace(" ", "\n"), (1, 1), (32 + 58 * column, 3), xycoords="axes fraction", va="bottom", **at)
         for place, row in enumerate(metrics.to_dict("records")):
             known = math.isfinite(row[name])
-            ax.annotate(f"{row[name]:.3f}" if known else "–", (1, place), (32 + 58 * column, 0), va="center",
+            ax.annotate(format_share(row[name]), (1, place), (32 + 58 * column, 0), va="center",
                         xycoords=("axes fraction", "data"), fontweight="bold" if place == last else None, **at)
             if known:
                 ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [place + shift] * 2, color=color, lw=2.5, alpha=0.4)
@@ -54,7 +54,8 @@ def plot_class_metrics(metrics: pd.DataFrame, *, baseline: float | None = None, 
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
     if baseline is not None:
         line, = ax.plot([baseline] * 2, [last - 0.4, last + 0.4], color="gray", linestyle=":")
-        ax.legend([line], [f"baseline, {metrics['class'].iloc[-1]}: {baseline:.3f}"], frameon=False, loc="lower left")
+        ax.legend([line], [f"baseline, {metrics['class'].iloc[-1]}: {format_share(baseline)}"], frameon=False,
+                  loc="lower left")
     return ax
 
 

@@ -34,7 +34,7 @@ from inside.feature_maps.spectra_sentences import (
 from inside.feature_maps.spectra_tables import certainty_table, eigenvalue_table, spectra_table
 from inside.feature_maps.statistics import LayerStatistics
 from inside.shown import Figure, Fold, Shown, Table, Text
-from inside.text import plain_text
+from inside.text import format_share, plain_text
 
 
 def report_spectra(spectra: Mapping[str, Mapping[str, Spectrum]], certainty: Certainty) -> list[Shown]:
@@ -145,7 +145,7 @@ def report_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> 
                      "fine-tuned one of notebook 01 or one with random weights.")]
     claim, *more = describe_similarity_claims(compared, frozen)
     shuffled = compared["CKA of shuffled images"].abs().max()
-    check = "not defined" if pd.isna(shuffled) else f"at most {shuffled:.2f} in absolute value"
+    check = "not defined" if pd.isna(shuffled) else f"at most {format_share(shuffled, 2)} in absolute value"
     numbers = Table(compared, "directions", f"CKA of shuffled images is {check}. Overlap by chance is m/C.", rows=1000)
     return [Figure(plot_similarity(compared, frozen=frozen), "directions", "Overlap of the leading directions and debiased "
                    f"linear CKA by layer. {describe_comparison(compared, frozen=frozen)}",

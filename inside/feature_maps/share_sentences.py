@@ -11,7 +11,7 @@ from inside.feature_maps.scenario_names import frozen_label, is_stand_in, scenar
 from inside.feature_maps.shares import over_draws
 from inside.files import RunFolder
 from inside.models.saved import SavedModel
-from inside.text import literal
+from inside.text import format_number, format_share, literal, percent
 
 
 def describe_input_sizes(run: RunFolder, map_size: int) -> str:
@@ -98,16 +98,21 @@ def _in_a_row(words: Iterable[str]) -> str:
 
 def _most(change: pd.Series, which: str) -> str:
     """Where changes in percentage points, a number a layer, are largest, with all that tie as they are shown."""
-    shown = change.round(1) + 0.0
+    shown = change.round(1)
     where = f"**{change.index[0]}**" if len(change) == 1 else f"each of the {_layers(len(change))} {which}"
     if not shown.any():
         return f"by less than 0.1 percentage points in {where}"
     if len(change) == 1:
-        return f"in {where} by {shown.iloc[0]:+.1f} percentage points"
+        return f"in {where} by {_signed(shown.iloc[0])} percentage points"
     largest = shown[shown.abs() == shown.abs().max()]
     if len(largest) == len(change) and largest.nunique() == 1:
-        return f"in {where} by {largest.iloc[0]:+.1f} percentage points"
-    return f"most in {_in_a_row(f'**{layer}** ({value:+.1f} percentage points)' for layer, value in largest.items())}"
+        return f"in {where} by {_signed(largest.iloc[0])} percentage points"
+    told = (f"**{layer}** ({_signed(value)} percentage points)" for layer, value in largest.items())
+    return f"most in {_in_a_row(told)}"
+
+
+def _signed(points: float) -> str:
+    return format_number(points, 1, sign=True)
 
 
 def describe_share_figure(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> str:
@@ -117,7 +122,7 @@ def describe_share_figure(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> s
     told = []
     for name in mean:
         several = number[name] > 1
-        values = [_as_share(value) + (f" ({a:.2f} to {b:.2f})" if several and value == value else "")
+        values = [_as_share(value) + (f" ({_as_share(a)} to {_as_share(b)})" if several and value == value else "")
                   for value, a, b in zip(mean[name], low[name], high[name], strict=True)]
         of_draws = f", mean and range of {number[name]} draws" if several else ""
         told.append(f"{scenario_title(name)}{of_draws}: {', '.join(values)}")
@@ -126,7 +131,7 @@ def describe_share_figure(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> s
 
 
 def _as_share(value: float) -> str:
-    return "not defined" if np.isnan(value) else f"{value:.2f}"
+    return "not defined" if np.isnan(value) else format_share(value, 2)
 
 
 def describe_channel_figure(channels: pd.DataFrame) -> str:
@@ -153,8 +158,8 @@ def describe_classes(heat: pd.DataFrame) -> list[str]:
     most = [str(layer) for layer in shown.index[shown == shown.max()]]
     row = heat.loc[most[0]].dropna()
     return [f"Classes differ most in {_in_a_row(most)}, by {100 * width.max():.1f} percentage points.",
-            f"In {most[0]} the share is highest for {literal(row.idxmax())} ({row.max():.1%}) and lowest for "
-            f"{literal(row.idxmin())} ({row.min():.1%})."]
+            f"In {most[0]} the share is highest for {literal(row.idxmax())} ({percent(row.max())}) and lowest for "
+            f"{literal(row.idxmin())} ({percent(row.min())})."]
 
 
 def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretrained: bool = True) -> list[str]:
@@ -162,7 +167,7 @@ def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, p
     means = over_draws(shares, "non_positive_share")
     real = means[[name for name in means if not is_stand_in(str(name))]]  # stand-ins are never ranked
     values = (real if real.notna().any(axis=None) else means).stack().dropna()
-    low, high = (f"{value:.1%} (**{place[0]}** of {scenario_title(str(place[1]))})" for place, value in
+    low, high = (f"{percent(value)} (**{place[0]}** of {scenario_title(str(place[1]))})" for place, value in
                  ((values.idxmin(), values.min()), (values.idxmax(), values.max()))) if len(values) else ("", "")
     spread = f"The shares range from {low} to {high}." if len(values) else "No layer has a share."
     still = {"finetuned_own", "imagenet_own"} <= set(means) and set(frozen) >= set(means.index)
@@ -179,7 +184,7 @@ def describe_channels(channels: pd.DataFrame) -> list[str]:
     widest = (ends[0.75] - ends[0.25]).idxmax()
     above, below = int((own["share"] > 0.95).sum()), int((own["share"] < 0.05).sum())
     return [f"Channels of {scenario_title(name)} differ most in **{widest}**: the middle half of them lie between "
-            f"{ends.loc[widest, 0.25]:.0%} and {ends.loc[widest, 0.75]:.0%}.",
+            f"{percent(ends.loc[widest, 0.25], 0)} and {percent(ends.loc[widest, 0.75], 0)}.",
             f"Averages hide extremes: of {len(own):,} channels of {scenario_title(name)}, {above:,} lie above 95 % and "
             f"{below:,} below 5 %." if above or below else
             f"No channel of {scenario_title(name)} has a share above 95 % or below 5 %."]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from inside.feature_maps.scenario_names import is_stand_in, scenario_title
 from inside.feature_maps.spectra import Spectrum
+from inside.text import format_number, format_share, percent, round_share
 
 
 def describe_by_layer(table: pd.DataFrame, column: str, *, digits: int = 1, frozen: Sequence[str] = ()) -> str:
@@ -36,8 +37,8 @@ def _frozen_note(layers: Sequence[str], frozen: Sequence[str], scenarios: Iterab
 
 
 def _number(value: float, digits: int) -> str:
-    """A number in words' company: no "nan", and no zero with a minus."""
-    return "not defined" if not np.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+    """A number in words' company: no "nan", and shares as `format_share` has them."""
+    return "not defined" if not np.isfinite(value) else format_share(value, digits)
 
 
 def _with_range(values: pd.Series, digits: int) -> str:
@@ -88,9 +89,9 @@ def _describe_directions(compared: pd.DataFrame, frozen: Sequence[str]) -> list[
         if len(without) else []
     if not len(rows):
         return told
-    shown = rows["overlap"].round(2)
+    shown = rows["overlap"].map(lambda value: round_share(value, 2))
     least, lowest = rows[shown == shown.min()], shown.min()
-    about = f"overlap of the leading directions {lowest:.2f}, by chance {_from_to(least['overlap by chance'], 2)}"
+    about = f"overlap of the leading directions {_number(lowest, 2)}, by chance {_from_to(least['overlap by chance'], 2)}"
     if lowest >= 1:
         return [f"Fine-tuning did not change the leading directions in {_bold(rows['layer'])} ({about}).", *told]
     how = "" if len(rows) == 1 else "most " if len(least) < len(rows) else "equally "
@@ -108,7 +109,7 @@ def _describe_change(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
         return [f"Fine-tuning changed the effective rank by less than 1 % in {_bold(change.index)}."]
     most = change[change.abs() == change.abs().max()]
     told = [f"**{layer}** (from {both.loc[layer, 'imagenet_own']:.1f} to {both.loc[layer, 'finetuned_own']:.1f}, "
-            f"{value:+d} %)" for layer, value in most.items()]
+            f"{format_number(value, 0, sign=True)} %)" for layer, value in most.items()]
     how = "" if len(change) == 1 else "most " if len(most) < len(change) else "equally strongly "
     return [f"Fine-tuning changed the effective rank {how}in {_join(told)}."]
 
@@ -171,8 +172,10 @@ def describe_halves(certainty: pd.DataFrame) -> str:
     few, many = (f"{found[at]} (**{certainty.loc[at, 'layer']}** of {scenario_title(certainty.loc[at, 'scenario'])})"
                  for at in (found.idxmin(), found.idxmax()))
     told = f"from {few} to {many}" if found.min() < found.max() else f"{found.min()} in every layer measured"
-    return (f"Number of directions of one half of the images that are found again in the other half: {told}; by chance at "
-            f"most {certainty['by chance'].max():.1f}.")
+    chance = certainty["by chance"].max()
+    expected = f"at most {chance:.1f} are expected" if chance >= 0.05 else "none is expected"
+    return (f"Number of directions of one half of the images that are found again in the other half: {told}; by chance "
+            f"{expected}.")
 
 
 def _bold(names: Iterable[str]) -> str:
@@ -226,7 +229,8 @@ def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10)
     if not shown:
         return [f"No scenario has any variance in **{layer}**."]
     k = min(k, *(s.rank_bound for s in shown.values()))
-    held = ", ".join(f"{s.all_eigenvalues[:k].sum() / s.trace:.0%} in {scenario_title(name)}" for name, s in shown.items())
+    held = ", ".join(f"{percent(s.all_eigenvalues[:k].sum() / s.trace, 0)} in {scenario_title(name)}"
+                     for name, s in shown.items())
     name, first = next(iter(shown.items()))
     above = int((first.all_eigenvalues > first.noise()).sum())
     lead = f"The {k} leading directions of **{layer}** hold" if k > 1 else f"The leading direction of **{layer}** holds"
@@ -255,7 +259,7 @@ def describe_held_out(certainty: pd.DataFrame) -> str:
         return f"**{row['layer']}** of {scenario_title(row['scenario'])} has no variance to compare between the halves."
     own, other = row["share of leading k"], row["in second half"]
     return (f"In **{row['layer']}** of {scenario_title(row['scenario'])}, the {row['k']} leading directions of one half "
-            f"of the images hold {own:.0%} of its variance and {other:.0%} of the other half's.")
+            f"of the images hold {percent(own, 0)} of its variance and {percent(other, 0)} of the other half's.")
 
 
 def describe_similarity_claims(compared: pd.DataFrame, frozen: Sequence[str] = ()) -> list[str]:

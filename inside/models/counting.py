@@ -9,6 +9,7 @@ import pandas as pd
 
 from inside.models.scratch import _for_each, build_from_scratch, five_widths, legal_options, pooled_sides
 from inside.models.surgery import count_costs
+from inside.text import percent
 
 
 def convnet5_costs(n_classes: int, image_size: int, *, in_channels: int = 3, filters: int | Sequence[int] = 16,
@@ -53,8 +54,9 @@ def describe_convnet5(table: pd.DataFrame) -> str:
     """Whether formula and count agree in each row of a `convnet5_table`, and the share of the dense layer."""
     agree = int(((table["P: formula"] == table["P: counted"]) & (table["M: formula"] == table["M: counted"])).sum())
     shares = table["share of P in the dense layer"]
-    return (f"Formula and count agree in {agree} of {len(table)} networks; the dense layer holds from {shares.min():.0%} to "
-            f"{shares.max():.0%} of the parameters. P: parameters, M: multiply-accumulates per image.")
+    return (f"Formula and count agree in {agree} of {len(table)} networks; the dense layer holds from "
+            f"{percent(shares.min(), 0)} to {percent(shares.max(), 0)} of the parameters. P: parameters, M: "
+            "multiply-accumulates per image.")
 
 
 def options_table(architecture: str) -> pd.DataFrame:

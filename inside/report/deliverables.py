@@ -13,7 +13,7 @@ from inside.evaluation.predictions import top_and_bottom
 from inside.feature_maps.scenario_names import is_stand_in
 from inside.names import SPLITS
 from inside.report.found import IMAGE_SETS, NOT_RUN, Found
-from inside.text import listed, literal, percent, points, slug
+from inside.text import format_share, listed, literal, percent, points, round_share, slug
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _class_epochs(found: Found) -> str:
     last = (kept if len(kept) else history.tail(1)).iloc[0][rates].astype(float).dropna()
     if last.empty:
         return ""
-    last = last.round(3).rename(lambda name: literal(name.removeprefix("val_accuracy_")))
+    last = last.map(round_share).rename(lambda name: literal(name.removeprefix("val_accuracy_")))
     ends = [f"{listed(list(last.index[last == end]))} {percent(end)}" for end in (last.min(), last.max())]
     return f"on validation at the epoch kept: lowest {ends[0]}, highest {ends[1]}"
 
@@ -82,7 +82,8 @@ def _by_class(found: Found) -> str:
     told = []
     for column, name in (("accuracy", "accuracy"), ("average_precision", "average precision")):
         low, high = table.loc[table[column].idxmin()], table.loc[table[column].idxmax()]
-        told.append(f"{name} {low[column]:.3f} ({literal(low['class'])}) to {high[column]:.3f} ({literal(high['class'])})")
+        ends = (f"{format_share(row[column])} ({literal(row['class'])})" for row in (low, high))
+        told.append(f"{name} {' to '.join(ends)}")
     return "test: " + ", ".join(told)
 
 
@@ -190,8 +191,9 @@ def _beyond(found: Found) -> list[Row]:
     own, explained = found.results["01"], found.results["02"].get("explanations") or {}
     task, rows = "Beyond the tasks", []
     if own.get("search"):
-        rows.append(Row(task, "Search over settings", f"{own['search']['trials']} trials, best on validation "
-                        f"{own['search'].get('score', float('nan')):.3f}", ("figure-search*", "figure-noise_band")))
+        score = format_share(own["search"].get("score", float("nan")))
+        rows.append(Row(task, "Search over settings", f"{own['search']['trials']} trials, best on validation {score}",
+                        ("figure-search*", "figure-noise_band")))
     if own.get("comparison"):
         best = max(own["comparison"], key=lambda row: row["val"])
         rows.append(Row(task, "Networks side by side", f"of {len(own['comparison'])} networks on the same split the best on "

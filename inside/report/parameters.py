@@ -16,6 +16,8 @@ Row = tuple[str, str, str, str]
 def parameter_rows(notebooks: Iterable[NotebookNode]) -> tuple[list[Row], list[Row]]:
     """(name, value, default, meaning) of the parameters that differ from their defaults, and of all others.
 
+    Where a name needs no explanation, its valid values stand in place of its meaning.
+
     They are read from the cells of the executed notebooks that are tagged `parameters` and `injected-parameters`.
     """
     defaults: dict[str, object] = {}
@@ -46,4 +48,4 @@ def literals(source: str) -> dict[str, object]:
 
 
 def _meaning(name: str) -> str:
-    return PARAMETERS[name].meaning if name in PARAMETERS else ""
+    return PARAMETERS[name].meaning or PARAMETERS[name].legal if name in PARAMETERS else ""

@@ -14,6 +14,7 @@ from inside.selection import describe, plots
 from inside.selection.importance import importances
 from inside.selection.search import Search, noise_band, run_search
 from inside.shown import Figure, Fold, Shown, Table, Text
+from inside.text import format_share
 from inside.training.experiment import load_trained
 
 
@@ -68,8 +69,8 @@ def _report_search(found: Search, noise: pd.DataFrame | None, takeaways: list[st
 def _fold_tables(found: Search, noise: pd.DataFrame | None) -> Fold:
     best = found.ranked[0]
     trials = Table(found.trials.sort_values("score", ascending=False, kind="stable"), "trials",
-                   f"Trial {best.number} has the highest score of the complete trials, {best.value:.3f}. One row per trial, "
-                   "by score (mean class accuracy on validation); then its options.", digits=4)
+                   f"Trial {best.number} has the highest score of the complete trials, {format_share(best.value)}. One "
+                   "row per trial, by score (mean class accuracy on validation); then its options.", digits=4)
     if noise is None:
         return Fold("All trials", (trials,))
     band = Table(noise, "noise_band", f"{describe.describe_seeds(noise)} One row per setting and seed; `trial_score`: its "
@@ -82,7 +83,7 @@ def _fold_options(found: Search) -> Fold:
     told, strongest = describe.describe_importances(table), describe.describe_strongest(table)
     lines = Figure(plots.plot_parallel_coordinates(found), "search_parallel",
                    f"A line for each complete trial through its options {', '.join(found.space)} and its score; the "
-                   f"thick line is the best trial, {best.value:.3f}.",
+                   f"thick line is the best trial, {format_share(best.value)}.",
                    f"The best trial, {best.number}, is the thick line. A line for each complete trial goes through its "
                    "options to its score, and is the brighter the higher that is; a gap: the option was not drawn.")
     bars = Figure(plots.plot_importances(table), "search_importance",

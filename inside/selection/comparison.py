@@ -14,7 +14,7 @@ from inside.evaluation.metrics import class_metrics
 from inside.evaluation.predictions import saved_predictions
 from inside.files import RunFolder
 from inside.shown import Figure, Shown, Table, Text
-from inside.text import format_duration, format_value
+from inside.text import format_duration, format_share, format_value, percent
 from inside.training.compatible import is_random, with_overrides
 from inside.training.experiment import load_trained, train_into, training_fingerprint
 from inside.training.plots import plot_learning_curves
@@ -36,7 +36,7 @@ class Comparison:
         if self.table.empty:
             return [Text("No networks were compared in this run: `COMPARE` is empty, or `TRAIN` is False; the profile "
                          "“comparison” has some.")]
-        told = "; ".join(f"{row['name']} {row['val']:.3f}" for row in self.table.to_dict("records"))
+        told = "; ".join(f"{row['name']} {format_share(row['val'])}" for row in self.table.to_dict("records"))
         best = describe_best(self.table)
         return [Table(format_comparison(self.table), "comparison", f"{best} One row per network; its epoch is chosen on "
                       "validation, and nothing on test."),
@@ -101,7 +101,7 @@ def format_comparison(table: pd.DataFrame) -> pd.DataFrame:
                           "seconds": table["seconds"].round().astype(int), "validation": table["val"],
                           "test": table["test"]})
     ends = table[["test_low", "test_high"]].to_numpy()
-    shown["test: 95 % interval"] = [f"{low:.3f} to {high:.3f}" for low, high in ends]
+    shown["test: 95 % interval"] = [f"{format_share(low)} to {format_share(high)}" for low, high in ends]
     return shown.rename(columns={"validation": "validation: mean class accuracy", "test": "test: mean class accuracy"})
 
 
@@ -111,8 +111,8 @@ def describe_best(table: pd.DataFrame) -> str:
     if ranked.empty:
         return "No network has a score on test."
     if len(ranked) == 1:
-        return f"{ranked['name'].iloc[0]} has a mean class accuracy of {ranked['test'].iloc[0]:.3f} on test."
-    high, low = (f"{row['test']:.3f} ({row['name']})" for row in (ranked.iloc[0], ranked.iloc[-1]))
+        return f"{ranked['name'].iloc[0]} has a mean class accuracy of {format_share(ranked['test'].iloc[0])} on test."
+    high, low = (f"{format_share(row['test'])} ({row['name']})" for row in (ranked.iloc[0], ranked.iloc[-1]))
     return f"Mean class accuracy on test goes from {low} to {high}."
 
 
@@ -121,8 +121,8 @@ def describe_first(histories: Mapping[str, pd.DataFrame]) -> str:
     first = pd.Series({name: history["val_mean_class_accuracy"].iloc[0] for name, history in histories.items()}).dropna()
     if first.empty:
         return "No network has a score after its first epoch."
-    others = f", {first.idxmin()} at {first.min():.3f}" if round(first.max(), 3) > round(first.min(), 3) else ""
-    return f"After one epoch {first.idxmax()} is at {first.max():.3f} on validation{others}."
+    others = f", {first.idxmin()} at {format_share(first.min())}" if round(first.max(), 3) > round(first.min(), 3) else ""
+    return f"After one epoch {first.idxmax()} is at {format_share(first.max())} on validation{others}."
 
 
 def describe_comparison(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -134,20 +134,22 @@ def describe_comparison(table: pd.DataFrame, histories: Mapping[str, pd.DataFram
     if ranked.empty:
         return []
     best, quick = ranked.iloc[0], ranked.loc[ranked["seconds"].idxmin()]
-    interval = f", 95 % interval {best['test_low']:.3f} to {best['test_high']:.3f}" if pd.notna(best["test_low"]) else ""
+    val, test, low, high = (format_share(best[name]) for name in ("val", "test", "test_low", "test_high"))
+    interval = f", 95 % interval {low} to {high}" if pd.notna(best["test_low"]) else ""
     level = ranked.index[(best["val"] - ranked["val"]) < 0.0005].drop(best.name)
     equals = f" Level with it: {', '.join(ranked.loc[level, 'name'])}." if len(level) else ""
-    lines = [f"Best on validation: **{best['name']}** ({best['val']:.3f}; test {best['test']:.3f}{interval}).{equals}"]
+    lines = [f"Best on validation: **{best['name']}** ({val}; test {test}{interval}).{equals}"]
     if quick["seconds"] < best["seconds"]:
         lines.append(f"Fastest: **{quick['name']}**, in {format_duration(quick['seconds'])}: "
-                     f"{quick['seconds'] / best['seconds']:.0%} of the best one's time, and "
+                     f"{percent(quick['seconds'] / best['seconds'], 0)} of the best one's time, and "
                      f"{_below(best, quick, 'it')} on validation.")
     for row in ranked[ranked["from_scratch"]].drop(best.name, errors="ignore").to_dict("records"):
         history = histories[row["name"]]
         by_then = history.loc[history["seconds"].cumsum() <= quick["seconds"], "val_mean_class_accuracy"].max()
         lines.append(f"**{row['name']}** stays {_below(best, row, 'the best')} on validation, with "
                      f"{row['trainable']:,} trainable weights, in {format_duration(row['seconds'])}."
-                     + (f" When the fastest had finished, with {quick['val']:.3f}, it had reached {by_then:.3f}."
+                     + (f" When the fastest had finished, with {format_share(quick['val'])}, it had reached "
+                        f"{format_share(by_then)}."
                         if by_then == by_then and quick["name"] != row["name"] else ""))
     return lines
 

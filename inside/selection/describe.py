@@ -12,7 +12,7 @@ import scipy.stats
 from optuna.trial import FrozenTrial, TrialState
 
 from inside.selection.search import Search, format_params
-from inside.text import format_value
+from inside.text import format_number, format_share, format_value
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 CALLED = {"best": "the best setting", "runner-up": "the runner-up", "as they stand": "the settings as they stand"}
@@ -51,8 +51,8 @@ class Difference:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        interval = f" (95 % interval {self.low:+.3f} to {self.high:+.3f})" if math.isfinite(self.low) else ""
-        return f"a difference of {self.gap:+.3f}{interval}"
+        gap, low, high = (format_number(value, 3, sign=True) for value in (self.gap, self.low, self.high))
+        return f"a difference of {gap}" + (f" (95 % interval {low} to {high})" if math.isfinite(self.low) else "")
 
 
 def describe_noise(band: pd.DataFrame) -> str:
@@ -67,8 +67,8 @@ def describe_noise(band: pd.DataFrame) -> str:
         lines.append("There is no other setting to compare it with.")
     own = groups["best"]["trial_score"].iloc[0]
     if round(own, 3) > round(scores["best"].max(), 3):
-        lines.append(f"In the search the best setting scored {own:.3f}, more than with any new seed: the highest of several "
-                     "scores is optimistically biased.")
+        lines.append(f"In the search the best setting scored {format_share(own)}, more than with any new seed: the highest "
+                     "of several scores is optimistically biased.")
     return " ".join(lines)
 
 
@@ -83,9 +83,9 @@ def _spread(scores: pd.Series) -> str:
     if known.empty:
         return "no score (every seed failed)"
     failed = [f"{len(scores) - len(known)} of {len(scores)} seeds failed"] if len(known) < len(scores) else []
-    ranged = [f"{known.min():.3f} to {known.max():.3f}"] if len(known) > 1 else []
+    ranged = [f"{format_share(known.min())} to {format_share(known.max())}"] if len(known) > 1 else []
     inside = "; ".join(ranged + failed)
-    return f"{known.mean():.3f}" + (f" ({inside})" if inside else "")
+    return f"{format_share(known.mean())}" + (f" ({inside})" if inside else "")
 
 
 def _verdict(one: pd.Series, other: pd.Series, better: str = "it is better", worse: str = "it is worse",
@@ -106,8 +106,8 @@ def describe_trials(found: Search) -> str:
     """How the trials ended, which one was best, how the settings as they stand scored, and why trials failed."""
     best, trials = found.ranked[0], found.trials
     ends = ", ".join(f"{n} {STATES[state]}" for state, n in trials["state"].value_counts().items())
-    told = (f"Best of {_counted(len(trials), 'trial')} ({ends}): trial {best.number} with {best.value:.3f} on validation "
-            f"({format_params(best)}). {describe_base(found)}")
+    told = (f"Best of {_counted(len(trials), 'trial')} ({ends}): trial {best.number} with {format_share(best.value)} on "
+            f"validation ({format_params(best)}). {describe_base(found)}")
     failed = {trial.number: _reason(trial)
               for trial in found._ended(TrialState.FAIL)}
     for reason in dict.fromkeys(failed.values()):
@@ -126,7 +126,7 @@ def describe_base(found: Search) -> str:
     where = "trained separately, since no finished trial has them" if base is found.apart else f"trial {base.number}"
     if base.value is None:
         return f"The settings as they stand ({where}) failed: {_reason(base)}."
-    return f"The settings as they stand ({where}) score {base.value:.3f}."
+    return f"The settings as they stand ({where}) score {format_share(base.value)}."
 
 
 def describe_search(found: Search | None, noise: pd.DataFrame | None) -> list[str]:
@@ -139,12 +139,12 @@ def describe_search(found: Search | None, noise: pd.DataFrame | None) -> list[st
     scores = {} if noise is None else noise.pivot(index="seed", columns="setting", values="score")
     if found.base_name == "best":
         told = (f"No trial of the search scored higher than the settings as they stand (trial {best.number}, "
-                f"{best.value:.3f})")
+                f"{format_share(best.value)})")
         return [told + unverified if noise is None else f"{told}. {seeds} they score {_spread(scores['best'])}."]
-    biased = f"{best.value:.3f}, " + (
+    biased = f"{format_share(best.value)}, " + (
         f"the highest of {n_scores} noisy scores, is optimistically biased" if n_scores > 1 else "the only one, is noisy")
     if noise is None:
-        higher = (f" The settings as they stand, which no trial has, scored higher ({found.base.value:.3f})."
+        higher = (f" The settings as they stand, which no trial has, scored higher ({format_share(found.base.value)})."
                   if found.base.value is not None and round(found.base.value, 3) > round(best.value, 3) else "")
         return [f"The search's own score of its best setting, {biased}{unverified}{higher}"]
     base = scores[found.base_name or "as they stand"]
@@ -188,7 +188,7 @@ def describe_strongest(table: pd.DataFrame) -> str:
     if known.empty:
         return "No importance is known: there are too few complete trials, or their scores are equal."
     row = known.loc[known["importance"].idxmax()]
-    return f"{row['option']} has the largest importance: {row['importance']:.2f} of the variance of the scores."
+    return f"{row['option']} has the largest importance: {format_share(row['importance'], 2)} of the variance of the scores."
 
 
 def describe_chances(table: pd.DataFrame) -> str:
@@ -214,7 +214,7 @@ def describe_importances(table: pd.DataFrame) -> str:
     above = known & (shown["value"].abs() > shown["level"])
     groups = (("Above", above), ("Not above", known & ~above))
     told = [f"{start} their chance level: " + ", ".join(
-        f"{row['option']} ({row['measure']} {row['value']:.2f}, chance {row['level']:.2f})"
+        f"{row['option']} ({row['measure']} {format_share(row['value'], 2)}, chance {format_share(row['level'], 2)})"
         for row in shown[chosen].to_dict("records")) for start, chosen in groups if chosen.any()]
     if not known.all():
         told.append(f"Unknown, from too few trials or values that do not vary: {', '.join(shown[~known]['option'])}")

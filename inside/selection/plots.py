@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 
 from inside.selection.describe import _numbered
 from inside.selection.search import Search
-from inside.text import format_value
+from inside.text import format_share, format_value
 
 STATES = {"COMPLETE": ("o", "#0072b2"), "PRUNED": ("X", "#888888"), "FAIL": ("s", "#d55e00")}
 STATE_NAMES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
@@ -154,6 +154,6 @@ def _plot_bars(ax: plt.Axes, rows: pd.DataFrame, column: str, color: str) -> Non
     ax.barh(rows["option"], rows[column].fillna(0), color=color, alpha=0.8)
     ax.axvline(0, color="black", linewidth=0.8)
     for place, value in rows[column].items():
-        text = f"{value:.2f}" if math.isfinite(value) else "unknown"
+        text = format_share(value, 2) if math.isfinite(value) else "unknown"
         end = max(value, 0) if math.isfinite(value) else 0
         ax.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)

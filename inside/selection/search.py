@@ -26,7 +26,7 @@ from inside.models.build import legal_options, require_weights
 from inside.selection.space import base_values, grid_of, search_space, suggest, values_of, with_trial_params
 from inside.selection.study import RepeatableSampler, _same_value, open_study, reason_of, run_trials, trial_table
 from inside.settings import parameters_where
-from inside.text import format_duration, format_value
+from inside.text import format_duration, format_share, format_value
 from inside.training.compatible import is_random
 from inside.training.experiment import Experiment, train
 from inside.training.tracking import tracking
@@ -209,7 +209,7 @@ def score(settings: Mapping[str, Any], split: Split, folder: Path, trial: optuna
         best = max(best, row["val_mean_class_accuracy"])
         trial.report(best, row["epoch"])
         if trial.should_prune():
-            _print_trial(trial, name, f"pruned after epoch {row['epoch']} at {best:.3f}", start)
+            _print_trial(trial, name, f"pruned after epoch {row['epoch']} at {format_share(best)}", start)
             raise optuna.TrialPruned
     try:
         with tracking(settings, folder, re.sub(r"[^\w-]+", "-", name)) as track:
@@ -219,7 +219,7 @@ def score(settings: Mapping[str, Any], split: Split, folder: Path, trial: optuna
     except Exception as error:
         _print_trial(trial, name, f"failed: {reason_of(error)}", start)
         raise
-    _print_trial(trial, name, f"{best:.3f}", start)
+    _print_trial(trial, name, f"{format_share(best)}", start)
     return best
 
 

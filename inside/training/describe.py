@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from inside.text import listed, literal
+from inside.text import format_number, format_share, listed, literal, round_share
 from inside.training.loop import best_epoch
 
 
@@ -18,21 +18,22 @@ def is_plain(history: pd.DataFrame) -> bool:
 def describe_chosen_epoch(history: pd.DataFrame) -> str:
     """Which epoch is chosen, and the mean class accuracies that it has."""
     row = history.set_index("epoch").loc[best_epoch(history.to_dict("records"))]
-    return (f"Epoch {row.name} of {len(history)} is chosen: mean class accuracy {row['val_mean_class_accuracy']:.3f} on "
-            f"validation, {row['train_mean_class_accuracy']:.3f} on the training images as measured during training.")
+    val, train = (format_share(row[f"{part}_mean_class_accuracy"]) for part in ("val", "train"))
+    return (f"Epoch {row.name} of {len(history)} is chosen: mean class accuracy {val} on validation, {train} on the "
+            "training images as measured during training.")
 
 
 def describe_classes_by_epoch(history: pd.DataFrame, classes: Sequence[str]) -> str:
     """The classes with the lowest and the highest accuracy on validation in the chosen epoch."""
     row = history.set_index("epoch").loc[best_epoch(history.to_dict("records"))]
-    values = pd.Series({name: row[f"val_accuracy_{name}"] for name in classes}, dtype=float).dropna().round(3)
+    values = pd.Series({name: row[f"val_accuracy_{name}"] for name in classes}, dtype=float).dropna().map(round_share)
     if len(values) < 2 or values.min() == values.max():
-        return f"In the chosen epoch every class that validation has is at {values.max():.3f}." if len(values) else \
-            "No class has validation images."
+        return "In the chosen epoch every class that validation has is at " + format_share(values.max()) + "." \
+            if len(values) else "No class has validation images."
     low, high = (listed(list(map(literal, values.index[values == end])), 3) for end in (values.min(), values.max()))
     verb = "is" if (values == values.min()).sum() == 1 else "are"
-    return (f"In the chosen epoch {low} {verb} lowest on validation, at {values.min():.3f}, and {high} highest, at "
-            f"{values.max():.3f}.")
+    return (f"In the chosen epoch {low} {verb} lowest on validation, at {format_share(values.min())}, and {high} highest, "
+            f"at {format_share(values.max())}.")
 
 
 def describe_changes(history: pd.DataFrame, classes: Sequence[str]) -> str:
@@ -48,7 +49,7 @@ def describe_changes(history: pd.DataFrame, classes: Sequence[str]) -> str:
         most = (sign * change).max()
         if most > 0:
             names = listed(list(map(literal, change.index[sign * change == most])), 3)
-            told.append(f"{names} {word} most ({sign * most:+.3f})")
+            told.append(f"{names} {word} most ({format_number(sign * most, 3, sign=True)})")
     if not told:
         return "From the first epoch to the chosen one no class changed on validation."
     return f"From the first epoch to the chosen one, on validation: {'; '.join(told)}" + (
@@ -72,7 +73,7 @@ def describe_training(history: pd.DataFrame, unaugmented: Mapping | None, *, aug
         n, of = unaugmented["images"], unaugmented["of"]
         lines.append(f"The chosen network again, on {f'{n:,} of ' if n < of else ''}the {of:,} training images without "
                      f"augmentation: cross-entropy {unaugmented['loss']:.3f}, mean class accuracy "
-                     f"{unaugmented['mean_class_accuracy']:.3f}.")
+                     f"{format_share(unaugmented['mean_class_accuracy'])}.")
         lines.append(_describe_gap(train, val, unaugmented["loss"], augmentation))
     return lines
 

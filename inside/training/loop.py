@@ -23,7 +23,7 @@ from inside.device import tf32
 from inside.evaluation.predictions import predict
 from inside.files import atomic_write
 from inside.models.surgery import set_train_mode
-from inside.text import format_duration
+from inside.text import format_duration, format_share
 from inside.training.cached import read_cached
 from inside.training.recipe import Recipe, balanced_weights, make_optimizer, make_scheduler
 
@@ -203,4 +203,5 @@ def print_epoch(row: Mapping) -> None:
     """Print one line on an epoch: its losses, accuracies and time."""
     train, val = row["train_mean_class_accuracy"], row["val_mean_class_accuracy"]
     print(f"epoch {row['epoch']:2d}: loss {row['train_loss']:.3f} on train, {row['val_loss']:.3f} on validation · mean "
-          f"class accuracy {train:.3f} on train, {val:.3f} on validation · {format_duration(row['seconds'])}", flush=True)
+          f"class accuracy {format_share(train)} on train, {format_share(val)} on validation · "
+          f"{format_duration(row['seconds'])}", flush=True)

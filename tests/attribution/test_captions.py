@@ -70,7 +70,8 @@ def test_filters_of_colour_and_of_brightness():
     gray, color = np.ones((1, 3, 2, 2)), np.ones((1, 3, 2, 2)) * np.array([1, -1, 0]).reshape(1, 3, 1, 1)
     assert describe_filters(np.concatenate([gray, color, color])).startswith("2 of the filters shown (3) respond more to colour")
     assert describe_filters(np.concatenate([gray, color])).startswith("1 of the filters shown (2) responds more")
-    assert describe_filters(np.concatenate([gray, 0 * gray])).startswith("None of the filters shown (2) respond more")
+    none = describe_filters(np.concatenate([gray, 0 * gray]))
+    assert none.startswith("None of the filters shown (2) responds more to colour than to brightness: differences") and "at most half" in none
     assert "single channel" in describe_filters(np.ones((4, 1, 3, 3)))
 
 
@@ -135,7 +136,7 @@ def test_one_image_as_weights_are_reinitialised():
     both = pictures | {"head": {"x": a, "y": -a}}
     assert describe_least_changed(both).startswith("Here x and y change least;")
     assert describe_least_changed(pictures | {"head": {"x": 0 * a, "y": 0 * a}}).startswith("None of these maps can be ranked;")
-    assert [format_rho(value) for value in (np.nan, -0.001, 0.5)] == ["–", "0.00", "0.50"]
+    assert [format_rho(value) for value in (np.nan, -0.001, 0.5, 0.999)] == ["–", "−0.001", "0.50", "0.999"]
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,13 +6,17 @@ import pandas as pd
 import pytest
 
 from inside.evaluation.describe import (
+    describe_classes,
     describe_confidence,
     describe_confused_pair,
     describe_evaluation,
     describe_lowest,
+    describe_ranges,
     describe_reloaded,
+    describe_scores,
 )
 from inside.evaluation.metrics import class_metrics, majority_baseline, metrics_summary
+from inside.evaluation.plots import plot_class_metrics
 from inside.evaluation.predictions import prediction_table
 from inside.evaluation.report import report_confusion, report_metrics, report_ranked, report_samples, report_scores
 
@@ -37,6 +41,27 @@ def test_scores_stand_beside_the_baseline(predictions):
     assert figure.name == "class_metrics" and "cats 1.000" in figure.alt and len(figure.drawing.axes) == 1
     assert figure.caption.startswith("Accuracy ranges from 0.857 (dogs) to 1.000 (cats)")
     plt.close("all")
+
+
+def test_nearly_all_is_not_all(predictions):
+    """An average precision of 0.9996 beside one of 1, and an accuracy of 0.0004 beside one of 0, as they are."""
+    metrics = class_metrics(predictions, CLASSES).assign(average_precision=[0.9996, 1, 0.9998], accuracy=[0.0004, 0, 0.0002])
+    told = describe_ranges(metrics)
+    assert told == "Accuracy ranges from 0.000 (dogs) to 0.0004 (cats); average precision ranges from 0.9996 (cats) to 1.000 (dogs)."
+    assert describe_classes(metrics).startswith("cats 0.0004 and 0.9996; dogs 0.000 and 1.000")
+    axes = plot_class_metrics(metrics)
+    assert {"0.9996", "1.000", "0.0004"} <= {text.get_text() for text in axes.texts}
+    plt.close("all")
+
+
+@pytest.mark.parametrize("train, told", [
+    ("ccde", "“c”, the most frequent class of training"), ("ddcce", "“c”, one of the 2 most frequent classes of training"),
+    ("edc", "“c”, one of the 3 most frequent classes of training")])
+def test_classes_that_tie_for_the_most_frequent(predictions, train, told):
+    metrics, baseline = class_metrics(predictions, CLASSES), majority_baseline(list(train), predictions["label"])
+    assert f"always predicts {told}." in describe_scores(metrics_summary(metrics, predictions), baseline)
+    lines = describe_evaluation({"val": metrics, "test": metrics}, baseline, conflicts=0, bad=0, drawn=False)
+    assert f"Always predicting {told}, gives" in lines[0]
 
 
 def test_the_confusion_matrix_and_its_sentence(predictions):

@@ -573,9 +573,9 @@ def shares_of(values, dead=0, channels=8):
     ([0.5, 0.5, 0.5], ["layer0", "layer1", "layer2"], ["**layer0**, **layer1** and **layer2** are frozen: identical before and after fine-tuning"]),
     ([0.5, 0.5, 0.5], [], ["Fine-tuning moved the share of non-positive values by less than 0.1 percentage points in each of the 3 layers measured."]),
     ([0.5, 0.5, 0.62], ["layer0"], ["**layer0** is frozen", "moved the share of non-positive values most in **layer2** (+12.0 percentage points)."]),
-    ([0.4, 0.6, 0.5], [], ["most in **layer0** (-10.0 percentage points) and **layer1** (+10.0 percentage points)."]),
+    ([0.4, 0.6, 0.5], [], ["most in **layer0** (−10.0 percentage points) and **layer1** (+10.0 percentage points)."]),
     ([0.6, 0.6, 0.6], [], ["moved the share of non-positive values in each of the 3 layers measured by +10.0 percentage points."]),
-    ([np.nan, 0.49, np.nan], [], ["moved the share of non-positive values in **layer1** by -1.0 percentage points."]),
+    ([np.nan, 0.49, np.nan], [], ["moved the share of non-positive values in **layer1** by −1.0 percentage points."]),
     ([np.nan] * 3, [], ["No layer has shares that can be compared"]),
 ])
 def test_what_fine_tuning_moved(tuned, frozen, told):

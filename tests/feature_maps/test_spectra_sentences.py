@@ -25,6 +25,7 @@ from inside.feature_maps.spectra import covariance_difference, effective_rank, m
 from inside.feature_maps.spectra_sentences import (
     describe_by_layer,
     describe_comparison,
+    describe_halves,
     describe_held_out,
     describe_k,
     describe_leading,
@@ -36,6 +37,7 @@ from inside.feature_maps.spectra_tables import certainty_table, comparison_table
 from inside.feature_maps.states import StreamingCovariance
 from inside.files import ROOT, RunFolder
 from inside.models.saved import SavedModel
+from inside.text import round_share
 from shared.feature_maps import rng
 
 REAL = ["imagenet_own", "imagenet_imagenet", "imagenet_cifar10"]
@@ -195,6 +197,13 @@ def spectra_of(names, layers=("first", "last"), n=30, c=12):
                    for j, layer in enumerate(layers)} for i, name in enumerate(names)}
 
 
+@pytest.mark.parametrize("chance, told", [(0.0, "by chance none is expected."), (0.04, "by chance none is expected."),
+                                          (0.06, "by chance at most 0.1 are expected."), (2.34, "by chance at most 2.3 are expected.")])
+def test_chance_is_told_in_directions(chance, told):
+    certainty = pd.DataFrame({"scenario": "imagenet_own", "layer": ["a", "b"], "found again": [3, 4], "by chance": [0.0, chance]})
+    assert describe_halves(certainty).endswith(f"to 4 (**b** of imagenet_own); {told}")
+
+
 def certain(spectra, frozen=()):
     features = {name: {layer: rng(len(name) + len(layer)).standard_normal((s.images, s.channels)) for layer, s in by_layer.items()}
                 for name, by_layer in spectra.items()}
@@ -308,7 +317,7 @@ def test_takeaways_of_fine_tuning():
     ranks = {"finetuned_own": [10.0, 12.0, 30.0], "imagenet_own": [10.0, 10.0, 40.0]}
     told = told_of(ranks, [1.0, 0.5, 0.25])
     assert "changed the leading directions most in **layer2** (overlap of the leading directions 0.25, by chance 0.03)" in told[0]
-    assert told[1] == "Fine-tuning changed the effective rank most in **layer2** (from 40.0 to 30.0, -25 %)."
+    assert told[1] == "Fine-tuning changed the effective rank most in **layer2** (from 40.0 to 30.0, −25 %)."
     told = told_of(ranks, [1.0, 0.5, 0.5])
     assert "changed the leading directions most in **layer1** and **layer2** (" in told[0]
     told = told_of(ranks, [1.0, 0.5, 0.25], frozen=["layer0", "layer2"])
@@ -383,7 +392,7 @@ def test_no_sentence_contradicts_its_numbers(made, missing):
         if line.startswith("Fine-tuning"):
             assert not any(f"**{layer}**" in line for layer in frozen)
         if "changed the leading directions" in line:
-            free = compared[~compared["layer"].isin(frozen)].dropna(subset="overlap").set_index("layer")["overlap"].round(2)
+            free = compared[~compared["layer"].isin(frozen)].dropna(subset="overlap").set_index("layer")["overlap"].map(lambda x: round_share(x, 2))
             assert {x for x in free.index if f"**{x}**" in line} == set(free.index[free == free.min()]) and free.min() < 1
             assert (" most " in line) is bool(free.min() < free.max())
     assert sum("could not be measured" in line for line in told) == len(missing)

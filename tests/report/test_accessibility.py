@@ -14,6 +14,8 @@ import pytest
 
 from inside import render
 from inside.cli.profiles import NOTEBOOKS
+from inside.feature_maps.scenario_names import mark_frozen
+from inside.feature_maps.shares import share_overview
 from inside.files import ROOT
 from inside.report.page import export_report
 from inside.shown import Figure, Fold, Table, Text
@@ -82,6 +84,19 @@ def test_axe_finds_nothing_serious(browser, axe, page, width, theme, unfolded):
     assert found["testEngine"]["version"] == "4.14.1" and len(found["passes"]) > 15
     assert [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found["violations"] if rule["impact"] in ("serious", "critical")] == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width  # nothing moves sideways as a whole
+
+
+def test_the_table_of_shares_fits_a_laptop(browser, run_folder):
+    """With four scenarios and several draws of random weights, whose last column was out of sight."""
+    scenarios = {"finetuned_own": 1, "imagenet_own": 1, "imagenet_photo_patches": 1, "imagenet_digits": 1, "random_own": 5}
+    shares = pd.DataFrame([{"scenario": name, "draw": draw, "layer": f"blocks.{layer}.0.conv_pwl", "non_positive_share": 0.457}
+                           for name, draws in scenarios.items() for draw in range(1, draws + 1) for layer in range(3)])
+    table = Table(mark_frozen(share_overview(shares), ["blocks.0.0.conv_pwl"]), "shares")
+    cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("display_data", {"text/html": render.table_html(table, "2.7")})])
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Feature maps"), cell]), book := run_folder / "02_x.ipynb")
+    open_page(browser, export_report([book], run_folder / "report.html").as_uri(), 1280)
+    inner, outer = browser.execute_script("const e = document.querySelector('#table-shares .scroll'); return [e.scrollWidth, e.clientWidth]")
+    assert 900 < inner <= outer
 
 
 def test_paper_cuts_nothing_off(browser, page):

@@ -87,15 +87,16 @@ def page_of(folder, *cells):
 def test_parameters_and_versions_stand_once(tmp_path):
     versions = nbformat.v4.new_output("display_data", {"text/html": "<table><tr><th>torch</th></tr></table>"})
     cells = [nbformat.v4.new_markdown_cell("# 01 · A"), code("helpers.environment()", versions), nbformat.v4.new_markdown_cell("## Parameters\n\nChange."),
-             code("EPOCHS = 5\nSTUDY_STORAGE = ''\nSEED = 0", tags=["parameters"]),
+             code("EPOCHS = 5\nSTUDY_STORAGE = ''\nSEED = 0\nDATASET = 'demo'", tags=["parameters"]),
              code("EPOCHS = 1\nSTUDY_STORAGE = 'postgresql://me:secret@host/a'\nSEED = 0", tags=["injected-parameters"])]
     for number in ("01", "02"):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{number}_a.ipynb")
     page = export_report([tmp_path / "01_a.ipynb", tmp_path / "02_a.ipynb"], tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count(">torch</th>") == 1 and "Change." not in page and "secret" not in page and "postgresql://me:…@host/a" in page
-    differ, others = page[page.index('id="parameters"'):].split("All other parameters (1 rows)")
+    differ, others = page[page.index('id="parameters"'):].split("All other parameters (2 rows)")
     assert "<code>EPOCHS</code></th><td><code>1</code></td><td><code>5</code>" in differ and "SEED" not in differ
     assert "<code>SEED</code>" in others and "EPOCHS" not in others
+    assert "<code>DATASET</code></th><td><code>&#39;demo&#39;</code></td><td>&#34;demo&#34;, &#34;digits&#34;, " in others  # no meaning: what it takes
 
 
 def test_sections_with_nothing_in_this_run_become_a_list(tmp_path):
