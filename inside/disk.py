@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from inside import files
@@ -86,15 +85,14 @@ def _needs_of_training(settings: Settings, run: RunFolder, images: int) -> list[
 
 
 def _needs_of_maps(settings: Settings, numbers: Sequence[str], run: RunFolder) -> list[Need]:
-    """Pooled features of all scenarios, and a covariance of each layer in seven of them."""
-    most = [0.0, 0.0]
+    """Pooled features of all scenarios, as float64, and those of seven once more, as float32."""
+    most = 0.0
     for kind in measured_networks(settings, numbers, run):
         network = outline(**kind)
         if network:
             size, names = map_size(network, settings), errors_of(choose_layers, network.model, settings["LAYERS"] or None)
             layers = [] if names else choose_layers(network.model, settings["LAYERS"] or None)
-            channels = np.array([channels_of(network, name, size) for name in layers], dtype=float)
-            most = np.maximum(most, [channels.sum(), (channels ** 2).sum()]).tolist()
-    statistics = (7 + settings["RANDOM_DRAWS"]) * 8 * settings["N_IMAGES"] * most[0]
-    spectra = 7 * 8 * most[1] if "03" in numbers else 0
+            most = max(most, float(sum(channels_of(network, name, size) for name in layers)))
+    statistics = (7 + settings["RANDOM_DRAWS"]) * 8 * settings["N_IMAGES"] * most
+    spectra = 7 * 4 * settings["N_IMAGES"] * most if "03" in numbers else 0
     return [Need(run.folder, "statistics", statistics), Need(run.folder, "spectra", spectra)]

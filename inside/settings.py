@@ -19,6 +19,7 @@ import yaml
 
 from inside import names
 from inside.legal import Flag, ListOf, Literal, Number, Whole, Word, Written
+from inside.plain_yaml import parse_yaml
 from inside.text import brief, did_you_mean, errors_of, raise_all
 
 
@@ -72,12 +73,12 @@ class Parameter:
         if any(isinstance(kind, Literal) and kind.kind is str or isinstance(kind, Word) and kind.accepts(text)
                for kind in self.kinds) or len(text) > 100_000 or text.count("[") + text.count("{") > 1000:
             return text
-        for read in (json.loads, ast.literal_eval, yaml.safe_load):
+        for read in (json.loads, ast.literal_eval, parse_yaml):
             try:
                 value = read(text)
             except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, yaml.YAMLError):
                 continue
-            return text if read is yaml.safe_load and type(value) in (int, float) else value
+            return text if read is parse_yaml and type(value) in (int, float) else value
         return text
 
 

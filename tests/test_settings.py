@@ -96,7 +96,8 @@ def test_the_printed_table_holds_all_and_fits_a_terminal(capsys):
 @pytest.mark.parametrize("name, text, value", [
     ("LEARNING_RATE", "1e-3", 0.001), ("RUN", "5", "5"), ("TRAIN", "false", False), ("SPLIT", "[10, 2, 2]", [10, 2, 2]), ("EPOCHS", "3", 3),
     ("LAYERS", "[layer1.0.conv1, layer2]", ["layer1.0.conv1", "layer2"]), ("COMPARE", "[{'EPOCHS': 1}]", [{"EPOCHS": 1}]),
-    ("BATCH_NORM", "frozen", "frozen"), ("EPOCHS", "three", "three"), ("HEAD", "mlp:8:0.5", "mlp:8:0.5"), ("SEARCH_SPACE", "{lr: [1, 2", "{lr: [1, 2")])
+    ("BATCH_NORM", "frozen", "frozen"), ("EPOCHS", "three", "three"), ("HEAD", "mlp:8:0.5", "mlp:8:0.5"), ("SEARCH_SPACE", "{lr: [1, 2", "{lr: [1, 2"),
+    ("COMPARE", "[&a {EPOCHS: 1}, *a]", "[&a {EPOCHS: 1}, *a]")])  # no aliases: they can explode
 def test_values_from_the_command_line(name, text, value):
     parsed = PARAMETERS[name].parse(text)
     assert parsed == value and type(parsed) is type(value)

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from inside.cli.plain_yaml import read_yaml
 from inside.files import ROOT
+from inside.plain_yaml import read_yaml
 from inside.settings import PARAMETERS, name_problems, parameter_problems
 from inside.text import brief, did_you_mean, raise_all
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.split import Split
-from inside.evaluation.predictions import predict
+from inside.evaluation.predictions import predict, saved_predictions
 from inside.files import RunFolder, read_json, write_csv, write_json
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network
@@ -200,6 +200,16 @@ def test_the_training_images_are_scored_once_more_not_augmented(split, tmp_path,
     assert found["mean_class_accuracy"] == pytest.approx(hits.mean())  # the classes have the same size
     assert train_into(run, chosen, split, features=tmp_path / "features")
     assert load_network(run)[1].train_unaugmented == found
+
+
+def test_scores_that_are_no_numbers_are_not_saved(split, tmp_path):
+    run = RunFolder(str(tmp_path / "run"))
+    train_into(run, settings(EPOCHS=1), split, features=tmp_path / "features")
+    weights = safetensors.torch.load_file(run.path("model.safetensors"))
+    safetensors.torch.save_file(weights | {"fc.bias": weights["fc.bias"] * float("nan")}, run.path("model.safetensors"))
+    with pytest.raises(ValueError, match=r"gives scores that are NaN for 24 of 24 images of val: set TRAIN = True, with a lower LEARNING_RATE\.$"):
+        saved_predictions(run, "val", load_network(run)[0], split)
+    assert not run.path("predictions_val.csv").exists()
 
 
 def test_some_of_many_training_images_are_scored(split):

@@ -1,4 +1,4 @@
-"""Profiles are plain data: YAML without tags, without aliases (which can explode), each key once."""
+"""Profiles and values are plain data: YAML without tags, without aliases (which can explode), each key once."""
 
 from __future__ import annotations
 
@@ -30,13 +30,18 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def parse_yaml(text: str) -> Any:
+    """What YAML text holds. Raises yaml.YAMLError, ValueError or RecursionError where it is no plain data."""
+    return yaml.load(text, _PlainLoader)  # no tag but YAML's own, see SafeLoader
+
+
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds; None where it is empty. ValueError, in one sentence, where it is no plain data."""
     if path.stat().st_size > LARGEST:
         raise ValueError(f"The profile {path} has {path.stat().st_size:,} bytes, more than the {LARGEST:,} that a profile "
                          "may have: is it another file?")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # no tag but YAML's own, see SafeLoader
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         problem = "it is not UTF-8 text"
     except RecursionError:
