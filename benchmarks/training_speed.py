@@ -11,11 +11,14 @@ decoded and augmented in each one's usual way, batches of 32 at 224×224, the sa
   the network as six operations, forward and backward.
 
     python benchmarks/training_speed.py --network resnet50 --images 192 --turns 5
+    python benchmarks/training_speed.py --network convnet_gap --options '{"widths": [64, 128, 256, 256]}' --side 32 \
+        --size 32 --images 6000 --batch 128 --no-peers
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -24,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from PIL import Image as PILImage
 from torch import nn
 from torchvision import datasets
 from torchvision.transforms import v2
@@ -44,6 +48,10 @@ Rate = Callable[[], float]
 MEAN, STD = [0.5] * 3, [0.25] * 3
 
 
+def network(options: argparse.Namespace, n_classes: int) -> tuple[nn.Module, dict]:
+    return build_network(options.network, n_classes, weights="random", image_size=options.size, options=options.options)
+
+
 def finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -61,7 +69,7 @@ def timed(work: Callable[[], int], device: torch.device) -> float:
 def our_contenders(options: argparse.Namespace, folder: Path) -> dict[str, Rate]:
     """An epoch as notebook 01 trains it, and as many steps on images in memory."""
     source, device = open_dataset(str(folder)), choose_device()
-    model, preprocessing = build_network(options.network, len(source.classes), weights="random")
+    model, preprocessing = network(options, len(source.classes))
     dataset = ImageDataset(source.table, source.root, source.classes,
                            make_transform(preprocessing, options.size, options.augmentation))
     loader = make_loader(dataset, batch_size=options.batch, shuffle=True, workers="auto")
@@ -97,8 +105,7 @@ def expert(options: argparse.Namespace, folder: Path) -> Rate:
     workers = min(16, count_cores() - 1) if cuda else 0
     loader = torch.utils.data.DataLoader(images, options.batch, shuffle=True, num_workers=workers, pin_memory=cuda,
                                          persistent_workers=workers > 0, prefetch_factor=4 if workers else None)
-    model, _ = build_network(options.network, len(images.classes), weights="random")
-    model = model.to(device, memory_format=torch.channels_last)
+    model = network(options, len(images.classes))[0].to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=cuda)
 
     def epoch() -> int:
@@ -125,8 +132,7 @@ def fastai(options: argparse.Namespace, folder: Path) -> Rate:
     loaders = ImageDataLoaders.from_folder(folder, valid_pct=2 / count, seed=0, bs=options.batch,
                                            num_workers=min(16, count_cores() - 1) if cuda else 0,
                                            item_tfms=RandomResizedCrop(options.size, min_scale=0.7))
-    model, _ = build_network(options.network, len(loaders.vocab), weights="random")
-    learner = Learner(loaders, model, loss_func=CrossEntropyLossFlat())
+    learner = Learner(loaders, network(options, len(loaders.vocab))[0], loss_func=CrossEntropyLossFlat())
     learner = learner.to_fp16().to_channelslast() if cuda else learner
 
     def epoch() -> int:
@@ -152,12 +158,11 @@ def matrix_products() -> float:
 
 def rows(options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(options.folder) if options.folder else drawn(Path(temporary), options.images)
+        folder = Path(options.folder) if options.folder else drawn(Path(temporary), options.images, options.side)
         contenders = our_contenders(options, folder)
-        contenders["expert"] = expert(options, folder)
-        contenders |= {} if options.no_fastai else {"fastai": fastai(options, folder)}
+        contenders |= {} if options.no_peers else {"expert": expert(options, folder), "fastai": fastai(options, folder)}
         found = take_turns(contenders | {"matrix products": matrix_products}, options.turns)
-    macs = count_costs(build_network(options.network, 6, weights="random")[0].eval(), options.size, 3)["macs"]
+    macs = count_costs(network(options, 6)[0].eval(), options.size, 3)["macs"]
     share = [6 * macs * rate for rate in ratios(found, "memory", "matrix products")]
     name = f"{options.network}, batch norm {options.batch_norm}{', compiled' if options.compile else ''}"
     goals = {"expert": options.expert_goal, "fastai": options.fastai_goal, "memory": options.memory_goal}
@@ -166,10 +171,12 @@ def rows(options: argparse.Namespace) -> list[Row]:
             Row(f"{name}: share of the rate of matrix products", share, at_least=options.share_goal)]
 
 
-def drawn(folder: Path, n: int) -> Path:
-    """A folder of n drawn scenes; above 600, copies of these."""
+def drawn(folder: Path, n: int, side: int) -> Path:
+    """A folder of n drawn scenes, reduced to side × side pixels unless that is 0; above 600, copies of these."""
     scenes = write_demo_set(folder / "scenes", n_images=min(n, 600))
     files = [path for path in sorted(scenes.rglob("*.*")) if path.is_file()]
+    for path in files if side else ():
+        PILImage.open(path).resize((side, side)).save(path)
     for copy in range(1, -(-n // 600)):
         for path in files:
             shutil.copy(path, path.with_name(f"{copy}-{path.name}"))
@@ -185,8 +192,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--augmentation", default="light")
     parser.add_argument("--batch-norm", default="update", choices=["update", "frozen"])
+    parser.add_argument("--options", type=json.loads, default={}, help="the network's, as JSON")
+    parser.add_argument("--side", type=int, default=0, help="reduce the drawn scenes to this many pixels first")
     parser.add_argument("--folder", help="a folder of class folders (default: scenes drawn for it)")
-    parser.add_argument("--no-fastai", action="store_true")
+    parser.add_argument("--no-peers", action="store_true", help="neither the expert's loop nor fastai")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
     for name in ("expert", "fastai", "memory", "share"):
         parser.add_argument(f"--{name}-goal", type=float, default=0.0)

@@ -6,6 +6,7 @@ import secrets
 
 from jupyterlab.labapp import LabApp
 
+from inside.cli.waiting import let_others_compute
 from inside.files import ROOT
 
 
@@ -14,6 +15,7 @@ def main() -> None:
 
     The token is printed, and is no argument of the process: other users of the machine could read that.
     """
+    let_others_compute()
     token = secrets.token_hex(24)
     print(f"JupyterLab listens on this machine only; if it asks for a token: {token}", flush=True)
     LabApp.launch_instance([str(ROOT / "notebooks"), "--ServerApp.ip=127.0.0.1",

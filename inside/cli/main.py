@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from inside.cli.profiles import given_parameters
+from inside.cli.waiting import let_others_compute
 from inside.settings import describe_parameters
 from inside.text import for_terminal, without_passwords
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("a profile is needed: a name in profiles/, such as demo, or the path of a YAML file of parameters")
     try:
         given = given_parameters(options)
+        let_others_compute()
         from inside.cli.run import NotebookFailed, run
         try:
             return run(options, given, without_passwords(shlex.join(["python", "run.py", *arguments])))
