@@ -154,9 +154,7 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
     while len(trainer.history) < recipe.epochs and not _out_of_patience(trainer.history, recipe.patience):
         epoch, start = len(trainer.history) + 1, time.perf_counter()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(recipe.seed * 100_003 + epoch)
-            if isinstance(train.sampler, EpochSampler):
-                train.sampler.begin(recipe.seed, epoch)
+            _begin_epoch(train, recipe.seed, epoch)
             with tf32():
                 train_loss, train_objective, train_pairs = trainer.train_epoch(train, bar)
             probabilities, val_losses = predict(model, val)
@@ -174,6 +172,13 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
         if after_epoch is not None:
             after_epoch(row)
     return trainer.best, pd.DataFrame(trainer.history)
+
+
+def _begin_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
+    """From here on all chance follows from seed and epoch: dropout, the order of the images, their augmentation."""
+    torch.manual_seed(seed * 100_003 + epoch)
+    if isinstance(loader.sampler, EpochSampler):
+        loader.sampler.begin(seed, epoch)
 
 
 def _read_checkpoint(path: Path) -> dict:
