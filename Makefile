@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: setup report test soak lab bench figures clean
+.PHONY: setup report test soak lab bench bench-long figures clean
 
 setup: .venv/installed
 
@@ -31,8 +31,11 @@ lab: .venv/installed
 
 bench: .venv/installed
 	$(PY) -m pip install --quiet --editable '.[dev,bench]'
-	$(PY) benchmarks/training_speed.py
-	$(PY) benchmarks/feature_map_statistics.py
+	$(PY) benchmarks/table.py
+
+bench-long: .venv/installed
+	$(PY) benchmarks/scaling.py
+	$(PY) benchmarks/memory.py
 	$(PY) benchmarks/kept_features.py
 	$(PY) benchmarks/coverage.py
 

@@ -1,0 +1,74 @@
+"""How the stages of a run grow: ten times as many drawn images against as few, in seconds and as a ratio of at most 10.5.
+
+Scan (every file decoded and hashed), split, one pass for features, one epoch of training, statistics of feature maps, and
+the metrics with their intervals; a small network at 64×64. Both sets are drawn first, which is not timed.
+
+    python benchmarks/scaling.py --few 1703 --many 17034
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from turns import Row, print_table
+
+from inside.cli.profiles import NOTEBOOKS, notebook_parameters
+from inside.data.demo.scenes import write_demo_set
+from inside.data.sources import open_dataset
+from inside.data.split import split_images
+from inside.data.table import decode_images
+from inside.evaluation.metrics import class_metrics
+from inside.evaluation.predictions import predict, prediction_table
+from inside.feature_maps.hooks import choose_layers
+from inside.feature_maps.statistics import collect_statistics
+from inside.training.cached import penultimate_features
+from inside.training.experiment import Experiment
+from inside.training.loop import Trainer
+
+SETTINGS = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 64, "BATCH_SIZE": 32, "EPOCHS": 1}
+
+
+def stages(folder: Path, cache: Path) -> dict[str, float]:
+    """Seconds of each stage on the images of a folder."""
+    found: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = work()
+        found[name] = time.perf_counter() - start
+        print(f"  {name}: {found[name]:.2f} s", flush=True)
+        return result
+    settings = notebook_parameters(next(NOTEBOOKS.glob("01_*.ipynb"))) | SETTINGS
+    images = timed("scan", lambda: decode_images(open_dataset(str(folder)), cache=cache)[0])
+    split = timed("split", lambda: split_images(images, [0.7, 0.12, 0.18], seed=0))
+    experiment = Experiment(settings, split)
+    unaugmented = experiment.loader("train", learning=False)
+    timed("features", lambda: penultimate_features(experiment.model, unaugmented))
+    trainer = Trainer(experiment.model, experiment.loaders["train"], experiment.recipe, 6, experiment.precision)
+    timed("training", lambda: trainer.train_epoch(experiment.loaders["train"], bar=False))
+    timed("statistics", lambda: collect_statistics(experiment.model, unaugmented, choose_layers(experiment.model)))
+    scores, losses = predict(experiment.model, experiment.loaders["test"])
+    table = prediction_table(split.parts["test"], scores, losses, split.classes)
+    timed("metrics", lambda: class_metrics(table, split.classes))
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--few", type=int, default=1703)
+    parser.add_argument("--many", type=int, default=17034)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        for n in (options.few, options.many):
+            write_demo_set(place / str(n), n_images=n)
+        few, many = (stages(place / str(n), place / "cache") for n in (options.few, options.many))
+    print_table([Row(f"{name}: {options.many:,} images, to {options.few:,}", [many[name] / few[name]], at_most=10.5)
+                 for name in few])
