@@ -35,7 +35,7 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
 from inside.fonts import save_figure
 from inside.locks import hold_notebook
-from inside.report.page import note_later
+from inside.report.later import note_later
 from inside.settings import PARAMETERS, check_parameters, parameter_problems, unknown_problems
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration, plain_text, raise_all

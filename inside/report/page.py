@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
 import nbformat
@@ -53,22 +53,6 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     with atomic_write(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
-
-
-LATER = "<!--later-->"
-
-
-def note_later(report: Path, number: str) -> None:
-    """Say at the top of a report, if there is one, that notebook `number` was opened after it: files beside it may be newer.
-
-    A run that ends writes the report anew, without it.
-    """
-    if report.exists():
-        note = (f'<p class="note"><b>Notebook {number} was opened again</b> on {datetime.now():%Y-%m-%d at %H:%M}, after '
-                "this page was made: figures, tables and numbers beside it may be newer. The next run that ends makes a new "
-                "page.</p>")
-        with atomic_write(report) as temporary:
-            temporary.write_text(report.read_text(encoding="utf-8").replace(LATER, note, 1), encoding="utf-8")
 
 
 def _environment(places: Mapping[str, str]) -> Environment:

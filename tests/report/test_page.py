@@ -17,7 +17,8 @@ from inside.files import ROOT, file_hash, write_json
 from inside.render import figure_html, table_html
 from inside.report.cells import REASONS
 from inside.report.found import Found
-from inside.report.page import export_report, note_later, outside_requests
+from inside.report.later import note_later
+from inside.report.page import export_report, outside_requests
 from inside.shown import Figure, Table
 
 HOSTILE = "a <b>run<script>alert(1)<;script> & 'more' {{ title }}"
