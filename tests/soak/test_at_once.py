@@ -24,7 +24,7 @@ def start(folder, *more, **changes):
 def results(folder):
     """The numbers of a run without what depends on the clock."""
     found = json.loads((folder / "01_results.json").read_text())
-    return {name: value for name, value in found.items() if name not in ("seconds", "images_per_second")}
+    return {name: value for name, value in found.items() if name not in ("seconds", "notebook_seconds", "images_per_second")}
 
 
 def test_ten_runs_in_ten_folders(tmp_path):
