@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -60,11 +60,14 @@ class Augmentation:
         self.colours = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)
         self.erasing = v2.RandomErasing(0.25)
 
-    def image(self, image: PILImage.Image, numbers: np.ndarray) -> PILImage.Image:
-        """One image, resized to size × size pixels, by its 32 numbers."""
-        sides = np.array([image.height]), np.array([image.width])
-        top, left, tall, wide = crop_boxes(numbers[None], *sides, CROPS[self.kind])[0].tolist()
-        image = functional.resized_crop(image, top, left, tall, wide, [self.size, self.size], self.interpolation)
+    def one_by_one(self, images: Sequence[PILImage.Image], numbers: np.ndarray) -> list[PILImage.Image]:
+        """N images, each resized to size × size pixels, by their rows of `numbers` (N, 32)."""
+        heights, widths = np.array([image.height for image in images]), np.array([image.width for image in images])
+        boxes = crop_boxes(numbers, heights, widths, CROPS[self.kind]).tolist()
+        return [self._image(*of_image) for of_image in zip(images, boxes, numbers, strict=True)]
+
+    def _image(self, image: PILImage.Image, box: list[int], numbers: np.ndarray) -> PILImage.Image:
+        image = functional.resized_crop(image, *box, [self.size, self.size], self.interpolation)
         image = functional.horizontal_flip(image) if numbers[FLIP] < 0.5 else image
         if self.kind == "strong":
             with _seeded(numbers[COLOURS:]):
@@ -80,7 +83,7 @@ class Augmentation:
         return images
 
     def takes_batches(self, side: int) -> bool:
-        """Whether `batch` gives what `image` gives, up to rounding, for images of up to `side` pixels.
+        """Whether `batch` gives what `one_by_one` gives, up to rounding, for images of up to `side` pixels.
 
         It does where none gets smaller, so that nothing needs to be averaged, and interpolation is bilinear: Pillow and
         PyTorch have different bicubic kernels.

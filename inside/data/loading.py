@@ -60,7 +60,7 @@ class Transform:
         """N images, normalised (N, channels, size, size), with `numbers` (N, 32) augmented by these (see `draw_numbers`)."""
         if numbers is None or self.augmentation is None:
             return self.last(torch.stack([v2.functional.pil_to_tensor(self.resize(self.first(image))) for image in images]))
-        sized = [self.augmentation.image(self.first(image), row) for image, row in zip(images, numbers, strict=True)]
+        sized = self.augmentation.one_by_one([self.first(image) for image in images], numbers)
         return self.augmentation.erase(self.last(torch.stack([v2.functional.pil_to_tensor(one) for one in sized])), numbers)
 
     def takes_batches(self, height: int, width: int) -> bool:
