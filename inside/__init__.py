@@ -9,7 +9,8 @@
     data, models                            images, their table and split; networks by name
     settings                                every notebook parameter, in one table
     locks                                   who works on a run folder
-    files, names, text, fonts, device       the bottom layer
+    files, names, text, plain_yaml,         the bottom layer
+    fonts, device
     shown, render                           what a section shows, and its HTML; also the bottom layer
 
 Nothing imports upwards; `make test` checks it.

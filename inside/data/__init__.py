@@ -1,4 +1,4 @@
-"""Images: data sets, the image table, the split, loaders, grids."""
+"""Images: data sets, the image table, the cache of decoded images, the split, augmentation, loaders, grids."""
 
 import lazy_loader
 

@@ -28,7 +28,7 @@ from inside.selection.study import RepeatableSampler, _same_value, open_study, r
 from inside.settings import parameters_where
 from inside.text import format_duration, format_share, format_value
 from inside.training.compatible import is_random
-from inside.training.experiment import Experiment, train
+from inside.training.experiment import TRAINING_VERSION, Experiment, train
 from inside.training.tracking import tracking
 
 
@@ -154,8 +154,8 @@ def run_search(settings: Mapping[str, Any], split: Split, *, folder: Path) -> Se
         print(f"a trial takes {n_images} training images, one of each class, instead of {settings['SEARCH_IMAGES']}")
     bearing = [name for name in parameters_where(comparable=True) if name.lower() not in space]  # on a score
     fixed = {name: settings[name] for name in bearing}
-    stamp = "search " + fingerprint(fixed, settings["SEARCH_SPACE"], settings["SEARCH_SAMPLER"],
-                                            settings["SEARCH_EPOCHS"], split.table[["path", "label", "sha256"]])
+    stamp = "search " + fingerprint(TRAINING_VERSION, fixed, settings["SEARCH_SPACE"], settings["SEARCH_SAMPLER"],
+                                    settings["SEARCH_EPOCHS"], split.table[["path", "label", "sha256"]])
     sampler = RepeatableSampler(settings["SEARCH_SAMPLER"], settings["SEED"], grid=grid, first=base_values(settings, space))
     study = open_study(settings, folder / "study.log", stamp, sampler)
 
