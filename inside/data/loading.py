@@ -147,6 +147,8 @@ class ImageDataset(Dataset):
         """Decode the images that are too large for the cache and keep them there as the transform resizes them."""
         missing = [place for place, key in enumerate(self.keys) if self.resized
                    and key not in self.pixels.places and f"{key} {self.resized}" not in self.pixels.places]
+        if len(missing) > 100:
+            print(f"{len(missing):,} large images are decoded, and kept as they are evaluated", flush=True)
         if missing:
             resize = lambda place: np.asarray(self.transform.resize(load_image(self.paths[place])))  # noqa: E731
             with PixelWriter(self.pixels.folder) as writer, ThreadPoolExecutor(count_cores()) as pool:

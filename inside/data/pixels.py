@@ -114,6 +114,8 @@ class Pixels:
                     file = safe_open(path, "pt")
                     places |= dict.fromkeys(file.keys(), file)
                     os.utime(path)
+                except FileNotFoundError:  # another process has just made room
+                    continue
                 except (OSError, SafetensorError) as error:
                     print(f"{path} cannot be read ({type(error).__name__}): its images are decoded again", flush=True)
                     with contextlib.suppress(OSError):
