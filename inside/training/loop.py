@@ -197,8 +197,7 @@ def _together(model: nn.Module, recipe: Recipe) -> nn.Module:
     device = next(model.parameters()).device
     if recipe.batch_norm == "update" and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False,
-                                               device_ids=[device.index] if device.type == "cuda" else None)
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def _read_checkpoint(path: Path) -> dict:
