@@ -30,6 +30,7 @@ from torch import nn
 
 from inside.device import count_cores
 
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # else those that start again look for each other at addresses of the dead
 RESTARTS = 3  # times that processes start again after one was killed
 PATIENCE = timedelta(days=1)  # for processes that wait while the first trains a head or writes
 
@@ -137,9 +138,12 @@ class Stopped(Exception):
 
 def ask(question: Any) -> None:
     """Pass something, such as the row of an epoch, to the `answer` of the notebook that has started this process."""
-    if _state["notebook"] is not None:
-        _state["notebook"].send(("answer", question))
-        if not _state["notebook"].recv():
+    if (notebook := _state["notebook"]) is not None:
+        notebook.send(("answer", (os.getpid(), question)))
+        asked_by, go_on = notebook.recv()
+        while asked_by != os.getpid():  # an answer to a process that was killed before it came
+            asked_by, go_on = notebook.recv()
+        if not go_on:
             raise Stopped
 
 
@@ -154,6 +158,7 @@ def launch(n: int, function: Callable, *arguments: Any, answer: Callable[[Any], 
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher import LaunchConfig, elastic_launch
+    os.environ[OWN_STORE] = "1"
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     multiprocessing.set_forkserver_preload([getattr(one, "func", one).__module__ for one in (function, *arguments)
                                             if callable(one)])
@@ -224,12 +229,13 @@ def _listen(ours: Connection, answer: Callable[[Any], object] | None, errors: li
         if kind != "answer":
             print(content, end="", flush=True, file=getattr(sys, kind))
             continue
+        process, question = content
         try:
             if answer is not None and not errors:
-                answer(content)
+                answer(question)
         except BaseException as error:
             errors.append(error)
-        ours.send(not errors)
+        ours.send((process, not errors))
 
 
 class _Told(io.TextIOBase):
