@@ -249,8 +249,15 @@ class _Told(io.TextIOBase):
         return len(text)
 
 
+def _end_with(parent: Any) -> None:
+    """End this process when the one that has started it ends, however it does."""
+    parent.join()
+    os._exit(1)
+
+
 def _work(work: bytes, notebook: Connection) -> bytes:
     """What each process does; rank 0 gives (value, None) or (None, error), pickled."""
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     function, arguments = pickle.loads(work)
     with joined(notebook):
         try:

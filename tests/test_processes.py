@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import psutil
@@ -121,6 +124,27 @@ def test_an_interrupt_ends_the_processes():
     assert len(pids) == 1 and not psutil.pid_exists(pids[0])
     assert not workers()
     assert before == {number: signal.getsignal(number) for number in before}
+
+
+def test_nothing_outlives_the_process_that_started_it():
+    """SIGKILL for it, as run.py ends a kernel: what it has started ends, too."""
+    code = "import time; from inside.processes import launch; launch(1, time.sleep, 600)"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        wait_until(lambda: len(psutil.Process(parent.pid).children(recursive=True)) == 3)  # resource tracker, server, the one that sleeps
+        time.sleep(1)
+        family = psutil.Process(parent.pid).children(recursive=True)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+
+
+def wait_until(holds, seconds=60):
+    end = time.time() + seconds
+    while not holds():
+        assert time.time() < end
+        time.sleep(0.1)
 
 
 def test_a_process_that_is_killed(split, tmp_path, capsys):

@@ -34,8 +34,8 @@ class Trainer:
 
     `step` computes the mean loss of a batch in micro-batches; if a GPU runs out of memory, the micro-batch is halved and
     the batch repeated, so that the gradient remains that of the whole batch (batch norm then sees the parts). Losses remain
-    on the device until the end of an epoch, so that a GPU is never waited for: there, whether they are finite is looked at
-    every CHECKED steps. With float16, the loss is scaled (Micikevicius et al. 2018).
+    on the device until the end of an epoch, so that a GPU is never waited for: there, and among several processes, whether
+    they are finite is looked at every CHECKED steps. With float16, the loss is scaled (Micikevicius et al. 2018).
 
     Where several processes compute, each has its share of a batch (see `Shares`), and gradients are those of the whole
     batch; memory that runs out is then an error.
@@ -72,7 +72,7 @@ class Trainer:
                 self.micro_batch = max(1, min(self.micro_batch, len(images)) // 2)
                 torch.cuda.empty_cache()
                 print(f"out of memory: micro-batches of {self.micro_batch} from now on, accumulated to the same batch")
-        if self.device.type == "cpu" or self.scheduler.last_epoch % self.CHECKED == 0:
+        if self.device.type == "cpu" and world() == 1 or self.scheduler.last_epoch % self.CHECKED == 0:
             self.finite(float(total(loss)))
         self.scaler.step(self.optimizer)
         self.scaler.update()
