@@ -34,6 +34,7 @@ bench: .venv/installed
 	$(PY) benchmarks/training_speed.py
 	$(PY) benchmarks/feature_map_statistics.py
 	$(PY) benchmarks/kept_features.py
+	$(PY) benchmarks/processes.py
 	$(PY) benchmarks/coverage.py
 
 figures: .venv/installed

@@ -1,10 +1,9 @@
-"""What several processes do in tests; in modules of their own, since new processes import it."""
+"""What several processes do in tests; in a module of its own, since new processes import it."""
 
 import os
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -54,7 +53,6 @@ def everything(split, folder):
     for name, chosen in (("head", head), ("images", settings(**KEPT)), ("head first", settings(**KEPT, STRATEGY="head", EPOCHS=1))):
         found[name] = train(Experiment(chosen, split), Path(folder) / str(world()))
     found["order"] = [gather(rank()), gather(rank(), to_all=False), first(rank), [len(batch) for batch in shares()]]
-    found["draws"] = gather(float(torch.rand(())))
     try:
         first(lambda: int("no number"))
     except ValueError as error:
@@ -80,10 +78,3 @@ def chatty(stop):
 def endless():
     ask(os.getpid())
     time.sleep(600)
-
-
-def numbers(found):
-    """A nested result as a flat list of arrays."""
-    if isinstance(found, dict):
-        return [array for key in sorted(found) for array in numbers(found[key])]
-    return [np.asarray(found, dtype=float)]
