@@ -1,4 +1,4 @@
-"""Training in 2 processes on the two cores of a machine, each with one thread, beside 1 process with one and with two threads.
+"""Training in 2 processes on two cores, each with one thread, beside 1 process with one and with two threads.
 
 Images a second of an epoch, the start of processes not counted; batches have the same size for all.
 
@@ -43,8 +43,8 @@ def main(options: argparse.Namespace) -> None:
         images, _ = decode_images(images, cache=folder / "cache")
         split = split_images(images, [0.8, 0.1, 0.1], seed=0)
         settings = default_parameters() | {
-            "ARCHITECTURE": options.network, "WEIGHTS": "random", "BATCH_NORM": "frozen", "AUGMENTATION": options.augmentation,
-            "IMAGE_SIZE": options.size, "BATCH_SIZE": options.batch, "EPOCHS": options.epochs, "DEVICE": "cpu"}
+            "ARCHITECTURE": options.network, "WEIGHTS": "random", "BATCH_NORM": "frozen",
+            "AUGMENTATION": options.augmentation, "IMAGE_SIZE": options.size, "BATCH_SIZE": options.batch, "EPOCHS": options.epochs, "DEVICE": "cpu"}
         one, two = settings | {"PROCESSES": 1}, settings | {"PROCESSES": 2}
         found = take_turns({
             "1 process, 1 thread": lambda: images_per_second(split, one, 1, folder),

@@ -252,7 +252,7 @@ class _Told(io.TextIOBase):
 def _end_with(parent: Any) -> None:
     """End this process when the one that has started it ends, however it does."""
     parent.join()
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _work(work: bytes, notebook: Connection) -> bytes:

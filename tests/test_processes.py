@@ -22,7 +22,7 @@ from inside.training.compatible import check_batch_norm
 from inside.training.experiment import Experiment, train, train_into
 from inside.training.loop import best_epoch
 from shared.settings import settings
-from shared.together import KEPT, SIZES, chatty, endless, everything, trained
+from shared.together import KEPT, SIZES, chatty, endless, everything
 
 
 @pytest.fixture(scope="module", autouse=True)
