@@ -37,6 +37,7 @@ bench-long: .venv/installed
 	$(PY) benchmarks/scaling.py
 	$(PY) benchmarks/memory.py
 	$(PY) benchmarks/kept_features.py
+	$(PY) benchmarks/processes.py
 	$(PY) benchmarks/coverage.py
 
 figures: .venv/installed

@@ -9,6 +9,7 @@
     data, models                            images, their table and split; networks by name
     settings                                every notebook parameter, in one table
     locks                                   who works on a run folder
+    processes                               several processes that compute as one
     files, names, text, plain_yaml,         the bottom layer
     fonts, device
     shown, render                           what a section shows, and its HTML; also the bottom layer

@@ -28,12 +28,13 @@ from inside.models.outline import Outline, outline
 from inside.models.saved import SavedModel
 from inside.models.surgery import freeze
 from inside.names import DATASETS, TRACKERS
+from inside.processes import count_processes
 from inside.selection.space import search_space
 from inside.selection.study import check_storage, require_storage
 from inside.selection.trainings import MOST_NETWORKS, Settings, channels_of, kind_of, map_size, measured_networks, trainings
 from inside.settings import PARAMETERS, check_parameters, parameter_problems, parameters_where
 from inside.text import brief, did_you_mean, errors_of, raise_all
-from inside.training.compatible import check_network, is_random, with_overrides
+from inside.training.compatible import check_batch_norm, check_network, is_random, with_overrides
 
 
 def check(settings: Settings, numbers: Sequence[str]) -> None:
@@ -43,7 +44,8 @@ def check(settings: Settings, numbers: Sequence[str]) -> None:
     """
     run, found = RunFolder(settings["RUN"], make=False), list[str]()
     found += folder_problems(run)
-    found += errors_of(choose_device, settings["DEVICE"])
+    found += errors_of(choose_device, settings["DEVICE"]) or errors_of(
+        count_processes, settings["PROCESSES"], choose_device(settings["DEVICE"]))
     fit = settings_problems(settings) if _is_complete(settings) else errors_of(check_architecture, settings["ARCHITECTURE"])
     checks = image_checks(settings, numbers, run)
     if not fit:
@@ -174,6 +176,8 @@ def check_trainable(settings: Settings) -> None:
     network = outline(**kind_of(settings))
     if network:
         freeze(network.model, settings["STRATEGY"])
+        if not errors_of(choose_device, settings["DEVICE"]):  # told already
+            check_batch_norm(settings, network.model, choose_device(settings["DEVICE"]))
         network.check_size("IMAGE_SIZE", settings["IMAGE_SIZE"])
 
 

@@ -153,8 +153,8 @@ EFFECTS = [
      and [row["epochs"] for row in new["comparison"]] == [1, 2] and list((folder / "tensorboard").iterdir()) != []
      and "8 test images drawn at random" in (folder / "report.html").read_text() and (folder / "figures" / "comparison.png").exists()),
     ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02, "EPOCHS": 25, "PATIENCE": 1, "PRECISION": "bfloat16",
-      "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "BATCH_NORM": "frozen", "SEARCH_TRIALS": 0},
-     lambda new, old, folder: pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02] * new["epochs"]
+      "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "BATCH_NORM": "frozen", "SEARCH_TRIALS": 0, "PROCESSES": 2},
+     lambda new, old, folder: model_of(folder)["settings"]["PROCESSES"] == 2 and pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02] * new["epochs"]
      and new["epochs"] == new["best_epoch"] + 1 < 25 and model_of(folder)["precision"] == "bfloat16"
      and model_of(folder)["recipe"] == {
          "epochs": 25, "optimizer": "sgd", "learning_rate": 0.02, "backbone_factor": 1.0, "weight_decay": 0.1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +14,15 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image as PILImage
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 from torchvision.transforms import v2
 
 from inside.data.augmentation import Augmentation, draw_numbers
 from inside.data.pixels import Pixels, PixelWriter, folder_of_pixels
 from inside.data.table import load_image
+from inside.device import count_cores
 from inside.names import AUGMENTATIONS
+from inside.processes import rank, world
 from inside.text import did_you_mean
 
 SMALL = 64  # pixels: images up to this side stay in memory, as one tensor
@@ -204,22 +207,43 @@ class EpochSampler(Sampler[Draw]):
             yield Draw(self.seed, self.epoch, index)
 
 
+class Shares(BatchSampler):
+    """This process's share of the batches of a sampler, where several compute together.
+
+    To train, every n-th image of each batch; a process for which a last batch has none gets its first image, which is not
+    counted. Otherwise whole batches, one after the other, so that the shares of all ranks in their order are all batches.
+    """
+
+    def __init__(self, sampler: Sampler, batch_size: int, drop_last: bool, *, to_train: bool):
+        super().__init__(sampler, batch_size, drop_last)
+        batches, self.rank, self.world = super().__len__(), rank(), world()
+        self.to_train = to_train
+        self.own = range(self.rank * batches // self.world, (self.rank + 1) * batches // self.world)
+
+    def __len__(self) -> int:
+        return super().__len__() if self.to_train else len(self.own)
+
+    def __iter__(self) -> Iterator[list]:
+        if not self.to_train:
+            yield from itertools.islice(super().__iter__(), self.own.start, self.own.stop)
+            return
+        for batch in super().__iter__():
+            yield batch[self.rank::self.world] or batch[:1]
+
+
 def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, workers: int | str = 0) -> DataLoader:
     """A loader of batches; when shuffled, its `sampler` is an `EpochSampler`, which the training loop sets each epoch.
 
     `workers`: processes that load, "auto": see `count_workers`; the batches do not depend on it. When shuffled, a last
-    batch of one image is dropped, since batch norm cannot work on it.
+    batch of one image is dropped, since batch norm cannot work on it. Where several processes compute, see `Shares`.
     """
     n = count_workers(dataset, batch_size) if workers == "auto" else int(workers)
-    return DataLoader(dataset, batch_size=batch_size, sampler=EpochSampler(len(dataset)) if shuffle else None, num_workers=n,
-                      persistent_workers=n > 0, prefetch_factor=4 if n else None, generator=torch.Generator(),
-                      pin_memory=torch.cuda.is_available(),
-                      drop_last=shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1)
-
-
-def count_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    sampler = EpochSampler(len(dataset)) if shuffle else SequentialSampler(dataset)
+    last = shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1
+    batches: dict = {"batch_size": batch_size, "sampler": sampler, "drop_last": last} if world() == 1 else {
+        "batch_sampler": Shares(sampler, batch_size, last, to_train=shuffle)}
+    return DataLoader(dataset, **batches, num_workers=n, persistent_workers=n > 0, prefetch_factor=4 if n else None,
+                      generator=torch.Generator(), pin_memory=torch.cuda.is_available())
 
 
 def count_workers(dataset: Dataset, batch_size: int, *, fast: float = 20e-6) -> int:
@@ -227,7 +251,7 @@ def count_workers(dataset: Dataset, batch_size: int, *, fast: float = 20e-6) -> 
 
     None either where this process loads an image in less than `fast` seconds, measured on a batch.
     """
-    cores = count_cores()
+    cores = count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # those of this process
     if not torch.cuda.is_available() or cores < 2 or not len(dataset):
         return 0
     indices = list(range(min(batch_size, len(dataset))))

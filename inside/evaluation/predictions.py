@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,17 @@ from inside.data.split import Split
 from inside.device import InParts
 from inside.files import RunFolder, file_hash, fingerprint, read_csv, read_json, write_csv
 from inside.models.saved import SavedModel, load_network
+from inside.processes import gather, pass_over
 from inside.text import did_you_mean
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = torch.float32,
             bar: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Softmax scores (N, classes) float64 and cross-entropy losses (N,) of all images, in the order of the loader."""
+    """Softmax scores (N, classes) float64 and cross-entropy losses (N,) of all images, in the order of the loader.
+
+    Where several processes compute, each scores its share (see `make_loader`) and gets the results of all.
+    """
     device, training = next(model.parameters()).device, model.training
     model.eval()
     logits, wanted, in_parts = [], [], InParts()
@@ -31,9 +36,16 @@ def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = to
             logits += in_parts(lambda part: model(to_device(part, device)), images)
             wanted.append(targets)
     model.train(training)
-    log_scores = torch.cat(logits).cpu().double().log_softmax(1)
-    losses = nn.functional.nll_loss(log_scores, torch.cat(wanted), reduction="none")
+    found = gather((torch.cat(logits).cpu(), torch.cat(wanted)) if logits else ())
+    all_logits, all_wanted = map(torch.cat, zip(*filter(None, found), strict=True))
+    log_scores = all_logits.double().log_softmax(1)
+    losses = nn.functional.nll_loss(log_scores, all_wanted, reduction="none")
     return log_scores.exp().numpy(), losses.numpy()
+
+
+def _predict_share(images: ImageDataset, batch_size: int, workers: int | str, bar: bool,
+                   model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
+    return predict(model, make_loader(images, batch_size=batch_size, workers=workers), bar=bar)
 
 
 def prediction_table(table: pd.DataFrame, scores: np.ndarray, losses: np.ndarray,
@@ -53,11 +65,11 @@ def evaluation_loader(saved: SavedModel, split: Split, table: pd.DataFrame, work
 
 
 def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split, *, bar: bool = False,
-                      workers: int | str = "auto") -> pd.DataFrame:
+                      workers: int | str = "auto", processes: int | str = 1) -> pd.DataFrame:
     """The predictions of a part of the split by the network that the run has saved, also written to predictions_<part>.csv.
 
     In float32. Where that file was made by the same weights from the same images, it is read instead. `workers`: see
-    `make_loader`.
+    `make_loader`, `processes`: see `pass_over`.
     """
     name, table, saved = f"predictions_{part}.csv", split.parts[part], SavedModel.of(run)
     stamp = fingerprint(file_hash(run.path("model.safetensors")), read_json(run.path("model.json")),
@@ -65,7 +77,9 @@ def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split,
     if run.is_current(stamp, name):
         print(f"{name}: read again, since weights and images have not changed")
     else:
-        scores, losses = predict(model, evaluation_loader(saved, split, table, workers), bar=bar)
+        loader = evaluation_loader(saved, split, table, workers)
+        work = partial(_predict_share, loader.dataset, loader.batch_size, workers, bar)
+        scores, losses = pass_over(work, model, processes, batches=len(loader))
         if n := int((~np.isfinite(scores)).any(axis=1).sum()):
             raise ValueError(f"The network of the run {run.name!r} gives scores that are NaN for {n:,} of {len(scores):,} "
                              f"images of {part}: set TRAIN = True, with a lower LEARNING_RATE.")

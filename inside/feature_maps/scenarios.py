@@ -25,6 +25,7 @@ from inside.feature_maps.statistics import STORED, LayerStatistics, collect_stat
 from inside.files import RunFolder, atomic_write, fingerprint, one_at_a_time
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network
+from inside.processes import pass_over
 from inside.settings import PARAMETERS
 
 
@@ -211,10 +212,11 @@ def open_random_network(run: RunFolder, architecture: str, draw: int, *, n_class
 
 
 def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str], *, map_size: int,
-                        batch_size: int, workers: int | str = "auto") -> dict[str, LayerStatistics]:
+                        batch_size: int, workers: int | str = "auto",
+                        processes: int | str = 1) -> dict[str, LayerStatistics]:
     """The statistics of one scenario, in float32, in one pass; kept in statistics/, so that 02 and 03 share the pass.
 
-    `workers`: see `make_loader`.
+    `workers`: see `make_loader`, `processes`: see `pass_over`.
     """
     name, model = f"statistics/{scenario.name}.npz", scenario.model
     stamp = fingerprint(scenario.stamp or network_stamp(model), scenario.preprocessing,
@@ -223,7 +225,8 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
         if not run.is_current(stamp, name):
             transform = make_transform(scenario.preprocessing, map_size, reduced=scenario.reduced)
             images = ImageDataset(scenario.images.table, scenario.images.root, scenario.images.classes, transform)
-            found = collect_statistics(model, make_loader(images, batch_size=batch_size, workers=workers), layers)
+            found = pass_over(partial(_measure_share, images, batch_size, workers, layers), model, processes,
+                              batches=-(-len(images) // batch_size))
             arrays: dict[str, Any] = {f"{layer}/{key}": value for layer, state in found.items()
                                       for key, value in state.arrays().items()}
             with atomic_write(run.path(name)) as temporary, open(temporary, "wb") as file:
@@ -232,6 +235,11 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
         with np.load(run.path(name)) as stored:  # before the other notebook replaces it by that of other layers
             return {layer: LayerStatistics.of_arrays(layer, {key: stored[f"{layer}/{key}"] for key in STORED}, batch_size)
                     for layer in layers}
+
+
+def _measure_share(images: ImageDataset, batch_size: int, workers: int | str, layers: Sequence[str],
+                   model: nn.Module) -> dict[str, LayerStatistics]:
+    return collect_statistics(model, make_loader(images, batch_size=batch_size, workers=workers), layers)
 
 
 def random_draws(scenarios: Mapping[str, Scenario]) -> list[Scenario]:

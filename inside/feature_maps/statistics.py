@@ -23,6 +23,7 @@ from inside.feature_maps.hooks import (
 )
 from inside.feature_maps.states import NonPositiveCounts, StreamingCovariance
 from inside.feature_maps.tracing import Following, Tracer
+from inside.processes import gather
 
 STORED = ("calls", "features", "labels", "skipped", "table", "images", "activation", "fires", "reason")
 
@@ -136,6 +137,7 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
     reduced inside the hooks: pooling in float32 (float64 for float64 maps), counting in exact integers. A `Tracer` runs
     along: it tells where the channels of a map are, and which are ever > 0 after the activation that follows. With
     keep_features the pooled features (4 bytes a channel and image) stay; without, memory does not grow with the images.
+    Where several processes compute, each measures its share (see `make_loader`), and rank 0 has the statistics of all.
     ValueError: unknown layer, a layer never called, called differently from batch to batch, no images.
     """
     names, like, running = choose_layers(model, layers), first_parameter(model), _Pass(all_modules(model))
@@ -159,8 +161,21 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
             images, labels = batch if isinstance(batch, tuple | list) else (batch, None)
             labels = np.full(len(images), -1) if labels is None else torch.as_tensor(labels).cpu().numpy()
             in_parts(measure, images, labels)
+    result = _merged(gather(result, to_all=False))
     if not result:
         raise ValueError("The loader gave 0 batches; at least 1 is needed.")
+    return result
+
+
+def _merged(parts: Sequence[dict[str, LayerStatistics]]) -> dict[str, LayerStatistics]:
+    """The statistics of parts of the images, in their order, as those of all."""
+    result: dict[str, LayerStatistics] = {}
+    for part in parts:
+        for name, layer in part.items():
+            if name in result:
+                result[name].merge(layer)
+            else:
+                result[name] = layer
     return result
 
 

@@ -118,6 +118,16 @@ def set_train_mode(model: nn.Module, batch_norm: str = "update") -> None:
             module.eval()
 
 
+def updates_batch_norm(model: nn.Module, batch_norm: str) -> bool:
+    """Whether training in this mode of `set_train_mode` changes statistics of batch norm."""
+    modes = {module: module.training for module in model.modules()}
+    set_train_mode(model, batch_norm)
+    found = any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in modes)
+    for module, training in modes.items():
+        module.training = training
+    return found
+
+
 def count_costs(model: nn.Module, image_size: int, channels: int = 3) -> dict[str, int]:
     """Parameters (total, trainable) and multiply-accumulates for one image of image_size × image_size."""
     image = torch.zeros(1, channels, image_size, image_size, device=next(model.parameters()).device)

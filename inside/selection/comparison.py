@@ -75,7 +75,8 @@ def _score_row(folder: RunFolder, own: Mapping[str, Any], split: Split) -> tuple
     """A row of the table of a Comparison, without its name, and the history of its training."""
     model, saved, history = load_trained(folder, split=split)
     model.to(choose_device(own["DEVICE"]))
-    predictions = {part: saved_predictions(folder, part, model, split, workers=own["WORKERS"]) for part in ("val", "test")}
+    predictions = {part: saved_predictions(folder, part, model, split, workers=own["WORKERS"],
+                                         processes=own["PROCESSES"]) for part in ("val", "test")}
     val, test = (class_metrics(table, split.classes, groups=split.parts[part].get("group")).iloc[-1]
                  for part, table in predictions.items())
     overall = float((predictions["test"]["label"] == predictions["test"]["predicted"]).mean())

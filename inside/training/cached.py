@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from inside.data.loading import TensorImages, make_loader, to_device
 from inside.device import InParts
 from inside.files import atomic_write, fingerprint
 from inside.models.surgery import classifier_name, freeze, set_train_mode
+from inside.processes import first, gather, rank
 from inside.training.compatible import is_random
 
 if TYPE_CHECKING:
@@ -147,7 +149,10 @@ def _head_loaders(experiment: Experiment, parts: Mapping[str, TensorImages]) -> 
 @torch.no_grad()
 def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "",
                 precision: torch.dtype = torch.float32) -> TensorImages:
-    """The input of the module `start` ("": the head), (N, C) float32, with the targets, for all images in one pass."""
+    """The input of the module `start` ("": the head), (N, C) float32, with the targets, for all images in one pass.
+
+    Where several processes compute, each takes its share (see `make_loader`), and rank 0 has those of all.
+    """
     device, training, targets, in_parts = next(model.parameters()).device, model.training, [], InParts()
     with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept:
         model.eval()
@@ -158,7 +163,9 @@ def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "
                     targets += wanted.tolist()
         finally:
             model.train(training)
-    return TensorImages(torch.cat(kept), targets)
+    found = [part for part in gather((torch.cat(kept), targets) if kept else (), to_all=False) if part]
+    features = torch.cat([part[0] for part in found]) if found else torch.empty(0)
+    return TensorImages(features, [target for part in found for target in part[1]])
 
 
 def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, TensorImages], float]:
@@ -166,7 +173,7 @@ def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, Ten
 
     Training features are computed at the precision of training, validation features in float32. They are cached in
     `folder`; if they are there already for the same network and images (by their pixels), they and their seconds are
-    read.
+    read. Where several processes compute, rank 0 has them, and the others have none.
     """
     assert experiment.tail is not None, "features cannot be kept"
     s, parts, seconds = experiment.settings, {}, 0.0
@@ -177,17 +184,22 @@ def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, Ten
         loader = experiment.loader(part, learning=False)
         pixels = experiment.split.parts[part]["sha256"].tolist()
         file = folder / f"{fingerprint(network, str(precision), pixels, loader.dataset.targets)}.pt"
-        kept = read_cached(file)
-        if not _belongs(kept, loader.dataset.targets):
+        kept = read_cached(file) if rank() == 0 else {}
+        if not first(partial(_belongs, kept, loader.dataset.targets)):
             start = time.perf_counter()
             images = penultimate_features(experiment.model, loader, start=experiment.tail.start, precision=precision)
             kept = {"features": images.tensors[0], "targets": images.targets, "seconds": time.perf_counter() - start}
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(file) as temporary:
-                torch.save(kept, temporary)
-        parts[part] = TensorImages(kept["features"], kept["targets"])
-        seconds += kept["seconds"]
+            first(partial(_write_cached, file, kept))
+        if rank() == 0:
+            parts[part] = TensorImages(kept["features"], kept["targets"])
+            seconds += kept["seconds"]
     return parts, seconds
+
+
+def _write_cached(file: Path, kept: dict) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(file) as temporary:
+        torch.save(kept, temporary)
 
 
 def _belongs(kept: Mapping, targets: Sequence[int]) -> bool:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import nn
+
 from inside.models.build import check_options, from_scratch, legal_options
+from inside.models.surgery import updates_batch_norm
+from inside.training.recipe import Recipe
 
 
 def check_network(settings: Mapping[str, Any]) -> None:
@@ -17,6 +22,14 @@ def check_network(settings: Mapping[str, Any]) -> None:
             if settings[name] != only:
                 raise ValueError(f"{name} = {settings[name]!r} needs a network with ImageNet weights, which {architecture} "
                                  f"does not have: set {name} = {only!r}.")
+
+
+def check_batch_norm(settings: Mapping[str, Any], model: nn.Module, device: torch.device) -> None:
+    """Raise ValueError where several processes on processors would each update batch norm from their own images alone."""
+    together = device.type == "cpu" and settings["PROCESSES"] not in (1, "auto")
+    if together and updates_batch_norm(model, Recipe.of(settings).batch_norm):
+        raise ValueError(f"PROCESSES = {settings['PROCESSES']} cannot update batch norm on processors (BATCH_NORM = "
+                         f"{settings['BATCH_NORM']!r}): set PROCESSES = 1, or BATCH_NORM = \"frozen\".")
 
 
 def with_overrides(settings: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,13 +20,14 @@ from inside.data.loading import ImageDataset, make_loader, make_transform
 from inside.data.split import Split
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
-from inside.files import RunFolder, fingerprint, read_csv, write_csv
+from inside.files import RunFolder, fingerprint, read_csv, write_csv, write_json
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network, save_network
 from inside.models.surgery import classifier_name, count_costs, freeze
+from inside.processes import ask, count_processes, first, launch
 from inside.settings import parameters_where
 from inside.training.cached import Tail, _head_loaders, cached_features, find_tail, only_head_learns
-from inside.training.compatible import frozen_backbone, is_random
+from inside.training.compatible import check_batch_norm, frozen_backbone, is_random
 from inside.training.loop import fit, print_epoch
 from inside.training.recipe import Recipe
 from inside.training.tracking import tracking
@@ -54,7 +55,7 @@ class Experiment:
         self.transforms = {"train": make_transform(self.preprocessing, s["IMAGE_SIZE"], s["AUGMENTATION"]),
                            "eval": make_transform(self.preprocessing, s["IMAGE_SIZE"])}
         self.loaders = {part: self.loader(part) for part in split.parts}
-        self.loaders["val"].dataset.keep_resized()
+        first(self.loaders["val"].dataset.keep_resized)
 
     def loader(self, part: str, *, learning: bool = True, at_most: int = 0) -> DataLoader:
         """The loader of a part; that of "train" is shuffled and augmented unless learning is False.
@@ -121,20 +122,34 @@ def train(experiment: Experiment, features: Path, *, checkpoint: Path | None = N
     is trained alone first, which spares the other layers the large first steps that an untrained head causes (linear
     probing, then fine-tuning: Kumar et al. 2022). `features` is the folder in which features are cached for later calls;
     the seconds always include their pass over the images. `checkpoint`, `stamp`: see fit.
+
+    PROCESSES of the settings train together, from here on in processes of their own. They do not change the result beyond
+    rounding, but for what dropout draws. Layers that are trained on cached features are trained by one of them.
     """
+    settings = experiment.settings
+    n = count_processes(settings["PROCESSES"], experiment.device)
+    check_batch_norm(settings, experiment.model, experiment.device)
+    if n > 1:
+        return launch(n, _train_share, settings, experiment.split, features, checkpoint, stamp, bar, answer=after_epoch)
     fit_all = functools.partial(fit, recipe=experiment.recipe, classes=experiment.split.classes, checkpoint=checkpoint,
                                 stamp=stamp, after_epoch=after_epoch)
     if experiment.keeps_features and experiment.tail is not None:
         parts, seconds = cached_features(experiment, features)
         layers = experiment.tail.layers
-        best, history = fit_all(layers, *_head_loaders(experiment, parts))
+        best, history = first(lambda: fit_all(layers, *_head_loaders(experiment, parts)))
         layers.load_state_dict(best)
         return TrainingResult(stored_weights(experiment.model), history, seconds + history["seconds"].sum())
-    alone = experiment.settings["HEAD_EPOCHS"] and not is_random(experiment.settings)
+    alone = settings["HEAD_EPOCHS"] and not is_random(experiment.settings)
     seconds = train_head_alone(experiment, features) if alone else 0.0
     weights, history = fit_all(experiment.model, experiment.loaders["train"], experiment.loaders["val"],
                                precision=experiment.precision, bar=bar)
     return TrainingResult(weights, history, seconds + history["seconds"].sum())
+
+
+def _train_share(settings: Mapping[str, Any], split: Split, features: Path, checkpoint: Path | None, stamp: str,
+                 bar: bool) -> TrainingResult:
+    """What each of several processes does."""
+    return train(Experiment(settings, split), features, checkpoint=checkpoint, stamp=stamp, bar=bar, after_epoch=ask)
 
 
 def train_head_alone(experiment: Experiment, features: Path) -> float:
@@ -143,13 +158,15 @@ def train_head_alone(experiment: Experiment, features: Path) -> float:
     On cached features; if they cannot be cached, within the network, on augmented images.
     """
     recipe = experiment.recipe.changed({"epochs": experiment.settings["HEAD_EPOCHS"], "patience": 0})
-    layers, precision, seconds = experiment.model, experiment.precision, 0.0
-    loaders = experiment.loaders["train"], experiment.loaders["val"]
-    if experiment.tail is not None:
-        parts, seconds = cached_features(experiment, features)
-        layers, precision, loaders = experiment.tail.layers, torch.float32, _head_loaders(experiment, parts)
-    with only_head_learns(experiment.model):
-        best, probe = fit(layers, *loaders, recipe, classes=experiment.split.classes, precision=precision)
+    fit_head = functools.partial(fit, recipe=recipe, classes=experiment.split.classes)
+    if experiment.tail is None:
+        layers, seconds, loaders = experiment.model, 0.0, (experiment.loaders["train"], experiment.loaders["val"])
+        with only_head_learns(experiment.model):
+            best, probe = fit_head(layers, *loaders, precision=experiment.precision)
+    else:
+        layers, (parts, seconds) = experiment.tail.layers, cached_features(experiment, features)
+        with only_head_learns(experiment.model):
+            best, probe = first(lambda: fit_head(layers, *_head_loaders(experiment, parts)))
     layers.load_state_dict(best)
     return seconds + probe["seconds"].sum()
 
@@ -165,18 +182,21 @@ def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, fea
 
     If the folder holds the result of the same settings and images, it is used again (returns True); an
     interrupted training resumes after its last complete epoch. `features` as in `train`; `report` is called with each row of
-    the history.
+    the history. While it trains, training.json tells the settings to `inside.training.worker`.
     """
     stamp = training_fingerprint(settings, split)
-    if run.is_current(stamp, "model.safetensors", "model.json", "history.csv"):
+    if first(lambda: run.is_current(stamp, "model.safetensors", "model.json", "history.csv")):
         print("the network is used again: neither its settings nor its images have changed")
         return True
     experiment = Experiment(settings, split)
     start = stored_weights(experiment.model)
+    order = {"settings": dict(settings), "root": str(Path(split.root).resolve()), "features": str(features.resolve())}
+    first(lambda: write_json(run.path("training.json"), order))
     with tracking(settings, run.folder) as track:
         trained = train(experiment, features, checkpoint=run.path("checkpoint.pt"), stamp=stamp, bar=bar,
                         after_epoch=lambda row: (report(row), track(row)))
-    finish_training(run, trained, saved_model(experiment, trained, start), stamp)
+    saved = saved_model(experiment, trained, start)
+    first(lambda: finish_training(run, trained, saved, stamp))
     return False
 
 
@@ -228,11 +248,12 @@ def training_fingerprint(settings: Mapping, split: Split) -> str:
 
 
 def finish_training(run: RunFolder, trained: TrainingResult, saved: SavedModel, stamp: str) -> None:
-    """Write the result of a training (history.csv, model.safetensors, model.json), stamp it, remove the checkpoint."""
+    """Write the result of a training (history.csv, model.safetensors, model.json), stamp it, remove what it needed."""
     write_csv(run.path("history.csv"), trained.history)
     save_network(run, trained.weights, saved)
     run.mark(stamp, "history.csv", "model.safetensors", "model.json")
-    run.path("checkpoint.pt").unlink(missing_ok=True)
+    for name in ("checkpoint.pt", "training.json"):
+        run.path(name).unlink(missing_ok=True)
 
 
 def load_trained(run: RunFolder, *, split: Split) -> tuple[nn.Module, SavedModel, pd.DataFrame]:

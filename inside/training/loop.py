@@ -23,6 +23,7 @@ from inside.device import tf32
 from inside.evaluation.predictions import predict
 from inside.files import atomic_write
 from inside.models.surgery import set_train_mode
+from inside.processes import first, gather, rank, total, world
 from inside.text import format_duration, format_share
 from inside.training.cached import read_cached
 from inside.training.recipe import Recipe, balanced_weights, make_optimizer, make_scheduler
@@ -33,8 +34,11 @@ class Trainer:
 
     `step` computes the mean loss of a batch in micro-batches; if a GPU runs out of memory, the micro-batch is halved and
     the batch repeated, so that the gradient remains that of the whole batch (batch norm then sees the parts). Losses remain
-    on the device until the end of an epoch, so that a GPU is never waited for: there, whether they are finite is looked at
-    every CHECKED steps. With float16, the loss is scaled (Micikevicius et al. 2018).
+    on the device until the end of an epoch, so that a GPU is never waited for: there, and among several processes, whether
+    they are finite is looked at every CHECKED steps. With float16, the loss is scaled (Micikevicius et al. 2018).
+
+    Where several processes compute, each has its share of a batch (see `Shares`), and gradients are those of the whole
+    batch; memory that runs out is then an error.
     """
 
     CHECKED = 50
@@ -43,13 +47,15 @@ class Trainer:
                  checkpoint: Path | None = None):
         self.model, self.recipe, self.precision, self.checkpoint = model, recipe, precision, checkpoint
         self.device = next(model.parameters()).device
-        self.forward: Callable = model
+        self.forward: Callable = model if world() == 1 else _together(model, recipe)
         self.optimizer = make_optimizer(model, recipe)
         self.scheduler = make_scheduler(self.optimizer, recipe, recipe.epochs * len(loader))
         weights = balanced_weights(loader.dataset.targets, n_classes) if recipe.class_weights else torch.ones(n_classes)
         self.class_weights = weights.to(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
-        self.micro_batch = loader.batch_size
+        self.micro_batch = loader.batch_sampler.batch_size
+        self.counts = 1.0  # 0 where this process has no image of the batch, but one to fill its place
+        self.weight = torch.tensor(1.0)  # the class weights of a batch, summed
         self.history: list[dict] = []
         self.best: dict[str, torch.Tensor] = {}
 
@@ -61,27 +67,30 @@ class Trainer:
                 logits, loss = self.loss_and_gradients(images, targets)
                 break
             except torch.OutOfMemoryError:
-                if self.micro_batch == 1:
+                if self.micro_batch == 1 or world() > 1:
                     raise
                 self.micro_batch = max(1, min(self.micro_batch, len(images)) // 2)
                 torch.cuda.empty_cache()
                 print(f"out of memory: micro-batches of {self.micro_batch} from now on, accumulated to the same batch")
-        if self.device.type == "cpu" or self.scheduler.last_epoch % self.CHECKED == 0:
-            self.finite(float(loss))
+        if self.device.type == "cpu" and world() == 1 or self.scheduler.last_epoch % self.CHECKED == 0:
+            self.finite(float(total(loss)))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
         return logits, loss
 
     def loss_and_gradients(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and mean loss of a batch; the gradients of its micro-batches accumulate in the weights."""
-        total, logits, losses = self.class_weights[targets].sum(), [], []
+        """Logits and mean loss of a batch; the gradients of its micro-batches accumulate in the weights.
+
+        Of several processes, each gives the part of the loss that its images have, and gets the gradients of the whole.
+        """
+        self.weight, logits, losses = total(self.class_weights[targets].sum() * self.counts), [], []
         for part, wanted in zip(images.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 out = self.forward(part)
             loss = nn.functional.cross_entropy(out.float(), wanted, weight=self.class_weights, reduction="sum",
-                                               label_smoothing=self.recipe.label_smoothing) / total
-            self.scaler.scale(loss).backward()
+                                               label_smoothing=self.recipe.label_smoothing) / self.weight * self.counts
+            self.scaler.scale(loss * world()).backward()  # DistributedDataParallel takes the mean over processes
             logits.append(out.detach().float())
             losses.append(loss.detach())
         return torch.cat(logits), torch.stack(losses).sum()
@@ -106,16 +115,18 @@ class Trainer:
         """
         set_train_mode(self.model, self.recipe.batch_norm)
         sums, pairs = [], []
-        for images, targets in tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}"):
+        bars = tqdm(loader, leave=False, disable=not bar, desc=f"epoch {len(self.history) + 1}")
+        for place, (images, targets) in enumerate(bars):
+            self.counts = float(place * loader.batch_sampler.batch_size + rank() < len(loader.dataset))
             images, targets = to_device(images, self.device), targets.to(self.device, non_blocking=True)
             logits, objective = self.step(images, targets)
-            weight = self.class_weights[targets].sum()
-            plain = nn.functional.cross_entropy(logits, targets, reduction="sum")
-            sums.append(torch.stack([plain, objective * weight, weight]))
-            pairs.append(torch.stack([targets, logits.argmax(1)], 1))
-        found = torch.cat(pairs).cpu().numpy()
-        total, objective_total, weights = torch.stack(sums).double().sum(0).tolist()
-        return self.finite(total / len(found)), objective_total / weights, found
+            weight = self.class_weights[targets].sum() * self.counts
+            plain = nn.functional.cross_entropy(logits, targets, reduction="sum") * self.counts
+            sums.append(torch.stack([plain, objective * self.weight, weight]))
+            pairs.append(torch.stack([targets, logits.argmax(1)], 1)[:len(targets) if self.counts else 0])
+        found = np.concatenate(gather(torch.cat(pairs).cpu().numpy()))
+        loss, objective, weights = sum(gather(torch.stack(sums).double().sum(0).cpu())).tolist()
+        return self.finite(loss / len(found)), objective / weights, found
 
     def state(self) -> dict:
         """All that is needed to resume after this epoch."""
@@ -166,19 +177,35 @@ def fit(model: nn.Module, train: DataLoader, val: DataLoader, recipe: Recipe, *,
         trainer.history.append(row)
         if best_epoch(trainer.history) == epoch:
             trainer.best = {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()}
-        if checkpoint is not None:
-            with atomic_write(checkpoint) as temporary:
-                torch.save(trainer.state() | {"stamp": stamp}, temporary)
-        if after_epoch is not None:
-            after_epoch(row)
+        first(lambda: _keep(trainer, stamp, after_epoch))
     return trainer.best, pd.DataFrame(trainer.history)
 
 
 def _begin_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
-    """From here on all chance follows from seed and epoch: dropout, the order of the images, their augmentation."""
-    torch.manual_seed(seed * 100_003 + epoch)
-    if isinstance(loader.sampler, EpochSampler):
-        loader.sampler.begin(seed, epoch)
+    """From here on all chance follows from seed and epoch: dropout, the order of the images, their augmentation.
+
+    In each of several processes, dropout has draws of its own: it has other images.
+    """
+    torch.manual_seed(seed * 100_003 + epoch + rank() * 2**48)
+    if isinstance(loader.batch_sampler.sampler, EpochSampler):
+        loader.batch_sampler.sampler.begin(seed, epoch)
+
+
+def _keep(trainer: Trainer, stamp: str, after_epoch: Callable[[dict], object] | None) -> None:
+    """Write the checkpoint, and pass the last row of the history on."""
+    if trainer.checkpoint is not None:
+        with atomic_write(trainer.checkpoint) as temporary:
+            torch.save(trainer.state() | {"stamp": stamp}, temporary)
+    if after_epoch is not None:
+        after_epoch(trainer.history[-1])
+
+
+def _together(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """The network as several processes train it: gradients, and statistics of batch norm on CUDA, are those of all."""
+    device = next(model.parameters()).device
+    if recipe.batch_norm == "update" and device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def _read_checkpoint(path: Path) -> dict:

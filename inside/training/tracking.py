@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from inside.processes import rank
+
 
 @contextlib.contextmanager
 def tracking(settings: Mapping[str, Any], folder: Path, name: str = "") -> Iterator[Callable[[dict], object]]:
@@ -22,12 +24,13 @@ def tracking(settings: Mapping[str, Any], folder: Path, name: str = "") -> Itera
              for key, value in settings.items()}
     with contextlib.ExitStack() as stack:
         logs: list[Callable[[dict], object]] = []
-        if "tensorboard" in settings["TRACKERS"]:
+        trackers = settings["TRACKERS"] if rank() == 0 else ()
+        if "tensorboard" in trackers:
             from torch.utils.tensorboard import SummaryWriter
             writer = stack.enter_context(SummaryWriter(folder / "tensorboard" / name))
             writer.add_text("settings", "\n".join(f"    {key} = {value!r}" for key, value in plain.items()))
             logs.append(lambda row: [writer.add_scalar(key, value, row["epoch"]) for key, value in row.items()])
-        if "wandb" in settings["TRACKERS"]:
+        if "wandb" in trackers:
             import wandb
             mode = os.environ.get("WANDB_MODE", "offline")
             tracked = stack.enter_context(wandb.init(
