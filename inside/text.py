@@ -168,6 +168,12 @@ def points(share: float) -> str:
     return "0"
 
 
+def change_in_points(old: float, new: float) -> float:
+    """new − old in percentage points, of the two shares as `percent` shows them: a difference that readers can check."""
+    first, last = (round(100 * float(share), _decimals(100 * share, 1, 100)) for share in (old, new))
+    return last - first
+
+
 def listed(names: Sequence[str], most: int = 4) -> str:
     """Names as a list in a sentence: a, b and c; the first `most` of them and the number of the others."""
     names = list(names) if len(names) <= most else [*names[:most], f"{len(names) - most:,} more"]
