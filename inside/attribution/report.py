@@ -98,6 +98,16 @@ class ExampleMaps:
         told = [] if self.maps is None else [Text(describe_maps(self.maps, self.right_views or self.wrong_views))]
         return [*told, *self._report_right(), *self._report_wrong()]
 
+    def results(self) -> dict | None:
+        """What JSON can hold: method and layer, and the means that the captions tell; None where there are no maps."""
+        if self.maps is None:
+            return None
+        shares = pd.Series([captions.hottest_share(view.heat) for view in self.right_views], dtype=float).dropna()
+        overlaps = captions.map_overlaps(self.wrong_views).dropna()
+        return {"method": self.maps.method, "layer": self.maps.layer,
+                "hottest_tenth": {"images": len(shares), "mean": float(shares.mean()) if len(shares) else None},
+                "same_place": {"errors": len(overlaps), "count": int((overlaps >= captions.SAME_PLACE).sum())}}
+
     def _report_right(self) -> list[Shown]:
         if self.right is None or self.maps is None or not self.right_views:
             return [Text("There is no right prediction to show.")]
