@@ -21,7 +21,6 @@ from inside.attribution.randomisation import UNRELATED, Randomisation, can_be_ra
 from inside.evaluation.intervals import mean_interval
 from inside.text import format_number, format_share, listed, literal, percent, round_share
 
-
 SAME_PLACE = 0.5  # of their hottest tenths: maps that share as much point at the same place
 
 
@@ -43,7 +42,8 @@ def describe_filters(weights: np.ndarray) -> str:
     if weights.shape[1] == 1:
         return "The filters read a single channel: they can respond to brightness, not to colour."
     color = ((weights - weights.mean(1, keepdims=True))**2).sum((1, 2, 3))
-    count, of = int((2 * color > (weights**2).sum((1, 2, 3))).sum()), f"of the {len(weights)} filter{'s' * (len(weights) != 1)} shown"
+    count = int((2 * color > (weights**2).sum((1, 2, 3))).sum())
+    of = f"of the {len(weights)} filter{'s' * (len(weights) != 1)} shown"
     if not count:
         return (f"None {of} responds more to colour than to brightness: differences between the colour channels make up at "
                 "most half of the squared weights of each.")
@@ -59,8 +59,8 @@ def describe_neurons(neurons: pd.DataFrame, layer: str) -> str:
         return f"None of these channels of `{layer}` varies over the images."
     names = neurons.loc[neurons["stands_out"].round(1) == round(most, 1), "channel"].astype(str)
     if len(names) == 1:
-        return (f"Channel {names.iloc[0]} of `{layer}` stands out most of those shown: its strongest value lies {most:.1f} σ "
-                "above its mean over the images.")
+        return (f"Channel {names.iloc[0]} of `{layer}` stands out most of those shown: its strongest value lies "
+                f"{most:.1f} σ above its mean over the images.")
     return (f"Channels {listed(list(names))} of `{layer}` stand out most of those shown: their strongest values lie "
             f"{most:.1f} σ above their means over the images.")
 

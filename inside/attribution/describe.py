@@ -154,8 +154,8 @@ def describe_occlusion(table: pd.DataFrame) -> list[str]:
             verdict = "on average, the map points away from what the score depends on"
         above = f"; above 0 in {percent((difference > 0).mean(), 0)} of them"
         found.append((f"to the {name} is {_told(mean, low, high, above)}", verdict))
-    told = f"{' and that '.join(text for text, _ in found)}: {found[0][1]}." if len({verdict for _, verdict in found}) == 1 else \
-        f"{'; that '.join(f'{text}: {verdict}' for text, verdict in found)}."
+    (first, one), (second, other) = found
+    told = f"{first} and that {second}: {one}." if one == other else f"{first}: {one}; that {second}: {other}."
     lines = [costs, f"Over the images, the difference {told}"]
     if len(measured) < ENOUGH:
         lines.append(f"Of fewer than {ENOUGH} images these 95 % intervals are too narrow where few images drop much and "

@@ -22,7 +22,7 @@ from inside.attribution.inputs import (
 from inside.attribution.plots import plot_class_activation_maps, plot_first_layer, plot_neurons
 from inside.attribution.randomisation import Randomisation
 from inside.shown import Figure, Shown, Text
-from inside.text import format_number, literal
+from inside.text import format_number, format_significant, literal
 
 SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
 
@@ -160,4 +160,4 @@ def describe_maps(maps: ActivationMaps, views: Sequence[View]) -> str:
     (height, width), (rows, columns) = views[0].picture.shape[:2], maps.maps.shape[1:]
     told = f"{maps.method} of layer `{maps.layer}`, {rows}×{columns} positions of images of {height}×{width} pixels."
     return told if maps.method != "CAM" else \
-        f"{told} The mean of a map plus the bias differs from the logit by at most {maps.residual:.1e}."
+        f"{told} The mean of a map plus the bias differs from the logit by at most {format_significant(maps.residual, 2)}."

@@ -62,9 +62,7 @@ def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split,
     name, table, saved = f"predictions_{part}.csv", split.parts[part], SavedModel.of(run)
     stamp = fingerprint(file_hash(run.path("model.safetensors")), read_json(run.path("model.json")),
                         table[["path", "label", "sha256"]])
-    if run.is_current(stamp, name):
-        print(f"{name}: read again, since weights and images have not changed")
-    else:
+    if not run.is_current(stamp, name):
         scores, losses = predict(model, evaluation_loader(saved, split, table, workers), bar=bar)
         if n := int((~np.isfinite(scores)).any(axis=1).sum()):
             raise ValueError(f"The network of the run {run.name!r} gives scores that are NaN for {n:,} of {len(scores):,} "

@@ -135,7 +135,7 @@ def _describe_random(table: pd.DataFrame, deepest: str) -> list[str]:
 
 
 def _describe_blur(ranks: pd.DataFrame) -> list[str]:
-    """In how many layers reducing the images to 32×32 pixels lowers and raises the effective rank, and where it does most."""
+    """In how many layers reducing the images to 32×32 pixels lowers and raises the effective rank, and where most."""
     told = []
     for name in [x for x in ranks if x.endswith("_32px") and x.removesuffix("_32px") in ranks]:
         own = name.removesuffix("_32px")
@@ -143,12 +143,14 @@ def _describe_blur(ranks: pd.DataFrame) -> list[str]:
         if both.empty:
             continue
         change = (both[name] - both[own]) / both.max(axis=1).where(both.max(axis=1) > 0, 1)
-        what, parts = f"the effective rank of {scenario_title(own)}", []
+        what = f"the effective rank of {scenario_title(own)}"
+        parts: list[str] = []
         for verb, moved in (("lowers", change[change < 0]), ("raises", change[change > 0])):
             if len(moved):
                 layer = moved.abs().idxmax()
-                parts.append(f"{verb} {'it' if parts else what} in {len(moved)} of {len(both)} layers{', most' * (len(moved) > 1)}"
-                             f" in **{layer}** (from {both.loc[layer, own]:.1f} to {both.loc[layer, name]:.1f})")
+                most = ", most in" if len(moved) > 1 else " in"
+                parts.append(f"{verb} {'it' if parts else what} in {len(moved)} of {len(both)} layers{most} **{layer}** "
+                             f"(from {both.loc[layer, own]:.1f} to {both.loc[layer, name]:.1f})")
         follows = ": blur alone could explain a fall of this size" if (change < 0).any() else ": blur explains no lower rank"
         told.append(f"Reducing the images to 32×32 pixels {' and '.join(parts)}{follows}." if parts else
                     f"Reducing the images to 32×32 pixels leaves {what} as it is in every layer, to the digit shown.")
@@ -166,9 +168,10 @@ def describe_scatter(certainty: pd.DataFrame) -> str:
     ends = dict.fromkeys([change.idxmin(), change.idxmax()]) if len(change) else ()
     told = f": with half of the images it differs by {' to '.join(_percent_at(certainty, change, at) for at in ends)}" + (
         f", by {format_number(change.median(), 0, sign=True)} % in the median" if len(change) > 2 else "") if ends else ""
-    return (f"With {images} images the spread of the effective rank is at most ±{100 * width.max():.0f} % ({_place(worst)}): that "
-            "is how far it moves with another sample of the same size. It is not the distance to the effective rank of all "
-            f"such images, which depends on the number of images{told}.")
+    most = f"±{100 * width.max():.0f} % ({_place(worst)})"
+    return (f"With {images} images the spread of the effective rank is at most {most}: that is how far it moves with another "
+            "sample of the same size. It is not the distance to the effective rank of all such images, which "
+            f"depends on the number of images{told}.")
 
 
 def _percent_at(certainty: pd.DataFrame, change: pd.Series, at: int) -> str:

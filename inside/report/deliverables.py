@@ -94,8 +94,8 @@ def _ranked(found: Found) -> str:
     for name in names:
         highest, lowest = ((rows["label"] == name).sum() for rows in top_and_bottom(table, name))
         told.append(f"{literal(name)} {highest} and {lowest}")
-    return (f"images of the class among the ten highest and the ten lowest, for {len(names)} of {len(found.classes)} classes "
-            f"(RANKED_CLASSES): {', '.join(told)}")
+    return (f"images of the class among the ten highest and the ten lowest, for {len(names)} of {len(found.classes)} "
+            f"classes (RANKED_CLASSES): {', '.join(told)}")
 
 
 def _reproduced(found: Found) -> str:
@@ -213,7 +213,8 @@ def _search(found: Found) -> str:
     short = f" of {epochs} epoch{'s' * (epochs != 1)}" if epochs else ""
     if short and 0 < images < size:
         short += f" on {max(images, len(found.classes)):,} of {size:,} training images"
-    return f"{trials} trial{'s' * (trials != 1)}{short}, best on validation {format_share(search.get('score', float('nan')))}"
+    score = format_share(search.get("score", float("nan")))
+    return f"{trials} trial{'s' * (trials != 1)}{short}, best on validation {score}"
 
 
 def _looks(maps: Mapping[str, Any]) -> str:
@@ -223,8 +224,8 @@ def _looks(maps: Mapping[str, Any]) -> str:
         of = f"mean of {hottest['images']} right predictions" if hottest["images"] > 1 else "one right prediction"
         told.append(f"the hottest tenth of the image holds {percent(hottest['mean'], 0)} of the evidence ({of})")
     if same.get("errors"):
-        told.append(f"in {same['count']} of {same['errors']} error{'s' * (same['errors'] > 1)} the maps of both classes share half "
-                    "of their hottest tenths")
+        errors = f"{same['errors']} error{'s' * (same['errors'] > 1)}"
+        told.append(f"in {same['count']} of {errors} the maps of both classes share half of their hottest tenths")
     return f"{maps['method']}: {'; '.join(told)}" if told else f"{maps['method']} of right and of wrong predictions"
 
 

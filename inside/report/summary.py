@@ -198,7 +198,7 @@ def _overlapping_ranks(found: Found) -> list[Claim]:
 
 
 def _spreads_apart(found: Found, layer: str) -> bool | None:
-    """Whether the bootstrap spreads of fine-tuned and initial network in a layer have no value in common; None: not known."""
+    """Whether the bootstrap spreads of fine-tuned and initial network in a layer have no value in common; None: unknown."""
     table = found.table("tables/certainty.csv")
     if table.empty:
         return None

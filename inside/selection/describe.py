@@ -121,7 +121,8 @@ def describe_level(found: Search) -> str:
     done = found.trials[found.trials["state"] == "COMPLETE"]
     best = found.ranked[0]
     level = done.loc[(done["score"].round(3) == round(best.value, 3)) & (done["number"] != best.number), "number"]
-    return f" Level with it: trial{'s' * (len(level) > 1)} {listed([str(number) for number in level])}." if len(level) else ""
+    names = listed([str(number) for number in level])
+    return f" Level with it: trial{'s' * (len(level) > 1)} {names}." if names else ""
 
 
 def _reason(trial: FrozenTrial) -> str:
@@ -199,8 +200,8 @@ def describe_strongest(table: pd.DataFrame) -> str:
     names, verb = list(known.loc[shown == shown.max(), "option"]), "has" if (shown == shown.max()).sum() == 1 else "have"
     above = _above_chance(table)
     sure = "" if above is None or above.any() else "; no correlation with the score is above its chance level"
-    return (f"{listed(names)} {verb} the largest importance, {format_share(known['importance'].max(), 2)} of the variance of the "
-            f"scores{sure}.")
+    most = format_share(known["importance"].max(), 2)
+    return f"{listed(names)} {verb} the largest importance, {most} of the variance of the scores{sure}."
 
 
 def _above_chance(table: pd.DataFrame) -> pd.Series | None:

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from inside.attribution.cam import class_activation_maps
 from inside.attribution.describe import (
     ENOUGH,
     FEWEST,

@@ -133,6 +133,8 @@ def test_spectra(statistics):
     ranks, _, wide, full, log, _, (leading,), linear = [part.parts if part is parts[-2] else part for part in parts]
     assert leading.table.set_index(["layer", "scenario"]).loc[("first", "finetuned_own")].dropna().tolist() == list(
         spectra["finetuned_own"]["first"].eigenvalues)
+    assert leading.significant and leading.table["scenario"].tolist() == [
+        name for name in leading.table["scenario"].unique() for _ in LAYERS]
     assert len(full.parts[0].table) == len(NAMES) * len(LAYERS) and wide.table["layer"].tolist() == ["first", "last (frozen)"]
     assert wide.table["finetuned_own"].tolist() == [spectra["finetuned_own"][layer].effective_rank for layer in LAYERS]
     linear = linear.parts[0]
