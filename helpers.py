@@ -105,7 +105,7 @@ class Run(RunFolder):
             told = part.markdown if isinstance(part, Text) else part.summary if isinstance(part, Fold) else part.caption
             display({"text/html": self._html(part), "text/plain": plain_text(told)}, raw=True)
 
-    def show_table(self, table: pd.DataFrame, name: str, caption: str = "", **options: int) -> None:
+    def show_table(self, table: pd.DataFrame, name: str, caption: str = "", **options: Any) -> None:
         """Save a table and display it, see inside.shown.Table."""
         self.show(Table(table, name, caption, **options))
 

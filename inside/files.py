@@ -219,6 +219,11 @@ def check_writable(folder: Path, name: str) -> None:
                          "or choose another folder.") from None
 
 
+def shown_path(path: Path) -> str:
+    """A path for readers: relative to the project where it lies in it."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
 def nearest_folder(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that exists. Raises OSError where a file is in its way."""
     place = folder.absolute()

@@ -13,7 +13,7 @@ import mistune
 
 from inside.files import csv_text
 from inside.shown import Figure, Fold, Table
-from inside.text import format_number, format_share, plain_text, put_back, set_aside, visible
+from inside.text import format_number, format_share, format_significant, plain_text, put_back, set_aside, visible
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -95,7 +95,8 @@ def _styled(table: Table) -> Styler:
     styled = Styler(shown, uuid=f"{table.name}_", cell_ids=False).hide(axis="index")
     for name in shown:
         found = [float(value) for value in shown[name] if isinstance(value, Real)]
-        write = format_share if all(abs(value) <= 1 for value in found if value == value) else format_number
+        shares = all(abs(value) <= 1 for value in found if value == value)
+        write = format_significant if table.significant else format_share if shares else format_number
         styled = styled.format(partial(_cell, write=write, digits=table.digits), [name], na_rep="–", escape="html")
     styled = styled.format_index(_head, escape="html", axis=1)
     styled = styled.set_table_styles({name: [{"selector": "", "props": "text-align: left"}] for name in texts})

@@ -27,6 +27,8 @@ class Text:
 class Table:
     """A table, saved whole as tables/<name>.csv; its first `rows` rows are displayed, numbers with `digits` digits.
 
+    The digits are those after the point, or, with `significant`, all that count.
+
     `caption` (Markdown) begins with what the table shows, as a claim made from its numbers, then says how to read it.
     """
 
@@ -35,6 +37,7 @@ class Table:
     caption: str = ""
     digits: int = 3
     rows: int = 30
+    significant: bool = False
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,19 @@ def format_number(value: float, digits: int, *, sign: bool = False) -> str:
     return f"{round(float(value), digits) + 0.0:{'+' * sign},.{digits}f}".replace("-", "−")
 
 
+def format_significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits: 5,150, 59.5, 0.00123 and, below 0.001, 1.37·10⁻⁶; – for NaN."""
+    if not math.isfinite(value) or value == 0:
+        return format_number(value, 0)
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if -3 <= int(exponent) < 15:
+        return format_number(float(f"{mantissa}e{exponent}"), max(0, digits - 1 - int(exponent)))
+    return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", "−")
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def format_share(share: float, digits: int = 3, whole: float = 1) -> str:
     """A share or score from 0 to `whole`: as `format_number`, with as many more decimals as `round_share` leaves it."""
     return format_number(share, _decimals(share, digits, whole))
@@ -166,6 +179,12 @@ def points(share: float) -> str:
         if float(text):
             return text.replace("-", "−")
     return "0"
+
+
+def change_in_points(old: float, new: float) -> float:
+    """new − old in percentage points, of the two shares as `percent` shows them: a difference that readers can check."""
+    first, last = (round(100 * float(share), _decimals(100 * share, 1, 100)) for share in (old, new))
+    return last - first
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:

@@ -14,7 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inside.files import FORMULAS, NotWritten, RunFolder, atomic_write, csv_text, read_csv, write_csv, write_json
+from inside.files import (
+    FORMULAS,
+    ROOT,
+    NotWritten,
+    RunFolder,
+    atomic_write,
+    csv_text,
+    read_csv,
+    shown_path,
+    write_csv,
+    write_json,
+)
 
 
 def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path):
@@ -103,3 +114,7 @@ def test_tables_are_harmless_to_a_spreadsheet_and_read_back_as_they_were(tmp_pat
 
 def test_numbers_stay_numbers_and_heads_are_guarded():
     assert csv_text(pd.DataFrame({"=a": [-1, 2], "b": [-1.5, float("nan")]})) == "'=a,b\n-1,-1.5\n2,\n"
+
+
+def test_a_path_in_the_project_is_shown_relative_to_it(tmp_path):
+    assert shown_path(ROOT / "data" / "demo") == "data/demo" and shown_path(tmp_path) == str(tmp_path)

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from inside.render import markdown_html
 from inside.text import (
+    change_in_points,
     for_terminal,
     format_duration,
     format_number,
     format_share,
+    format_significant,
     format_value,
     literal,
     natural_sort,
@@ -28,6 +30,19 @@ from shared.hostile import CLASSES, FILES
 def test_values_as_a_reader_writes_them():
     assert [format_value(value) for value in (0.000312, 7, True, [4, 4], "[4, 4]", "as they stand")] == [
         "0.00031", "7", "True", "[4,4]", "[4,4]", "as they stand"]
+
+
+@pytest.mark.parametrize("value, text", [
+    (5151.6386, "5,150"), (59.5053, "59.5"), (9.996, "10.0"), (0.999999996, "1.00"), (0.00590, "0.00590"), (0.000999999, "0.00100"),
+    (0.00052273, "5.23·10⁻⁴"), (-1.3707e-06, "−1.37·10⁻⁶"), (0, "0"), (1e20, "1.00·10²⁰"), (float("nan"), "–")])
+def test_three_digits_that_count(value, text):
+    assert format_significant(value) == text and (value != value or len(re.sub(r"·.*|[^0-9]", "", text).lstrip("0")) in (0, 3, 4))
+
+
+@pytest.mark.parametrize("old, new, points", [(0.41564, 0.46339, 4.7), (0.41556, 0.41644, 0.0), (0.99961, 0.99984, 0.02), (0.5, 0.25, -25)])
+def test_a_difference_is_that_of_the_shares_shown(old, new, points):
+    assert change_in_points(old, new) == pytest.approx(points) and change_in_points(old, new) == pytest.approx(
+        float(percent(new)[:-1]) - float(percent(old)[:-1]))
 
 
 @pytest.mark.parametrize("share, text", [

@@ -21,6 +21,8 @@ from inside.attribution.randomisation import UNRELATED, Randomisation, can_be_ra
 from inside.evaluation.intervals import mean_interval
 from inside.text import format_number, format_share, listed, literal, percent, round_share
 
+SAME_PLACE = 0.5  # of their hottest tenths: maps that share as much point at the same place
+
 
 def describe_first_maps(maps: np.ndarray) -> str:
     """What fraction of the values of maps (K,h,w) is non-positive: the range over the maps."""
@@ -40,7 +42,8 @@ def describe_filters(weights: np.ndarray) -> str:
     if weights.shape[1] == 1:
         return "The filters read a single channel: they can respond to brightness, not to colour."
     color = ((weights - weights.mean(1, keepdims=True))**2).sum((1, 2, 3))
-    count, of = int((2 * color > (weights**2).sum((1, 2, 3))).sum()), f"of the filters shown ({len(weights)})"
+    count = int((2 * color > (weights**2).sum((1, 2, 3))).sum())
+    of = f"of the {len(weights)} filter{'s' * (len(weights) != 1)} shown"
     if not count:
         return (f"None {of} responds more to colour than to brightness: differences between the colour channels make up at "
                 "most half of the squared weights of each.")
@@ -51,11 +54,15 @@ def describe_filters(weights: np.ndarray) -> str:
 
 def describe_neurons(neurons: pd.DataFrame, layer: str) -> str:
     """Which of the channels of `guided_neurons` stands out most, and by how much."""
-    most = neurons.loc[neurons["stands_out"].idxmax()]
-    if not most["stands_out"] > 0:
+    most = neurons["stands_out"].max()
+    if not most > 0:
         return f"None of these channels of `{layer}` varies over the images."
-    return (f"Channel {most['channel']} of `{layer}` stands out most of those shown: its strongest value lies "
-            f"{most['stands_out']:.1f} σ above its mean over the images.")
+    names = neurons.loc[neurons["stands_out"].round(1) == round(most, 1), "channel"].astype(str)
+    if len(names) == 1:
+        return (f"Channel {names.iloc[0]} of `{layer}` stands out most of those shown: its strongest value lies "
+                f"{most:.1f} σ above its mean over the images.")
+    return (f"Channels {listed(list(names))} of `{layer}` stand out most of those shown: their strongest values lie "
+            f"{most:.1f} σ above their means over the images.")
 
 
 def describe_neuron_classes(neurons: pd.DataFrame, n_classes: int) -> str:
@@ -84,10 +91,10 @@ def describe_refutation(found: Randomisation | None) -> str:
         return f"Whether guided backpropagation explains a class is not tested in this run: see {where}."
     row = rows.iloc[0]
     numbers = f"[{format_rho_interval(row)}; bar {row['bar']:.2f}](#figure-randomisation)"
-    told = {"not changed": f"As an explanation of the *class* {where} refutes the method: its maps do not change with a "
+    told = {"not changed": f"The method does not explain the *class*: under {where}, its maps do not change with a "
                            f"re-initialised classifier ({numbers}).",
-            "changed": f"As an explanation of the *class* the method passes the first test of {where}: its maps change with "
-                       f"a re-initialised classifier ({numbers}).",
+            "changed": f"As an explanation of the *class*, the method passes the first test of {where}: its maps change "
+                       f"with a re-initialised classifier ({numbers}).",
             "undecided": f"Whether the method explains the *class* is undecided in {where} ({numbers})."}
     return told.get(row["verdict"], f"On whether the method explains the *class*, {where} gives no verdict.")
 
@@ -116,8 +123,10 @@ def describe_extremes(views: Sequence[View], names: Sequence[str]) -> str:
     low, high = percent(shares.min(), 0), percent(shares.max(), 0)
     if low == high:
         return f"The evidence is equally concentrated in all of them: {low} in the hottest tenth."
-    return (f"It is most concentrated in the image of {literal(shares.idxmax())} ({high} in the hottest tenth) and least "
-            f"in that of {literal(shares.idxmin())} ({low}).")
+    shown = shares.map(lambda share: percent(share, 0))
+    most, least = (listed([literal(name) for name in shown.index[shown == end]]) for end in (high, low))
+    return (f"The evidence is most concentrated for {most} ({high} in the hottest tenth of the image) and least for {least} "
+            f"({low}).")
 
 
 def map_overlaps(views: Sequence[View]) -> pd.Series:
@@ -147,7 +156,7 @@ def describe_places(wrong: pd.DataFrame, views: Sequence[View]) -> str:
     """In which errors of a prediction table the evidence for both classes lies mostly in the same place."""
     overlaps = map_overlaps(views)
     named = [f"{literal(row.label)} taken for {literal(row.predicted)}"
-             for row, value in zip(wrong.itertuples(), overlaps, strict=True) if value >= 0.5]
+             for row, value in zip(wrong.itertuples(), overlaps, strict=True) if value >= SAME_PLACE]
     known = overlaps.notna().sum()
     if not known:
         return "Nothing in the maps tells whether the network looked at the wrong place or misread the right one."
@@ -223,7 +232,7 @@ def describe_differences(table: pd.DataFrame) -> str:
     """What hiding the hottest tenth costs more than hiding the others; of too few images the range of its drops."""
     measured, told = table.dropna(), describe_occlusion(table)
     if len(measured) >= FEWEST:
-        return " ".join(told[1:len(OCCLUSIONS)])
+        return told[1]
     low, high = (100 * value for value in (measured[OCCLUSIONS[0]].min(), measured[OCCLUSIONS[0]].max()))
     return (f"Hiding the {OCCLUSIONS[0]} lowers the confidence of the images ({len(measured)}) by "
             f"{format_number(low, 1)} to {format_number(high, 1)} points (negative: it rises).")

@@ -89,7 +89,8 @@ def check_randomisation(run: RunFolder, inspection: Inspection, table: pd.DataFr
     began, images = time.perf_counter(), inspection.load(_some(table, n_images, seed))
     found = parameter_randomisation_test(inspection.model, [draw.network for draw in draws], images, seed=seed)
     write_csv(run.path("tables", "randomisation.csv"), found.table)
-    about = f"{len(images)} images, {len(draws)} draws: {format_duration(time.perf_counter() - began)}."
+    about = (f"{len(images)} images and {len(draws)} draws of random weights; this took "
+             f"{format_duration(time.perf_counter() - began)}.")
     return RandomisationCheck(found, inspection.pictures(images[:1])[0], about)
 
 
@@ -120,7 +121,7 @@ class OcclusionCheck:
         told = describe_occlusion(self.table)
         if self.picture is None:
             return [Text(self.about), Text.bullets(told)]
-        rest = told if len(self.table.dropna()) < FEWEST else [told[0], *told[3:]]  # the caption says the others
+        rest = told if len(self.table.dropna()) < FEWEST else [told[0], *told[2:]]  # the caption says the other
         read = ("Left: the image that agrees best with the means, whole and with a tenth hidden in three ways, with its "
                 "confidence. Right: the paired differences of all images; to the right of 0 the hottest tenth costs more.")
         return [Text(self.about),
@@ -153,7 +154,7 @@ def check_occlusion(run: RunFolder, inspection: Inspection, table: pd.DataFrame,
     except NoActivationMap as error:
         return OcclusionCheck(left_out=str(error).removesuffix("."))
     write_csv(run.path("tables", "occlusion.csv"), found.assign(path=paths.to_numpy()))
-    about = f"{len(images)} images: {format_duration(time.perf_counter() - began)}."
+    about = f"{len(images)} images; this took {format_duration(time.perf_counter() - began)}."
     example = typical_image(found)
     if example is None:
         return OcclusionCheck(found, about=about)

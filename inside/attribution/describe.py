@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from inside.attribution.cam import ActivationMaps
 from inside.attribution.occlusion import OCCLUSIONS
 from inside.attribution.randomisation import UNRELATED, Randomisation, interval_over_draws
 from inside.evaluation.intervals import mean_interval
-from inside.text import format_number, format_share, listed, plain_text, round_share
+from inside.text import format_number, format_share, listed, percent, plain_text, round_share
 
 FEWEST = 10  # images that a verdict takes
 ENOUGH = 60  # images of which an interval of drops covers 93 % and more: see benchmarks/coverage.py
@@ -108,8 +108,8 @@ def _describe_further(found: Randomisation, method: str, steps: pd.DataFrame) ->
     first = max((index for index, verdict in enumerate(verdicts) if verdict != "changed"), default=-1) + 1
     if first == 0:
         return [f"So it does at every further step (all weights: {numbers})."]
-    return [f"From the step on where the weights down to {steps['down_to'].iloc[first]} are re-initialised it changes at "
-            f"every step (all weights: {numbers})."]
+    return [f"From the re-initialisation of {steps['down_to'].iloc[first]} on, it changes at every step (all weights: "
+            f"{numbers})."]
 
 
 def describe_verdicts(found: Randomisation) -> str:
@@ -140,18 +140,23 @@ def describe_occlusion(table: pd.DataFrame) -> list[str]:
                 f"image to compare with; it takes {FEWEST}."]
     drops = {name: _points(measured[name]) for name in OCCLUSIONS}
     words = {name: _told(*drop) for name, drop in drops.items()}
-    lines = [f"Hiding the **{OCCLUSIONS[0]}** costs {words[OCCLUSIONS[0]]} of confidence, a {OCCLUSIONS[1]} of the same "
-             f"shape {words[OCCLUSIONS[1]]}, the {OCCLUSIONS[2]} {words[OCCLUSIONS[2]]}: means over {len(measured)} images."]
+    costs = (f"Hiding the **{OCCLUSIONS[0]}** costs {words[OCCLUSIONS[0]]} of confidence, a {OCCLUSIONS[1]} of the same "
+             f"shape {words[OCCLUSIONS[1]]}, the {OCCLUSIONS[2]} {words[OCCLUSIONS[2]]}: means over {len(measured)} images.")
+    found = []
     for name in OCCLUSIONS[1:]:
-        mean, low, high = _points(measured[OCCLUSIONS[0]] - measured[name])
+        difference = measured[OCCLUSIONS[0]] - measured[name]
+        mean, low, high = _points(difference)
         verdict = "no difference is shown that speaks for or against the map"
         if low > 0:
-            verdict = "the map points at what the score depends on" if drops[OCCLUSIONS[0]][1] > 0 else \
-                "more than there, but that hiding it costs any confidence is not shown"
+            verdict = "on average, the map points at what the score depends on" if drops[OCCLUSIONS[0]][1] > 0 else \
+                "it costs more than there, but that hiding it costs any confidence is not shown"
         elif high < 0:
-            verdict = "the map points away from what the score depends on"
-        lines.append(f"Against the {name} the difference, image by image, is {_told(mean, low, high)}: "
-                     f"{verdict}.")
+            verdict = "on average, the map points away from what the score depends on"
+        above = f"; above 0 in {percent((difference > 0).mean(), 0)} of them"
+        found.append((f"to the {name} is {_told(mean, low, high, above)}", verdict))
+    (first, one), (second, other) = found
+    told = f"{first} and that {second}: {one}." if one == other else f"{first}: {one}; that {second}: {other}."
+    lines = [costs, f"Over the images, the difference {told}"]
     if len(measured) < ENOUGH:
         lines.append(f"Of fewer than {ENOUGH} images these 95 % intervals are too narrow where few images drop much and "
                      f"most little: of 20 images they hold the mean in about 90 of 100 samples, of {FEWEST} in about 80.")
@@ -164,21 +169,20 @@ def _points(values: pd.Series) -> tuple[float, float, float]:
     return mean, low, high
 
 
-def _told(mean: float, low: float, high: float) -> str:
-    return f"{format_number(mean, 1)} points ({format_number(low, 1)} to {format_number(high, 1)})"
+def _told(mean: float, low: float, high: float, more: str = "") -> str:
+    return f"{format_number(mean, 1)} points ({format_number(low, 1)} to {format_number(high, 1)}{more})"
 
 
 def describe_occlusion_figure(table: pd.DataFrame) -> str:
     """The figure of `plot_occlusion` in words."""
-    told = plain_text(" ".join(describe_occlusion(table)[:len(OCCLUSIONS)]))
+    told = plain_text(" ".join(describe_occlusion(table)[:2]))
     return ("Left, one image whole and with a tenth hidden in three ways, with its confidence; right, how much more hiding "
             f"the hottest tenth costs than hiding each of the others, for {len(table.dropna())} images. {told}")
 
 
-def attribution_results(cam: ActivationMaps | None, checked: Randomisation | None, occluded: pd.DataFrame | None) -> dict:
-    """What JSON can hold of the explanations; None where something was left out."""
-    found: dict[str, Any] = {"class_activation_map": cam and {"method": cam.method, "layer": cam.layer},
-                                "randomisation": None, "occlusion": None}
+def attribution_results(cam: Mapping | None, checked: Randomisation | None, occluded: pd.DataFrame | None) -> dict:
+    """What JSON can hold of the explanations, `cam` as it is; None where something was left out."""
+    found: dict[str, Any] = {"class_activation_map": cam, "randomisation": None, "occlusion": None}
     if checked is not None:
         baselines = randomisation_baselines(checked).set_index("method").T.to_dict()
         found["randomisation"] = {method: _method_results(checked, method, rows) | {"baselines": baselines[method]}

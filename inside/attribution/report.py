@@ -22,7 +22,7 @@ from inside.attribution.inputs import (
 from inside.attribution.plots import plot_class_activation_maps, plot_first_layer, plot_neurons
 from inside.attribution.randomisation import Randomisation
 from inside.shown import Figure, Shown, Text
-from inside.text import format_number, literal
+from inside.text import format_number, format_significant, literal
 
 SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
 
@@ -98,6 +98,16 @@ class ExampleMaps:
         told = [] if self.maps is None else [Text(describe_maps(self.maps, self.right_views or self.wrong_views))]
         return [*told, *self._report_right(), *self._report_wrong()]
 
+    def results(self) -> dict | None:
+        """What JSON can hold: method and layer, and the means that the captions tell; None where there are no maps."""
+        if self.maps is None:
+            return None
+        shares = pd.Series([captions.hottest_share(view.heat) for view in self.right_views], dtype=float).dropna()
+        overlaps = captions.map_overlaps(self.wrong_views).dropna()
+        return {"method": self.maps.method, "layer": self.maps.layer,
+                "hottest_tenth": {"images": len(shares), "mean": float(shares.mean()) if len(shares) else None},
+                "same_place": {"errors": len(overlaps), "count": int((overlaps >= captions.SAME_PLACE).sum())}}
+
     def _report_right(self) -> list[Shown]:
         if self.right is None or self.maps is None or not self.right_views:
             return [Text("There is no right prediction to show.")]
@@ -150,4 +160,4 @@ def describe_maps(maps: ActivationMaps, views: Sequence[View]) -> str:
     (height, width), (rows, columns) = views[0].picture.shape[:2], maps.maps.shape[1:]
     told = f"{maps.method} of layer `{maps.layer}`, {rows}×{columns} positions of images of {height}×{width} pixels."
     return told if maps.method != "CAM" else \
-        f"{told} The mean of a map plus the bias differs from the logit by at most {maps.residual:.1e}."
+        f"{told} The mean of a map plus the bias differs from the logit by at most {format_significant(maps.residual, 2)}."

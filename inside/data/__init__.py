@@ -3,7 +3,7 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "describe": ["describe_overlaps"],
+    "describe": ["describe_overlaps", "describe_preprocessing"],
     "loading": ["ImageDataset", "make_loader", "make_transform"],
     "report": ["report_augmentation", "report_duplicates", "report_images", "report_split"],
     "sources": ["open_dataset"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,9 +61,16 @@ def describe_draws(evaluated: np.ndarray, draws: Sequence[np.ndarray], augmentat
     apart = [float(np.abs(draw.astype(float) - evaluated).mean()) for draw in draws]
     if max(apart, default=0) < 0.5:
         return f"With the augmentation “{augmentation}” training sees the image as it is evaluated."
-    low, high = min(apart), max(apart)
-    return (f"The augmentation “{augmentation}” changes a pixel of this image by {low:.0f} to {high:.0f} of 255 levels "
-            "on average, draw by draw.")
+    low, high = f"{min(apart):.0f}", f"{max(apart):.0f}"
+    told = low if low == high else f"{low} to {high}"
+    return (f"The augmentation “{augmentation}” changes the pixels of this image by {told} of 255 levels on average, "
+            "depending on the draw.")
+
+
+def describe_preprocessing(preprocessing: Mapping) -> str:
+    """How images become input: interpolation, and the mean and standard deviation of each channel."""
+    mean, std = (", ".join(f"{value:.3g}" for value in preprocessing[name]) for name in ("mean", "std"))
+    return f"{preprocessing['interpolation']} interpolation; mean {mean} and standard deviation {std} of the channels"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from inside import files
-from inside.files import atomic_write, fingerprint
+from inside.files import atomic_write, fingerprint, shown_path
 
 LARGEST_SIDE = 512  # pixels; larger images are kept only as evaluation resizes them
 SHARD, LIMIT = 256e6, 4e9  # bytes of a file, and of all together
@@ -74,8 +74,8 @@ class PixelWriter:
         if self.size and self.room:
             total = make_room(self.folder)
             if self.size > TOLD:
-                print(f"decoded images are kept in {self.folder}: {total / 1e9:.1f} of at most {LIMIT / 1e9:.0f} GB",
-                      flush=True)
+                print(f"decoded images are kept in {shown_path(self.folder)}: {total / 1e9:.1f} of at most "
+                      f"{LIMIT / 1e9:.0f} GB", flush=True)
 
 
 def make_room(folder: Path) -> float:

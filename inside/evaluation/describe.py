@@ -98,9 +98,10 @@ def describe_scores(result: Mapping, baseline: Mapping) -> str:
 
 
 def _always(baseline: Mapping) -> str:
-    """The class that `majority_baseline` predicts, and that it is the most frequent one, or one of several."""
-    which = "the most frequent class" if baseline["ties"] == 1 else f"one of the {baseline['ties']} most frequent classes"
-    return f"“{literal(baseline['class'])}”, {which} of training"
+    """The class that `majority_baseline` predicts, and that it is the most frequent one, or the first by name of several."""
+    which = "the most frequent class of training" if baseline["ties"] == 1 else \
+        f"the first by name of the {baseline['ties']} classes that tie as the most frequent of training"
+    return f"“{literal(baseline['class'])}”, {which}"
 
 
 def describe_classes(metrics: pd.DataFrame) -> str:

@@ -74,9 +74,7 @@ def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split,
     name, table, saved = f"predictions_{part}.csv", split.parts[part], SavedModel.of(run)
     stamp = fingerprint(file_hash(run.path("model.safetensors")), read_json(run.path("model.json")),
                         table[["path", "label", "sha256"]])
-    if run.is_current(stamp, name):
-        print(f"{name}: read again, since weights and images have not changed")
-    else:
+    if not run.is_current(stamp, name):
         loader = evaluation_loader(saved, split, table, workers)
         work = partial(_predict_share, loader.dataset, loader.batch_size, workers, bar)
         scores, losses = pass_over(work, model, processes, batches=len(loader))

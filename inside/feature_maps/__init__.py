@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "hooks": ["RESNET_LAYERS", "capture", "choose_layers", "format_modules", "module_table"],
     "report": ["check_certainty", "report_comparison", "report_cumulative_variance", "report_resolution_control",
         "report_spectra"],
-    "scenario_names": ["first_draws"],
+    "scenario_names": ["describe_missing", "first_draws"],
     "scenarios": ["input_size", "is_pretrained", "open_scenarios", "own_images", "random_draws", "scenario_statistics"],
     "shares": ["SHARE_COLUMNS", "class_share_table", "count_twice", "share_results", "share_table"],
     "spectra": ["covariance_difference", "measure_spectra", "save_spectra", "trace_difference"],

@@ -77,7 +77,8 @@ def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: C
             *[Text(line) for line in more],
             Fold("The first ten eigenvalues", (Table(
                 eigenvalue_table(main), "top_k_eigenvalues", "The first ten eigenvalues, variances along the principal "
-                "directions, a row per layer and scenario; all of the top k are in spectra.npz.", digits=4, rows=1000),)),
+                "directions, a row per scenario and layer; all of the top k are in spectra.npz.", rows=1000,
+                significant=True),)),
             Fold("The first 20 eigenvalues on linear axes", (Figure(
                 plot_by_layer(few, relative=True, frozen=certainty.frozen), "eigenvalues_linear",
                 f"{head}, linear, the first 20, one panel per layer. {plain_text(first)}",

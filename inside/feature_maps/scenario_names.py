@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -62,6 +62,12 @@ def scenario_draw(name: str) -> tuple[str, int]:
 def is_stand_in(name: str) -> bool:
     """Whether a data set, or the images of a scenario, only stand in for ImageNet or CIFAR-10: they are never ranked."""
     return name.removesuffix("_32px").removeprefix("imagenet_") in STAND_INS
+
+
+def describe_missing(names: Iterable[str]) -> list[str]:
+    """One sentence: which scenarios were not measured; [] where none is missing."""
+    labels = [f"**{scenario_style(name)['label']}**" for name in names]
+    return [f"Not measured: {'; '.join(labels)}."] if labels else []
 
 
 def scenario_title(name: str) -> str:

@@ -109,7 +109,7 @@ def open_scenarios(run: RunFolder, own: ImageSet, *, architecture: str, n_images
     for name, dataset, parameter in (("imagenet", imagenet_val, "IMAGENET_VAL"), ("cifar10", cifar10, "CIFAR10")):
         key = dataset if dataset in STAND_INS else name
         if key != name:
-            missing[f"imagenet_{name}"] = f"replaced by a stand-in: set {parameter} to a folder of these images"
+            missing[f"imagenet_{name}"] = f"a stand-in takes its place until {parameter} names a folder of these images"
         try:
             images[key] = other_images(dataset, n_images, seed=seed)
         except ValueError as error:

@@ -30,10 +30,11 @@ def report_scenarios(scenarios: Mapping[str, Scenario], missing: Mapping[str, st
     rows = [(scenario, scenario_style(scenario)["label"], len(found.images.table), found.images.about)
             for scenario, found in first_draws(scenarios).items()]
     stand_ins = sum(is_stand_in(row[0]) for row in rows)
-    told = [f"**{scenario}** is missing: {reason}" for scenario, reason in missing.items()]
+    told = [f"**{scenario_style(scenario)['label']}** is not measured: {reason.rstrip('.')}."
+            for scenario, reason in missing.items()]
     caption = (f"{len(rows)} scenario{'s' * (len(rows) != 1)}, {stand_ins or 'none'} of them on stand-in images. A row per "
-               "scenario: which network sees which images.")
-    return [Table(pd.DataFrame(rows, columns=["scenario", "meaning", "images", "which"]), name, caption),
+               "scenario: which network sees which images, and how many of them are measured.")
+    return [Table(pd.DataFrame(rows, columns=["scenario", "meaning", "measured", "of"]), name, caption),
             Text.bullets([*told, f"Draws of random weights: {len(random_draws(scenarios))}."])]
 
 

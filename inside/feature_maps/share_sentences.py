@@ -11,7 +11,7 @@ from inside.feature_maps.scenario_names import frozen_label, is_stand_in, scenar
 from inside.feature_maps.shares import over_draws
 from inside.files import RunFolder
 from inside.models.saved import SavedModel
-from inside.text import format_number, format_share, literal, percent
+from inside.text import change_in_points, format_number, format_share, literal, percent
 
 
 def describe_input_sizes(run: RunFolder, map_size: int) -> str:
@@ -40,7 +40,7 @@ def _describe_tuning(means: pd.DataFrame, frozen: Sequence[str], pretrained: boo
     still = [layer for layer in means.index if layer in frozen]
     lines = [f"{_in_a_row(f'**{layer}**' for layer in still)} {'is' if len(still) == 1 else 'are'} frozen: identical before "
              "and after fine-tuning by construction."] if still else []
-    change = 100 * (means["finetuned_own"] - means["imagenet_own"]).drop(still).dropna()
+    change = _change(means, "imagenet_own", "finetuned_own").drop(still, errors="ignore")
     if not len(change):
         return lines or ["No layer has shares that can be compared before and after fine-tuning."]
     what = "Fine-tuning moved the share of non-positive values" if pretrained else \
@@ -52,7 +52,7 @@ def _describe_tuning(means: pd.DataFrame, frozen: Sequence[str], pretrained: boo
 def _describe_learnt(shares: pd.DataFrame, means: pd.DataFrame) -> list[str]:
     if not {"imagenet_own", "random_own"} <= set(means):
         return []
-    gap = 100 * (means["imagenet_own"] - means["random_own"]).dropna()
+    gap = _change(means, "random_own", "imagenet_own")
     if not len(gap):
         return []
     number = int(shares.loc[shares["scenario"] == "random_own", "draw"].max())
@@ -64,6 +64,12 @@ def _describe_learnt(shares: pd.DataFrame, means: pd.DataFrame) -> list[str]:
         outside = ((means["imagenet_own"] < low) | (means["imagenet_own"] > high))[gap.index].sum()
         line += f" It lies outside the range of the draws in {outside} of {_layers(len(gap))}."
     return [line]
+
+
+def _change(means: pd.DataFrame, old: str, new: str) -> pd.Series:
+    """From one scenario to another, in percentage points between the shares as they are shown, a number a layer."""
+    both = means[[old, new]].dropna()
+    return both.apply(lambda row: change_in_points(row[old], row[new]), axis=1).astype(float)
 
 
 def describe_dead(shares: pd.DataFrame) -> str:
@@ -149,15 +155,15 @@ def describe_class_figure(heat: pd.DataFrame, scenario: str) -> str:
 
 def describe_classes(heat: pd.DataFrame) -> list[str]:
     """Where the classes of `class_share_table` differ most; then, if they do, which is highest and which lowest there."""
-    width = (heat.max(axis=1) - heat.min(axis=1))[heat.notna().sum(axis=1) > 1]
+    width = heat[heat.notna().sum(axis=1) > 1].apply(lambda row: change_in_points(row.min(), row.max()), axis=1)
     if heat.shape[1] < 2 or not len(width):
         return ["There is only one class." if heat.shape[1] < 2 else "No layer has shares to compare."]
-    if round(width.max(), 3) == 0:
+    if round(width.max(), 1) == 0:
         return ["The classes differ by less than 0.1 percentage points in every layer."]
-    shown = width.round(3)
+    shown = width.round(1)
     most = [str(layer) for layer in shown.index[shown == shown.max()]]
     row = heat.loc[most[0]].dropna()
-    return [f"Classes differ most in {_in_a_row(most)}, by {100 * width.max():.1f} percentage points.",
+    return [f"Classes differ most in {_in_a_row(most)}, by {width.max():.1f} percentage points.",
             f"In {most[0]} the share is highest for {literal(row.idxmax())} ({percent(row.max())}) and lowest for "
             f"{literal(row.idxmin())} ({percent(row.min())})."]
 
@@ -169,7 +175,8 @@ def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, p
     values = (real if real.notna().any(axis=None) else means).stack().dropna()
     low, high = (f"{percent(value)} (**{place[0]}** of {scenario_title(str(place[1]))})" for place, value in
                  ((values.idxmin(), values.min()), (values.idxmax(), values.max()))) if len(values) else ("", "")
-    spread = f"The shares range from {low} to {high}." if len(values) else "No layer has a share."
+    start = "Stand-ins aside, the" if real.shape[1] < means.shape[1] and real.notna().any(axis=None) else "The"
+    spread = f"{start} shares range from {low} to {high}." if len(values) else "No layer has a share."
     still = {"finetuned_own", "imagenet_own"} <= set(means) and set(frozen) >= set(means.index)
     return [*([] if still else _describe_tuning(means, frozen, pretrained)[-1:]), *_describe_learnt(shares, means), spread]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from inside.feature_maps.scenario_names import is_stand_in, scenario_title
+from inside.feature_maps.scenario_names import describe_missing, is_stand_in, scenario_title
 from inside.feature_maps.spectra import Spectrum
 from inside.text import format_number, format_share, percent, round_share
 
@@ -59,11 +59,11 @@ def describe_spectra(table: pd.DataFrame, certainty: pd.DataFrame, compared: pd.
         ranks = ranks_by_layer(table)
         if {"finetuned_own", "imagenet_own"} <= set(ranks):
             sentences += _describe_frozen(ranks, frozen) + _describe_directions(compared, frozen)
-            sentences += _describe_change(ranks, frozen)
+            sentences += [" ".join(_describe_change(ranks, frozen) + _describe_overlap(certainty, frozen))]
         sentences += _describe_sets(ranks) + _describe_random(table, ranks.index[-1]) + _describe_blur(ranks)
     if len(certainty):
         sentences += [describe_scatter(certainty), describe_halves(certainty)]
-    return sentences + [f"**{name}** could not be measured." for name in missing]
+    return [line for line in sentences if line] + describe_missing(missing)
 
 
 def ranks_by_layer(table: pd.DataFrame) -> pd.DataFrame:
@@ -135,19 +135,25 @@ def _describe_random(table: pd.DataFrame, deepest: str) -> list[str]:
 
 
 def _describe_blur(ranks: pd.DataFrame) -> list[str]:
-    """What reducing the images to 32×32 pixels does to the effective rank in the deepest layer."""
-    deepest, told = ranks.index[-1], []
+    """In how many layers reducing the images to 32×32 pixels lowers and raises the effective rank, and where most."""
+    told = []
     for name in [x for x in ranks if x.endswith("_32px") and x.removesuffix("_32px") in ranks]:
-        before, after = (round(float(ranks.loc[deepest, x]), 1) for x in (name.removesuffix("_32px"), name))
-        what = f"the effective rank of {scenario_title(name.removesuffix('_32px'))} in **{deepest}**"
-        if after < before:
-            told.append(f"Reducing the images to 32×32 pixels lowers {what} from {before:.1f} to {after:.1f}: blur alone "
-                        "could explain a difference of this size to 32-pixel images.")
-        elif after > before:
-            told.append(f"Reducing the images to 32×32 pixels raises {what} from {before:.1f} to {after:.1f}: blur does "
-                        "not explain a lower rank there.")
-        elif after == before:
-            told.append(f"Reducing the images to 32×32 pixels leaves {what} at {before:.1f}.")
+        own = name.removesuffix("_32px")
+        both = ranks[[own, name]].dropna().round(1)
+        if both.empty:
+            continue
+        change = (both[name] - both[own]) / both.max(axis=1).where(both.max(axis=1) > 0, 1)
+        what = f"the effective rank of {scenario_title(own)}"
+        parts: list[str] = []
+        for verb, moved in (("lowers", change[change < 0]), ("raises", change[change > 0])):
+            if len(moved):
+                layer = moved.abs().idxmax()
+                most = ", most in" if len(moved) > 1 else " in"
+                parts.append(f"{verb} {'it' if parts else what} in {len(moved)} of {len(both)} layers{most} **{layer}** "
+                             f"(from {both.loc[layer, own]:.1f} to {both.loc[layer, name]:.1f})")
+        follows = ": blur alone could explain a fall of this size" if (change < 0).any() else ": blur explains no lower rank"
+        told.append(f"Reducing the images to 32×32 pixels {' and '.join(parts)}{follows}." if parts else
+                    f"Reducing the images to 32×32 pixels leaves {what} as it is in every layer, to the digit shown.")
     return told
 
 
@@ -158,19 +164,29 @@ def describe_scatter(certainty: pd.DataFrame) -> str:
     if not width.notna().any():
         return f"With {images} images no layer has any variance, so the effective rank has no spread."
     worst = certainty.loc[width.idxmax()]
-    loss = round(100 * float((1 - certainty[["first half", "second half"]].mean(axis=1) / rank).median()))
-    told = f": with half of the images it is {loss} % lower in the median" if loss > 0 else ""
-    where = f"**{worst['layer']}** of {scenario_title(worst['scenario'])}"
-    return (f"With {images} images the spread of the effective rank is at most ±{100 * width.max():.0f} % ({where}): that "
-            "is how far it moves with another sample of the same size. It is not the distance to the effective rank of all "
-            f"such images, which depends on the number of images{told}.")
+    change = (100 * (certainty[["first half", "second half"]].mean(axis=1) / rank - 1)).dropna()
+    ends = dict.fromkeys([change.idxmin(), change.idxmax()]) if len(change) else ()
+    told = f": with half of the images it differs by {' to '.join(_percent_at(certainty, change, at) for at in ends)}" + (
+        f", by {format_number(change.median(), 0, sign=True)} % in the median" if len(change) > 2 else "") if ends else ""
+    most = f"±{100 * width.max():.0f} % ({_place(worst)})"
+    return (f"With {images} images the spread of the effective rank is at most {most}: that is how far it moves with another "
+            "sample of the same size. It is not the distance to the effective rank of all such images, which "
+            f"depends on the number of images{told}.")
+
+
+def _percent_at(certainty: pd.DataFrame, change: pd.Series, at: int) -> str:
+    return f"{format_number(change[at], 0, sign=True)} % ({_place(certainty.loc[at])})"
+
+
+def _place(row: pd.Series) -> str:
+    """The layer and scenario of a row."""
+    return f"**{row['layer']}** of {scenario_title(row['scenario'])}"
 
 
 def describe_halves(certainty: pd.DataFrame) -> str:
     """How many directions of one half of the images the other half has, too."""
     found = certainty["found again"].astype(int)
-    few, many = (f"{found[at]} (**{certainty.loc[at, 'layer']}** of {scenario_title(certainty.loc[at, 'scenario'])})"
-                 for at in (found.idxmin(), found.idxmax()))
+    few, many = (f"{found[at]} ({_place(certainty.loc[at])})" for at in (found.idxmin(), found.idxmax()))
     told = f"from {few} to {many}" if found.min() < found.max() else f"{found.min()} in every layer measured"
     chance = certainty["by chance"].max()
     expected = f"at most {chance:.1f} are expected" if chance >= 0.05 else "none is expected"
@@ -208,6 +224,8 @@ def describe_rank_claims(table: pd.DataFrame, certainty: pd.DataFrame, frozen: S
 
 def _describe_overlap(certainty: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
     """In how many of the layers that could learn the spreads of the fine-tuned and the initial network overlap."""
+    if certainty.empty:
+        return []
     low, high = (certainty.pivot(index="layer", columns="scenario", values=end) for end in ("spread low", "spread high"))
     free = [layer for layer in dict.fromkeys(certainty["layer"]) if layer not in frozen]
     if not free or not {"finetuned_own", "imagenet_own"} <= set(low):

@@ -47,11 +47,10 @@ def spectra_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequ
 
 
 def eigenvalue_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, first: int = 10) -> pd.DataFrame:
-    """The `first` eigenvalues themselves, one row per layer and scenario; missing where there are fewer."""
-    layers = list(dict.fromkeys(layer for by_layer in spectra.values() for layer in by_layer))
-    return pd.DataFrame([{"layer": layer, "scenario": scenario_title(name)}
-                         | {f"λ{k}": value for k, value in enumerate(by_layer[layer].eigenvalues[:first], 1)}
-                         for layer in layers for name, by_layer in spectra.items() if layer in by_layer])
+    """The `first` eigenvalues themselves, one row per scenario and layer; missing where there are fewer."""
+    return pd.DataFrame([{"scenario": scenario_title(name), "layer": layer}
+                         | {f"λ{k}": value for k, value in enumerate(found.eigenvalues[:first], 1)}
+                         for name, by_layer in spectra.items() for layer, found in by_layer.items()])
 
 
 def certainty_table(errors: Mapping[str, Mapping[str, BootstrapSpectrum]], halves: Mapping[str, Mapping[str, SplitHalf]], *,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from inside.evaluation.describe import describe_confusion
+from inside.evaluation.describe import describe_confusion, describe_ranges
 from inside.evaluation.predictions import top_and_bottom
 from inside.feature_maps.scenario_names import is_stand_in
 from inside.names import SPLITS
@@ -75,16 +75,9 @@ def _class_epochs(found: Found) -> str:
 
 
 def _by_class(found: Found) -> str:
-    table = found.table("metrics_test.csv").iloc[:-1]
-    table = table[table["support"] > 0] if len(table) else table
-    if table.empty:
-        return ""
-    told = []
-    for column, name in (("accuracy", "accuracy"), ("average_precision", "average precision")):
-        low, high = table.loc[table[column].idxmin()], table.loc[table[column].idxmax()]
-        ends = (f"{format_share(row[column])} ({literal(row['class'])})" for row in (low, high))
-        told.append(f"{name} {' to '.join(ends)}")
-    return "test: " + ", ".join(told)
+    table = found.table("metrics_test.csv")
+    told = describe_ranges(table).rstrip(".") if len(table) > 1 and (table["support"].iloc[:-1] > 0).any() else ""
+    return f"on test, {told[0].lower()}{told[1:]}" if told else ""
 
 
 def _confusion(found: Found) -> str:
@@ -101,7 +94,8 @@ def _ranked(found: Found) -> str:
     for name in names:
         highest, lowest = ((rows["label"] == name).sum() for rows in top_and_bottom(table, name))
         told.append(f"{literal(name)} {highest} and {lowest}")
-    return f"images of the class among the ten highest and the ten lowest: {', '.join(told)}"
+    return (f"images of the class among the ten highest and the ten lowest, for {len(names)} of {len(found.classes)} "
+            f"classes (RANKED_CLASSES): {', '.join(told)}")
 
 
 def _reproduced(found: Found) -> str:
@@ -183,7 +177,7 @@ def _leading(layers: Mapping[str, Any]) -> str:
     known = [entry for entry in layers.values() if entry["trace"] and entry["eigenvalues"]]
     shares = [percent(entry["eigenvalues"][0] / entry["trace"]) for entry in known]
     return (f"λ₁ = {known[-1]['eigenvalues'][0]:.3g} in the last layer, {shares[-1]} of its variance; {shares[0]} in the "
-            "first" if known else "no variance")
+            "first layer" if known else "no variance")
 
 
 def _beyond(found: Found) -> list[Row]:
@@ -191,17 +185,15 @@ def _beyond(found: Found) -> list[Row]:
     own, explained = found.results["01"], found.results["02"].get("explanations") or {}
     task, rows = "Beyond the tasks", []
     if own.get("search"):
-        score = format_share(own["search"].get("score", float("nan")))
-        rows.append(Row(task, "Search over settings", f"{own['search']['trials']} trials, best on validation {score}",
-                        ("figure-search*", "figure-noise_band")))
+        rows.append(Row(task, "Search over settings", _search(found), ("figure-search*", "figure-noise_band")))
     if own.get("comparison"):
         best = max(own["comparison"], key=lambda row: row["val"])
         rows.append(Row(task, "Networks side by side", f"of {len(own['comparison'])} networks on the same split the best on "
                         f"validation is “{best['name']}”, {percent(best['val'])}",
                         ("figure-comparison",)))
     if explained.get("class_activation_map"):
-        rows.append(Row(task, "Where the network looks", f"{explained['class_activation_map']['method']} of right and of "
-                        "wrong predictions", ("figure-class_activation_maps*",)))
+        rows.append(Row(task, "Where the network looks", _looks(explained["class_activation_map"]),
+                        ("figure-class_activation_maps*",)))
     if explained.get("randomisation"):
         verdicts = {name: list(entry["verdict"].values())[1:2] for name, entry in explained["randomisation"].items()}
         rows.append(Row(task, "Do the explanations hold?", "classifier re-initialised: " + ", ".join(
@@ -211,6 +203,30 @@ def _beyond(found: Found) -> list[Row]:
         rows.append(Row(task, "Does the map point at what counts?", "confidence lost where a part is hidden: " + ", ".join(
             f"{name} {points(drop['mean'])} points" for name, drop in hidden["drop"].items()), ("figure-occlusion",)))
     return rows
+
+
+def _search(found: Found) -> str:
+    """How many trials there were, how short they were, and the highest score."""
+    own, search = found.results["01"], found.results["01"]["search"]
+    trials, epochs = search["trials"], search.get("epochs")
+    size, images = own.get("split", {}).get("train", 0), search.get("images", 0)
+    short = f" of {epochs} epoch{'s' * (epochs != 1)}" if epochs else ""
+    if short and 0 < images < size:
+        short += f" on {max(images, len(found.classes)):,} of {size:,} training images"
+    score = format_share(search.get("score", float("nan")))
+    return f"{trials} trial{'s' * (trials != 1)}{short}, best on validation {score}"
+
+
+def _looks(maps: Mapping[str, Any]) -> str:
+    """Where the evidence of class activation maps lies, in right and in wrong predictions."""
+    hottest, same, told = maps.get("hottest_tenth", {}), maps.get("same_place", {}), []
+    if hottest.get("images"):
+        of = f"mean of {hottest['images']} right predictions" if hottest["images"] > 1 else "one right prediction"
+        told.append(f"the hottest tenth of the image holds {percent(hottest['mean'], 0)} of the evidence ({of})")
+    if same.get("errors"):
+        errors = f"{same['errors']} error{'s' * (same['errors'] > 1)}"
+        told.append(f"in {same['count']} of {errors} the maps of both classes share half of their hottest tenths")
+    return f"{maps['method']}: {'; '.join(told)}" if told else f"{maps['method']} of right and of wrong predictions"
 
 
 def ordered(rows: list[Row]) -> pd.Series:

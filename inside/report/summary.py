@@ -11,7 +11,7 @@ import pandas as pd
 from inside.evaluation.describe import describe_confusion
 from inside.feature_maps.scenario_names import first_draws
 from inside.report.found import NOT_RUN, Found
-from inside.text import listed, literal, percent, points
+from inside.text import change_in_points, listed, literal, percent, points
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,15 @@ def _shares_tile(found: Found) -> Tile:
     anchors = ("figure-non_positive_shares", "table-non_positive_shares")
     if not pairs:
         return Tile(title, "–", found.why_not("02"))
-    layer, old, new = max(pairs, key=lambda pair: abs(pair[2] - pair[1]))
-    if old == new:
+    layer, old, new = max(pairs, key=_points)
+    if not _points((layer, old, new)):
         return Tile(title, "unchanged", f"in all {len(pairs)} layers, same images", anchors)
     return Tile(title, f"{percent(old)} → {percent(new)}", f"in {layer}, where it moved most of {len(pairs)} layers",
                 anchors)
+
+
+def _points(pair: tuple[str, float, float]) -> float:
+    return abs(change_in_points(*pair[1:]))
 
 
 def _ranks_tile(found: Found) -> Tile:
@@ -118,10 +122,11 @@ def _ranks_tile(found: Found) -> Tile:
     anchors = ("figure-effective_ranks", "table-certainty", "table-spectra")
     if not pairs:
         return Tile(title, "–", found.why_not("03"))
-    layer, old, new = max(pairs, key=_ratio)
-    if old == new:
+    moved = _moved_ranks(found)
+    if not moved:
         return Tile(title, "unchanged", f"in all {len(pairs)} layers, same images", anchors)
-    sure = "" if _spreads_apart(found.table("tables/certainty.csv"), layer) else "; inconclusive: the spreads overlap"
+    layer, old, new = max(moved, key=_ratio)
+    sure = "; inconclusive: the spreads overlap" if _spreads_apart(found, layer) is False else ""
     return Tile(title, f"{old:.1f} → {new:.1f}", f"in {layer}, where it moved most of {len(pairs)} layers{sure}", anchors)
 
 
@@ -151,10 +156,10 @@ def _claim_shares(found: Found) -> Claim | None:
     pairs = found.moved("02", "non_positive_share")
     if not pairs:
         return None
-    layer, old, new = max(pairs, key=lambda pair: abs(pair[2] - pair[1]))
+    most = max(pairs, key=_points)
     moved, told = _directions(pairs, 3)
-    most = f", by at most {points(abs(new - old))} percentage points ({layer})" if moved else ""
-    return Claim(f"Fine-tuning {told.format('the share of non-positive values')}{most}.", ("figure-non_positive_shares",))
+    largest = f", by at most {points(_points(most) / 100)} percentage points ({most[0]})" if moved else ""
+    return Claim(f"Fine-tuning {told.format('the share of non-positive values')}{largest}.", ("figure-non_positive_shares",))
 
 
 def _directions(pairs: Sequence[tuple[str, float, float]], digits: int) -> tuple[bool, str]:
@@ -172,21 +177,36 @@ def _claim_ranks(found: Found) -> Claim | None:
     if not pairs:
         return None
     moved, told = _directions(pairs, 1)
-    apart = [layer for layer, _, _ in pairs if _spreads_apart(found.table("tables/certainty.csv"), layer)]
-    sure = f"; the spreads of fine-tuned and initial network do not overlap in {listed(apart)}" if apart else \
-        "; another sample of as many images could change it as much" if moved else ""
-    return Claim(f"Fine-tuning {told.format('the effective rank')}{sure}.", ("figure-effective_ranks",))
+    if not moved:
+        return Claim(f"Fine-tuning {told.format('the effective rank')}.", ("figure-effective_ranks",))
+    apart = [f"{layer} ({old:.1f} → {new:.1f})" for layer, old, new in _moved_ranks(found) if _spreads_apart(found, layer)]
+    return Claim(f"Fine-tuning changed the effective rank in {listed(apart)}: the spreads of the fine-tuned and the initial "
+                 "network do not overlap there.", ("figure-effective_ranks",)) if apart else None
 
 
-def _spreads_apart(table: pd.DataFrame, layer: str) -> bool:
-    """Whether the bootstrap spreads of fine-tuned and initial network in a layer have no value in common."""
+def _moved_ranks(found: Found) -> list[tuple[str, float, float]]:
+    """(layer, initial, fine-tuned) of the effective ranks that differ with the one digit that is shown."""
+    return [pair for pair in found.moved("03", "effective_rank") if round(pair[1], 1) != round(pair[2], 1)]
+
+
+def _overlapping_ranks(found: Found) -> list[Claim]:
+    """That a change of the effective rank does not follow where the spreads of fine-tuned and initial network overlap."""
+    moved = [layer for layer, _, _ in _moved_ranks(found)]
+    unsure = [layer for layer in moved if _spreads_apart(found, layer) is False]
+    return [Claim(f"That fine-tuning changed the effective rank in {listed(unsure)}: the spreads of the fine-tuned and the "
+                  "initial network overlap there.", ("figure-effective_ranks",))] if unsure else []
+
+
+def _spreads_apart(found: Found, layer: str) -> bool | None:
+    """Whether the bootstrap spreads of fine-tuned and initial network in a layer have no value in common; None: unknown."""
+    table = found.table("tables/certainty.csv")
     if table.empty:
-        return False
+        return None
     layers = table["layer"].str.split(" (", regex=False).str[0] == layer
     ends = [table[layers & (table["scenario"] == name)][["spread low", "spread high"]].to_numpy()
             for name in ("finetuned_own", "imagenet_own")]
     if not all(len(end) for end in ends):
-        return False
+        return None
     (low, high), (other_low, other_high) = ends[0][0], ends[1][0]
     return bool(high < other_low or other_high < low)
 
@@ -217,7 +237,7 @@ def what_does_not_follow(found: Found) -> list[Claim]:
     if mean_row(found):
         claims.append(Claim("Nothing about another training: the intervals hold for other images of this kind, and for this "
                             "one network.", ("figure-search", "figure-noise_band", "figure-search_trials")))
-    claims += _perfect_classes(found)
+    claims += _overlapping_ranks(found) + _perfect_classes(found)
     checked = (found.results["02"].get("explanations") or {}).get("randomisation") or {}
     open_ones = [name for name, entry in checked.items()
                  if set(list(entry["verdict"].values())[1:2]) & {"no verdict", "undecided"}]

@@ -49,8 +49,10 @@ class Choice:
         found, noise = self.search, None if self.noise is None else self.noise.to_dict("records")
         return {"noise_band": noise, "search": found and {
             "trials": len(found.trials), "space": found.settings["SEARCH_SPACE"],
-            "sampler": found.settings["SEARCH_SAMPLER"], "best": found.ranked[0].params, "score": found.ranked[0].value,
-            "first_score": found.trials["score"].iloc[0], "score_as_they_stand": found.base.value}}
+            "sampler": found.settings["SEARCH_SAMPLER"], "images": found.settings["SEARCH_IMAGES"],
+            "epochs": found.settings["SEARCH_EPOCHS"] or found.settings["EPOCHS"], "best": found.ranked[0].params,
+            "score": found.ranked[0].value, "first_score": found.trials["score"].iloc[0],
+            "score_as_they_stand": found.base.value}}
 
 
 def _report_search(found: Search, noise: pd.DataFrame | None, takeaways: list[str]) -> list[Shown]:
@@ -69,8 +71,9 @@ def _report_search(found: Search, noise: pd.DataFrame | None, takeaways: list[st
 def _fold_tables(found: Search, noise: pd.DataFrame | None) -> Fold:
     best = found.ranked[0]
     trials = Table(found.trials.sort_values("score", ascending=False, kind="stable"), "trials",
-                   f"Trial {best.number} has the highest score of the complete trials, {format_share(best.value)}. One "
-                   "row per trial, by score (mean class accuracy on validation); then its options.", digits=4)
+                   f"Trial {best.number} has the highest score of the complete trials, {format_share(best.value)}."
+                   f"{describe.describe_level(found)} One row per trial, by score (mean class accuracy on validation); then "
+                   "its options.", digits=4)
     if noise is None:
         return Fold("All trials", (trials,))
     band = Table(noise, "noise_band", f"{describe.describe_seeds(noise)} One row per setting and seed; `trial_score`: its "

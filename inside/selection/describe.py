@@ -12,7 +12,7 @@ import scipy.stats
 from optuna.trial import FrozenTrial, TrialState
 
 from inside.selection.search import Search, format_params
-from inside.text import format_number, format_share, format_value
+from inside.text import format_number, format_share, format_value, listed
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 CALLED = {"best": "the best setting", "runner-up": "the runner-up", "as they stand": "the settings as they stand"}
@@ -107,13 +107,22 @@ def describe_trials(found: Search) -> str:
     best, trials = found.ranked[0], found.trials
     ends = ", ".join(f"{n} {STATES[state]}" for state, n in trials["state"].value_counts().items())
     told = (f"Best of {_counted(len(trials), 'trial')} ({ends}): trial {best.number} with {format_share(best.value)} on "
-            f"validation ({format_params(best)}). {describe_base(found)}")
+            f"validation ({format_params(best)}).{describe_level(found)} {describe_base(found)}")
     failed = {trial.number: _reason(trial)
               for trial in found._ended(TrialState.FAIL)}
     for reason in dict.fromkeys(failed.values()):
         numbers = ", ".join(str(number) for number, why in failed.items() if why == reason)
         told += f" Trial{'s' * (', ' in numbers)} {numbers} failed: {reason}."
     return told
+
+
+def describe_level(found: Search) -> str:
+    """The complete trials whose score is shown like that of the best, as a sentence after another one; "" for none."""
+    done = found.trials[found.trials["state"] == "COMPLETE"]
+    best = found.ranked[0]
+    level = done.loc[(done["score"].round(3) == round(best.value, 3)) & (done["number"] != best.number), "number"]
+    names = listed([str(number) for number in level])
+    return f" Level with it: trial{'s' * (len(level) > 1)} {names}." if names else ""
 
 
 def _reason(trial: FrozenTrial) -> str:
@@ -187,18 +196,28 @@ def describe_strongest(table: pd.DataFrame) -> str:
     known = table.dropna(subset=["importance"])
     if known.empty:
         return "No importance is known: there are too few complete trials, or their scores are equal."
-    row = known.loc[known["importance"].idxmax()]
-    return f"{row['option']} has the largest importance: {format_share(row['importance'], 2)} of the variance of the scores."
+    shown = known["importance"].round(2)
+    names, verb = list(known.loc[shown == shown.max(), "option"]), "has" if (shown == shown.max()).sum() == 1 else "have"
+    above = _above_chance(table)
+    sure = "" if above is None or above.any() else "; no correlation with the score is above its chance level"
+    most = format_share(known["importance"].max(), 2)
+    return f"{listed(names)} {verb} the largest importance, {most} of the variance of the scores{sure}."
+
+
+def _above_chance(table: pd.DataFrame) -> pd.Series | None:
+    """Whether the known correlations with the score are above their chance levels, with two digits; None: none is known."""
+    known = table.dropna(subset=["correlation", "chance"])
+    return None if known.empty else known["correlation"].round(2).abs() > known["chance"].round(2)
 
 
 def describe_chances(table: pd.DataFrame) -> str:
     """How many of the known correlations with the score are above their chance level, as shown with two digits."""
-    known = table.dropna(subset=["correlation", "chance"])
-    if known.empty:
+    found = _above_chance(table)
+    if found is None:
         return "No correlation with the score is known."
-    above = int((known["correlation"].round(2).abs() > known["chance"].round(2)).sum())
+    above = int(found.sum())
     verb = "is above its chance level" if above == 1 else "are above their chance levels"
-    return f"{above} of {_counted(len(known), 'known correlation')} with the score {verb}."
+    return f"{above} of {_counted(len(found), 'known correlation')} with the score {verb}."
 
 
 def describe_seeds(band: pd.DataFrame) -> str:

@@ -19,7 +19,10 @@ def describe_chosen_epoch(history: pd.DataFrame) -> str:
     """Which epoch is chosen, and the mean class accuracies that it has."""
     row = history.set_index("epoch").loc[best_epoch(history.to_dict("records"))]
     val, train = (format_share(row[f"{part}_mean_class_accuracy"]) for part in ("val", "train"))
-    return (f"Epoch {row.name} of {len(history)} is chosen: mean class accuracy {val} on validation, {train} on the "
+    alike = history["val_mean_class_accuracy"].round(9) == round(row["val_mean_class_accuracy"], 9)
+    ties = list(history.loc[alike & (history["val_loss"] > row["val_loss"]), "epoch"].astype(str))
+    tied = f" (the same as epoch{'s' * (len(ties) > 1)} {listed(ties)}, but with a lower loss)" if ties else ""
+    return (f"Epoch {row.name} of {len(history)} is chosen: mean class accuracy {val} on validation{tied}, {train} on the "
             "training images as measured during training.")
 
 

@@ -223,8 +223,11 @@ def _accuracies(part: str, pairs: np.ndarray, classes: Sequence[str]) -> dict[st
 
 
 def best_epoch(history: Sequence[Mapping]) -> int:
-    """The epoch with the highest validation mean class accuracy; among ties, the one with the lowest validation loss."""
-    return max(history, key=lambda row: (row["val_mean_class_accuracy"], -row["val_loss"]))["epoch"]
+    """The epoch with the highest validation mean class accuracy; among ties, the one with the lowest validation loss.
+
+    The order in which a mean is summed makes no difference: equal to 9 digits is equal.
+    """
+    return max(history, key=lambda row: (round(row["val_mean_class_accuracy"], 9), -row["val_loss"]))["epoch"]
 
 
 def _out_of_patience(history: Sequence[Mapping], patience: int) -> bool:

@@ -68,10 +68,10 @@ def test_maps_of_the_first_layer(maps, told):
 
 def test_filters_of_colour_and_of_brightness():
     gray, color = np.ones((1, 3, 2, 2)), np.ones((1, 3, 2, 2)) * np.array([1, -1, 0]).reshape(1, 3, 1, 1)
-    assert describe_filters(np.concatenate([gray, color, color])).startswith("2 of the filters shown (3) respond more to colour")
-    assert describe_filters(np.concatenate([gray, color])).startswith("1 of the filters shown (2) responds more")
+    assert describe_filters(np.concatenate([gray, color, color])).startswith("2 of the 3 filters shown respond more to colour")
+    assert describe_filters(np.concatenate([gray, color])).startswith("1 of the 2 filters shown responds more")
     none = describe_filters(np.concatenate([gray, 0 * gray]))
-    assert none.startswith("None of the filters shown (2) responds more to colour than to brightness: differences") and "at most half" in none
+    assert none.startswith("None of the 2 filters shown responds more to colour than to brightness: differences") and "at most half" in none
     assert "single channel" in describe_filters(np.ones((4, 1, 3, 3)))
 
 
@@ -82,6 +82,8 @@ def neurons(labels, after):
 def test_neurons():
     found = neurons(["a", "b", "a"], [["a", "a"], ["b", "a"], ["b", "b"]])
     assert describe_neurons(found, "conv").startswith("Channel 2 of `conv` stands out most of those shown: its strongest value lies 2.0 σ")
+    assert describe_neurons(found.assign(stands_out=[5.54, 5.51, 5.44]), "conv").startswith("Channels 0 and 1 of `conv` stand out most of those shown: "
+                                                                                            "their strongest values lie 5.5 σ above their means")
     assert describe_neurons(found.assign(stands_out=0.0), "conv") == "None of these channels of `conv` varies over the images."
     assert describe_neuron_classes(found, 2).startswith("In 1 of 3 rows the 3 images are all of one class (a)")
     assert describe_neuron_classes(found.tail(2), 2).startswith("In none of the rows (2) are the 3 images all of one class")
@@ -89,19 +91,19 @@ def test_neurons():
     assert describe_neuron_classes(neurons(["a"], [[]]), 2).startswith("There is a single image")
 
 
-@pytest.mark.parametrize("value, words", [(0.95, "refutes the method"), (0.05, "passes the first test"), (0.6, "is undecided")])
+@pytest.mark.parametrize("value, words", [(0.95, "does not explain the *class*"), (0.05, "passes the first test"), (0.6, "is undecided")])
 def test_the_caption_of_guided_backpropagation_says_what_the_check_found(value, words):
     found = randomised((value,))
     row = summarise_randomisation(found).query("step == 1").iloc[0]
     told = describe_refutation(found)
     assert words in told and f"|ρ| {row['|ρ|']:.3f}, {row['low']:.3f} to {row['high']:.3f}; bar 0.60" in told and "(#figure-randomisation)" in told
-    assert row["verdict"] == {"refutes the method": "not changed", "passes the first test": "changed", "is undecided": "undecided"}[words]
+    assert row["verdict"] == {"does not explain the *class*": "not changed", "passes the first test": "changed", "is undecided": "undecided"}[words]
 
 
 def test_no_refutation_where_there_is_no_verdict():
     assert "not tested in this run" in describe_refutation(None)
     assert "not tested in this run" in describe_refutation(randomised((0.9,), method="gradient"))
-    assert "gives no verdict" in describe_refutation(randomised((0.9,), n_images=4)) and "refute" not in describe_refutation(randomised((np.nan,)))
+    assert "gives no verdict" in describe_refutation(randomised((0.9,), n_images=4)) and "does not explain" not in describe_refutation(randomised((np.nan,)))
 
 
 def test_how_concentrated_the_evidence_is():
@@ -111,7 +113,9 @@ def test_how_concentrated_the_evidence_is():
                                                             "tenth of the image; spread evenly it would be 10%.")
     assert describe_concentration([point, none]).startswith("100% of the evidence for the class lies in the hottest tenth of the image;")
     assert describe_concentration([none]) == "None of the maps holds evidence for its class."
-    assert describe_extremes([even, point, none], "abc") == "It is most concentrated in the image of b (100% in the hottest tenth) and least in that of a (10%)."
+    assert describe_extremes([even, point, none], "abc") == \
+        "The evidence is most concentrated for b (100% in the hottest tenth of the image) and least for a (10%)."
+    assert "for b and d (100% in" in describe_extremes([even, point, none, point], "abcd")  # what is shown alike is told alike
     assert describe_extremes([even, even], "ab").startswith("The evidence is equally concentrated in all of them: 10%")
     assert "one case" in describe_extremes([point, none], "ab")
 
@@ -170,7 +174,7 @@ def test_differences_of_occlusion():
     table = pd.DataFrame(np.random.default_rng(0).uniform(0, 0.5, (12, 3)) + [0.4, 0, 0], columns=list(OCCLUSIONS))
     told = describe_differences(table)
     for name in OCCLUSIONS[1:]:
-        assert f"Against the {name} the difference, image by image, is {100 * (table[OCCLUSIONS[0]] - table[name]).mean():.1f} points" in told
+        assert f"to the {name} is {100 * (table[OCCLUSIONS[0]] - table[name]).mean():.1f} points" in told
     few = describe_differences(table.head(3))
     low, high = 100 * table[OCCLUSIONS[0]].head(3).min(), 100 * table[OCCLUSIONS[0]].head(3).max()
     assert f"of the images (3) by {low:.1f} to {high:.1f} points" in few

@@ -85,7 +85,7 @@ def test_random_weights(inspection, run):
                                      ["tables/randomisation_means", "tables/randomisation_baselines"]]
     about, maps, _, figure, told, fold = found.report()
     assert figure.caption.startswith(describe_verdicts(found.found))
-    assert about.markdown.startswith("11 images, 2 draws: ") and about.markdown.endswith(" s.")
+    assert about.markdown.startswith("11 images and 2 draws of random weights; this took ") and about.markdown.endswith(" s.")
     assert ", ".join(list(found.found.pictures)[1:]) in maps.alt
     assert found.describe() == describe_randomisation(found.found)
     assert told.markdown == describe_baselines(found.found) and all(table.caption for table in fold.parts)
@@ -112,7 +112,7 @@ def test_hiding(inspection, run):
     found = check_occlusion(run, inspection, inspection.predictions, n_images=11, seed=3)
     assert kinds(found.report()) == ["text", "occlusion", "text"]
     about, figure, told = found.report()
-    assert about.markdown.startswith("11 images: ") and f"for {len(found.table.dropna())} images" in figure.alt
+    assert about.markdown.startswith("11 images; this took ") and f"for {len(found.table.dropna())} images" in figure.alt
     claim, *differences, note = describe_occlusion(found.table)
     assert figure.caption.startswith(" ".join(differences)) and told.markdown == f"{claim} {note}" and claim.replace("**", "") in figure.alt
     assert found.describe() == describe_occlusion(found.table)[:2] and list(found.hidden) == list(OCCLUSIONS)

@@ -98,10 +98,15 @@ def test_hiding_what_counts_costs_more_than_hiding_something_else():
         drop = Spot()(first).softmax(1)[0, 0] - Spot()(hidden).softmax(1)[0, 0]
         assert table[name].iloc[0] == pytest.approx(drop.item(), abs=1e-5)
     told = describe_occlusion(table)
-    assert "40 images" in told[0] and all("points at what the score depends on" in line for line in told[1:3])
+    assert "40 images" in told[0] and told[1].endswith(": on average, the map points at what the score depends on.") and told[1].count("points at") == 1
+    assert f"above 0 in {100 * (table['hottest tenth'] > table['random tenth']).mean():.0f}% of them" in told[1]
 
 
-COSTS = re.compile(r"(-?[\d.]+) points \((-?[\d.]+) to (-?[\d.]+)\)")
+COSTS = re.compile(r"([−\d.]+) points \(([−\d.]+) to ([−\d.]+)[);]")
+def value_of(text):
+    return float(text.replace("−", "-"))
+
+
 DROPS = st.floats(-1, 1) | st.sampled_from([0.0, 0.0004, -0.0004, 1.0]) | st.just(float("nan"))
 
 
@@ -120,11 +125,12 @@ def test_no_sentence_on_occlusion_contradicts_its_numbers(drops, shift):
     if len(measured) < FEWEST:
         assert told == [written["no_verdict"]] and f"only {len(measured)} of {len(table)} images" in told[0]
         return
-    hottest = [float(number) for number in COSTS.findall(told[0])[0]]
-    assert "nan" not in "".join(told) and "-0.0 " not in "".join(told) and len(COSTS.findall(told[0])) == 3
+    hottest = [value_of(number) for number in COSTS.findall(told[0])[0]]
+    assert "nan" not in "".join(told) and "−0.0 " not in "".join(told) and len(COSTS.findall(told[0])) == 3
     assert "**" not in describe_occlusion_figure(table) and f"means over {len(measured)} images" in describe_occlusion_figure(table)
-    for name, line in zip(OCCLUSIONS[1:], told[1:3], strict=True):
-        mean, low, high = (float(number) for number in COSTS.findall(line)[0])
+    lines = told[1].split("; that ") if told[1].count(": ") > 1 else [told[1]] * 2
+    for name, line, found in zip(OCCLUSIONS[1:], lines, COSTS.findall(told[1]), strict=True):
+        mean, low, high = map(value_of, found)
         assert mean == pytest.approx(100 * (measured[OCCLUSIONS[0]] - measured[name]).mean(), abs=0.051) and low <= mean <= high
         assert ("points at" in line) == (low > 0 and hottest[1] > 0) and ("points away" in line) == (high < 0)
         assert ("no difference is shown" in line) == (low <= 0 <= high) and ("is not shown" in line) == (low > 0 >= hottest[1])
@@ -146,7 +152,7 @@ def test_the_figure_of_occlusion_shows_paired_differences():
     for name, found, text in zip(OCCLUSIONS[1:], dots, ax.texts, strict=True):
         expected = 100 * (table[OCCLUSIONS[0]] - table[name])
         np.testing.assert_allclose(found, expected)
-        assert text.get_text() == f"mean {expected.mean():.1f}"
+        assert text.get_text() == f"mean {expected.mean():.1f}".replace("-", "−")
 
 
 def test_a_map_that_points_nowhere_is_left_out():

@@ -76,7 +76,7 @@ def test_the_first_layer(inspection):
     image, grid = shown.drawing.subfigs
     assert shown.name == "first_layer" and len(image.axes) == 1 and len(grid.axes) == 8 + 8  # six of each, and two empty places
     assert shown.alt.startswith("One image, 6 of the 6 filters of the first layer, 3×3 pixels each") and "32×32 values" in shown.alt
-    assert shown.caption.startswith("Depending on the filter, between ") and "filters shown (6)" in text.markdown
+    assert shown.caption.startswith("Depending on the filter, between ") and "of the 6 filters shown" in text.markdown
     many = dataclasses.replace(inspection, model=nn.Sequential(nn.Conv2d(3, 70, 5)))
     shown, _ = report_first_layer(many, "00.png")
     assert "8 of the 70 filters of the first layer, 5×5 pixels" in shown.alt
@@ -125,6 +125,9 @@ def test_examples_right_and_wrong(inspection):
     found = map_examples(inspection, seed=1)
     assert kinds(found.report()) == ["text", "class_activation_maps", "text", "class_activation_maps_wrong", "text"]
     told, right, _, wrong, _ = found.report()
+    written = found.results()
+    assert f"{100 * written['hottest_tenth']['mean']:.0f}% of the evidence" in right.caption and written["method"] == found.maps.method
+    assert written["same_place"]["errors"] <= len(found.wrong) and 0 <= written["same_place"]["count"] <= written["same_place"]["errors"]
     assert "CAM of layer `" in told.markdown and "positions of images of 32×32 pixels. The mean of a map plus the bias" in told.markdown
     assert right.alt.startswith(f"CAM of {len(found.right)} images that the network classifies correctly: image, map, overlay. Classes: "
                                 f"{', '.join(found.right['label'])}. ")
@@ -144,7 +147,7 @@ def test_examples_of_which_there_are_none(inspection):
         assert kinds(found.report()) == names and found.maps.method == "CAM"
         assert any(f"There is {kept} prediction" in part.markdown for part in found.report() if isinstance(part, Text))
     none = map_examples(dataclasses.replace(inspection, predictions=None))
-    assert "the fine-tuned network of notebook 01." in left_out(none.report()) and none.maps is None
+    assert "the fine-tuned network of notebook 01." in left_out(none.report()) and none.results() is None
     assert "a network with convolutions" in left_out(map_examples(without_convolutions(inspection)).report())
 
 

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inside.data.describe import describe_conflicts, describe_counts, describe_draws, describe_overlaps, describe_sizes
+from inside.data.describe import (
+    describe_conflicts,
+    describe_counts,
+    describe_draws,
+    describe_overlaps,
+    describe_preprocessing,
+    describe_sizes,
+)
 from inside.data.split import split_overlaps
 
 
@@ -42,4 +49,10 @@ def test_overlaps():
 def test_draws():
     image = np.full((4, 4, 3), 100, np.uint8)
     assert describe_draws(image, [image, image], "none").startswith("With the augmentation “none” training sees the image as")
+    assert "by 10 of 255 levels on average" in describe_draws(image, [image + 10, image - 10], "strong")
     assert "by 10 to 50 of 255 levels on average" in describe_draws(image, [image + 10, image - 50], "strong")
+
+
+def test_the_preprocessing_is_told_in_words():
+    told = describe_preprocessing({"mean": [0.485, 0.456, 0.406], "std": [0.5], "interpolation": "bicubic", "channels": 3})
+    assert told == "bicubic interpolation; mean 0.485, 0.456, 0.406 and standard deviation 0.5 of the channels"

@@ -70,11 +70,11 @@ def kinds(parts):
 def test_scenarios_and_those_that_are_missing():
     images = ImageSet("", Path(), pd.DataFrame({"path": ["a.png", "b.png"]}), "made up")
     scenarios = {name: Scenario(name, nn.Identity(), {}, images) for name in NAMES}
-    table, told = report_scenarios(scenarios, {"imagenet_cifar10": "replaced"}, "02_scenarios")
+    table, told = report_scenarios(scenarios, {"imagenet_cifar10": "replaced."}, "02_scenarios")
     assert kinds([table, told]) == ["tables/02_scenarios", "text"]
     assert table.table["scenario"].tolist() == [name for name in NAMES if name != "random_own_draw2"]
     assert table.table.iloc[0].tolist() == ["finetuned_own", "fine-tuned, own images", 2, "made up"]
-    assert told.markdown == "- **imagenet_cifar10** is missing: replaced\n- Draws of random weights: 2."
+    assert told.markdown == "- **ImageNet-initialised, CIFAR-10 images** is not measured: replaced.\n- Draws of random weights: 2."
 
 
 def test_audit():
@@ -133,6 +133,8 @@ def test_spectra(statistics):
     ranks, _, wide, full, log, _, (leading,), linear = [part.parts if part is parts[-2] else part for part in parts]
     assert leading.table.set_index(["layer", "scenario"]).loc[("first", "finetuned_own")].dropna().tolist() == list(
         spectra["finetuned_own"]["first"].eigenvalues)
+    assert leading.significant and leading.table["scenario"].tolist() == [
+        name for name in leading.table["scenario"].unique() for _ in LAYERS]
     assert len(full.parts[0].table) == len(NAMES) * len(LAYERS) and wide.table["layer"].tolist() == ["first", "last (frozen)"]
     assert wide.table["finetuned_own"].tolist() == [spectra["finetuned_own"][layer].effective_rank for layer in LAYERS]
     linear = linear.parts[0]
@@ -164,7 +166,7 @@ def test_linear_eigenvalues_end_at_20():
 def test_cumulative_variance_with_the_resolution_control_beside_it(statistics):
     spectra = measure_spectra(statistics, top_k=3)
     figure, told = report_cumulative_variance(spectra, frozen=["last"])
-    assert figure.name == "cumulative_variance" and "k95 in first, last" in figure.alt and "effective rank of imagenet_own in last" in figure.alt
+    assert figure.name == "cumulative_variance" and "k95 in first, last" in figure.alt and "effective rank of imagenet_own in 1 of 2 layers in last" in figure.alt
     assert "32×32" in figure.drawing.axes[2].get_title() and len(labels_of(figure)) == 4
     assert figure.caption.startswith("Directions that hold 95 % of the variance of **last**:")
     assert told.markdown.startswith("From **first** to **last** the number of directions that hold 95 % goes from ")

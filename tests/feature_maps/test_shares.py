@@ -78,6 +78,7 @@ from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.models.scratch import build_from_scratch
 from inside.models.surgery import freeze
+from inside.text import percent
 
 BOOK = ROOT / "notebooks" / "02_feature_map_statistics.ipynb"
 
@@ -610,6 +611,25 @@ def test_dead_channels_are_told_where_an_activation_follows():
     assert "follows **layer0**: no channel" in describe_dead(shares_of({"imagenet_own": [0.5]}, dead=None))
 
 
+def test_a_difference_of_shares_is_that_of_the_numbers_shown():
+    shares = shares_of({"finetuned_own": [0.46339], "imagenet_own": [0.41564], "random_own": [0.49485]})  # 46.3, 41.6 and 49.5 %
+    assert [re.search(r"by (\S+) percentage", line).group(1) for line in describe_shares(shares)[:2]] == ["+4.7", "−7.9"]
+    assert describe_classes(pd.DataFrame({"sea": [0.46339], "ice": [0.41564]}, index=["head"]))[0].endswith("by 4.7 percentage points.")
+    assert "by less than 0.1 percentage points" in describe_shares(shares_of({"finetuned_own": [0.41644], "imagenet_own": [0.41556]}))[0]
+
+
+def test_the_range_of_shares_says_that_stand_ins_are_left_out():
+    own = {"imagenet_own": [0.4, 0.5]}
+    assert describe_share_claims(shares_of(own | {"imagenet_digits": [0.3, 0.7]}))[-1].startswith("Stand-ins aside, the shares range from 40.0%")
+    assert describe_share_claims(shares_of(own))[-1].startswith("The shares range from 40.0%")
+    assert describe_share_claims(shares_of({"imagenet_digits": [0.3, 0.7]}))[-1].startswith("The shares range from 30.0%")
+
+
+def shown(values):
+    """Shares in percent, as sentences and tables have them."""
+    return values.map(lambda value: np.nan if np.isnan(value) else float(percent(value)[:-1]))
+
+
 SHARES = st.one_of(st.just(float("nan")), st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1))
 NAMES = ["finetuned_own", "imagenet_own", "imagenet_imagenet", "imagenet_digits", "random_own"]
 
@@ -631,7 +651,7 @@ def test_sentences_agree_with_their_numbers_whatever_they_are(data):
     moved = [line for line in lines if line.startswith("Fine-tuning moved")]
     means = over_draws(shares, "non_positive_share")
     both = {"finetuned_own", "imagenet_own"} <= set(names)
-    change = (100 * (means["finetuned_own"] - means["imagenet_own"])).drop(frozen).dropna() if both else pd.Series(dtype=float)
+    change = (shown(means["finetuned_own"]) - shown(means["imagenet_own"])).drop(frozen).dropna() if both else pd.Series(dtype=float)
     assert bool(moved) == bool(len(change))
     if moved:
         assert not any(f"**{layer}**" in moved[0] for layer in frozen)
@@ -651,15 +671,15 @@ def test_captions_of_classes_and_channels_agree_with_their_numbers(classes, laye
     heat = pd.DataFrame([data.draw(st.lists(SHARES, min_size=classes, max_size=classes)) for _ in range(layers)],
                         index=[f"layer{i}" for i in range(layers)], columns=[f"c{i}" for i in range(classes)])
     told = describe_class_figure(heat, "imagenet_own")
-    width = (heat.max(axis=1) - heat.min(axis=1))[heat.notna().sum(axis=1) > 1]
+    width = (shown(heat.max(axis=1)) - shown(heat.min(axis=1)))[heat.notna().sum(axis=1) > 1].round(1)
     assert "nan" not in told
     if "differ most" in told:
-        assert f"by {100 * width.max():.1f} percentage points" in told and width.idxmax() in told
+        assert f"by {width.max():.1f} percentage points" in told and width.idxmax() in told
         row = heat.loc[[layer for layer in heat.index if f"most in {layer}" in told][0]]
         highest, lowest = (re.search(rf"{end} for (\w+) \((\S+)%\)", describe_classes(heat)[1]).groups() for end in ("highest", "lowest"))
         assert row[highest[0]] == row.max() and row[lowest[0]] == row.min() and highest[1] == f"{100 * row.max():.1f}"
     elif "less than" in told:
-        assert width.max() < 0.001
+        assert width.max() < 0.1
     else:
         assert classes == 1 or not len(width)
     channels = pd.DataFrame({"scenario": "imagenet_digits", "share": heat.to_numpy().ravel()})

@@ -17,7 +17,7 @@ from inside.data.sources import ImageSet
 from inside.feature_maps.certainty import BootstrapSpectrum, bootstrap_spectrum, split_half
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.plots import plot_by_layer, plot_effective_ranks, plot_eigenvalues, plot_similarity
-from inside.feature_maps.scenario_names import is_stand_in, scenario_style
+from inside.feature_maps.scenario_names import describe_missing, is_stand_in, scenario_style
 from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.share_sentences import describe_input_sizes
 from inside.feature_maps.similarity import linear_cka
@@ -30,6 +30,7 @@ from inside.feature_maps.spectra_sentences import (
     describe_k,
     describe_leading,
     describe_rank_claims,
+    describe_scatter,
     describe_similarity_claims,
     describe_spectra,
 )
@@ -334,6 +335,31 @@ def test_takeaways_of_fine_tuning():
     assert "because one of the networks has no variance there: **layer0**" in told[1]
 
 
+def test_a_takeaway_on_the_rank_says_whether_the_spreads_overlap():
+    ranks, (low, high) = {"finetuned_own": [30.0, 9.0], "imagenet_own": [40.0, 9.0]}, (0.9, 1.1)
+    table = ranks_table(ranks)
+    rows = table.assign(**{"spread low": low * table["effective rank"], "spread high": high * table["effective rank"], "first half": 20.0,
+                           "second half": 10.0, "found again": 3, "by chance": 0.0})
+    (told,) = [line for line in describe_spectra(table, rows, NO_ROWS) if line.startswith("Fine-tuning")]
+    assert told.endswith("(from 40.0 to 30.0, −25 %). The spreads of the fine-tuned and the initial network do not overlap in **layer0**; "
+                         "in the other layers the differences are inconclusive.")
+    (told,) = [line for line in describe_spectra(table, rows.assign(**{"spread high": 99.0}), NO_ROWS) if line.startswith("Fine-tuning")]
+    assert told.endswith("In all 2 layers the spreads of the fine-tuned and the initial network overlap: the differences are inconclusive.")
+
+
+def test_the_dependence_on_the_number_of_images_is_told_as_a_range():
+    table = ranks_table({"finetuned_own": [30.0, 10.0, 20.0]})
+    rows = table.assign(**{"spread low": 9.0, "spread high": 11.0, "first half": [23.0, 10.4, 19.0], "second half": [25.0, 10.4, 19.0]})
+    assert describe_scatter(rows).endswith("depends on the number of images: with half of the images it differs by −20 % (**layer0** of "
+                                           "finetuned_own) to +4 % (**layer1** of finetuned_own), by −5 % in the median.")
+    assert describe_scatter(rows.iloc[:1]).endswith("with half of the images it differs by −20 % (**layer0** of finetuned_own).")
+
+
+def test_what_is_missing_is_one_sentence():
+    assert describe_missing([]) == []
+    assert describe_missing(["imagenet_imagenet", "finetuned_own"]) == ["Not measured: **ImageNet-initialised, ImageNet images**; **fine-tuned, own images**."]
+
+
 def test_takeaways_of_image_sets_rank_no_stand_in():
     told = told_of({"imagenet_own": [1.0, 20.0], "imagenet_imagenet": [1.0, 90.0], "imagenet_digits": [1.0, 99.0],
                     "random_own": [[1.0, 4.0], [1.0, 6.0]]})
@@ -343,8 +369,17 @@ def test_takeaways_of_image_sets_rank_no_stand_in():
     assert "order" not in told_of({"imagenet_own": [3.0], "imagenet_imagenet": [3.0]})[0]
 
 
-@pytest.mark.parametrize("before, after, words", [(90.0, 40.0, "from 90.0 to 40.0: blur alone could explain"), (40.0, 90.0, "raises"),
-                                                  (40.0, 40.01, "leaves the effective rank of imagenet_own in **layer0** at 40.0")])
+def test_blur_counts_the_layers_that_fall_and_rise_and_names_the_largest():
+    (line,) = told_of({"imagenet_own": [1.63, 8.07, 13.41, 16.48, 35.37], "imagenet_own_32px": [1.63, 6.43, 10.3, 18.42, 35.02]})[1:]
+    assert line == ("Reducing the images to 32×32 pixels lowers the effective rank of imagenet_own in 3 of 5 layers, most in **layer2** (from 13.4 to "
+                    "10.3) and raises it in 1 of 5 layers in **layer3** (from 16.5 to 18.4): blur alone could explain a fall of this size.")
+    (line,) = told_of({"imagenet_digits": [0.0, 5.0], "imagenet_digits_32px": [0.0, 8.0]})[1:]
+    assert line == ("Reducing the images to 32×32 pixels raises the effective rank of imagenet_digits (stand-in) in 1 of 2 layers in **layer1** "
+                    "(from 5.0 to 8.0): blur explains no lower rank.")
+
+
+@pytest.mark.parametrize("before, after, words", [(90.0, 40.0, "(from 90.0 to 40.0): blur alone could explain"), (40.0, 90.0, "raises"),
+                                                  (40.0, 40.01, "leaves the effective rank of imagenet_own as it is in every layer")])
 def test_only_a_fall_is_put_down_to_blur(before, after, words):
     line = told_of({"imagenet_own": [before], "imagenet_own_32px": [after]})[-1]
     assert words in line and ("blur alone could explain" in line) is (round(after, 1) < before)
@@ -387,7 +422,7 @@ def test_no_sentence_contradicts_its_numbers(made, missing):
             assert values == sorted(values, reverse=True) and len(set(values)) > 1
             assert not any(name in line for name in STAND_INS)
         if "blur alone" in line:
-            before, after = map(float, re.search(r"from (\d+\.\d) to (\d+\.\d)", line).groups())
+            before, after = map(float, re.search(r"lowers .*?from (\d+\.\d) to (\d+\.\d)", line).groups())
             assert after < before
         if line.startswith("Fine-tuning"):
             assert not any(f"**{layer}**" in line for layer in frozen)
@@ -395,7 +430,7 @@ def test_no_sentence_contradicts_its_numbers(made, missing):
             free = compared[~compared["layer"].isin(frozen)].dropna(subset="overlap").set_index("layer")["overlap"].map(lambda x: round_share(x, 2))
             assert {x for x in free.index if f"**{x}**" in line} == set(free.index[free == free.min()]) and free.min() < 1
             assert (" most " in line) is bool(free.min() < free.max())
-    assert sum("could not be measured" in line for line in told) == len(missing)
+    assert [line for line in told if "Not measured" in line] == describe_missing(missing)
     assert len([x for x in told if "spread of the effective rank is at most" in x]) <= 1 and ("population" not in text)
 
 

@@ -223,3 +223,8 @@ def test_notebooks_that_measured_another_network_are_named_on_the_first_screen(r
     assert "Notebook 02 is older than the network" in header and "Notebook 03 is older" not in header
     write_json(run_folder / "02_results.json", {})  # of an earlier version: nothing is known
     assert Found.read(run_folder).outdated() == []
+
+
+def test_a_table_of_eigenvalues_has_three_digits_that_count():
+    shown = table_html(Table(pd.DataFrame({"x": ["a"], "λ1": [5151.6386], "λ8": [1.3707e-06]}), "values", significant=True), "3.4")
+    assert ">5,150<" in shown and ">1.37·10⁻⁶<" in shown and "0.000" not in shown

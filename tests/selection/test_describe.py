@@ -21,6 +21,7 @@ from inside.selection.describe import (
     describe_base,
     describe_best,
     describe_chances,
+    describe_level,
     describe_noise,
     describe_search,
     describe_seeds,
@@ -244,10 +245,16 @@ def test_what_the_captions_of_a_noise_band_claim():
 def test_what_the_captions_of_the_options_claim():
     table = pd.DataFrame({"option": ["lr", "word", "x"], "importance": [0.2, 0.7, math.nan], "correlation": [-0.6, 0.301, math.nan],
                           "chance": [0.5, 0.3, math.nan], "measure": ["Spearman ρ", "ratio η", ""]})
-    assert describe_strongest(table) == "word has the largest importance: 0.70 of the variance of the scores."
+    assert describe_strongest(table) == "word has the largest importance, 0.70 of the variance of the scores."
+    assert describe_strongest(table.assign(chance=0.9)).endswith("; no correlation with the score is above its chance level.")
+    assert describe_strongest(table.assign(importance=0.5)).startswith("lr, word and x have the largest importance, 0.50 of")
+    assert "chance" not in describe_strongest(table.assign(chance=math.nan))  # none is known
     assert describe_chances(table) == "1 of 2 known correlations with the score is above its chance level."  # 0.30 is shown for both
     assert "No importance is known" in describe_strongest(table[2:]) and describe_chances(table[2:]) == "No correlation with the score is known."
     trials = [(*STANDING, "COMPLETE", 0.8), (0.003, "light", "COMPLETE", 0.9), (0.004, "none", "COMPLETE", 0.7)]
+    assert describe_level(made_search(trials)) == "" and describe_level(made_search(trials[:1])) == ""
+    alike = made_search([*trials, (0.005, "none", "COMPLETE", 0.9003), (0.006, "none", "PRUNED", 0.9)])  # 0.900 is shown for both
+    assert alike.ranked[0].number == 3 and describe_level(alike) == " Level with it: trial 1." and " Level with it: trial 1. " in describe_trials(alike)
     assert describe_best(made_search(trials), 2) == "The best 2 settings have augmentation light in common."
     assert describe_best(made_search(trials)) == "The best 3 settings have no option in common."
     assert describe_best(made_search(trials[:1])).startswith("Only one setting was completed: learning_rate 0.001, augmentation light.")

@@ -44,13 +44,22 @@ def test_no_sentence_on_losses_contradicts_its_numbers(losses, augmentation, som
     assert not any("nan" in line or "  " in line or "lies 0.000" in line for line in lines) and all(line.endswith(".") for line in lines)
 
 
+def test_a_tie_of_epochs_is_told_with_what_decided_it():
+    history = history_of(0.5, 0.4, chosen=3)
+    assert "the same as" not in describe_chosen_epoch(history)
+    history["val_mean_class_accuracy"], history["val_loss"] = 0.9, [0.5, 0.5, 0.4]
+    assert "0.900 on validation (the same as epochs 1 and 2, but with a lower loss), " in describe_chosen_epoch(history)
+    history.loc[0, "val_mean_class_accuracy"], history.loc[1, "val_mean_class_accuracy"] = 0.8, 0.9 + 1e-15  # summed in another order
+    assert "Epoch 3 of 3 is chosen" in describe_chosen_epoch(history) and "(the same as epoch 2, but with a lower loss)" in describe_chosen_epoch(history)
+
+
 def classes_of(*rows, chosen=1):
     """A history with these accuracies of the classes a, b, c on validation, whose chosen epoch has the given number."""
     return history_of(0.5, 0.4, chosen=chosen, epochs=len(rows), **{f"val_accuracy_{name}": values for name, values in zip("abc", zip(*rows, strict=True), strict=True)})
 
 
 @pytest.mark.parametrize("rows, chosen, extremes, changes", [
-    ([(0.5, 0.9, 0.7), (0.6, 0.8, 0.7)], 2, "a is lowest on validation, at 0.600, and b highest, at 0.800.", "a gained most (+0.100); b lost most (-0.100)."),
+    ([(0.5, 0.9, 0.7), (0.6, 0.8, 0.7)], 2, "a is lowest on validation, at 0.600, and b highest, at 0.800.", "a gained most (+0.100); b lost most (−0.100)."),
     ([(0.5, 0.6, 0.9), (0.6, 0.6, 1.0)], 2, "a and b are lowest on validation, at 0.600, and c highest, at 1.000.", "a and c gained most (+0.100); no class lost."),
     ([(0.5, 0.6, 0.9), (0.5, 0.6, 0.9)], 2, "a is lowest on validation, at 0.500, and c highest, at 0.900.", "no class changed on validation."),
     ([(0.5, 0.5, 0.5), (0.4, 0.4, 0.4)], 1, "every class that validation has is at 0.500.", "The chosen epoch is the first of 2"),

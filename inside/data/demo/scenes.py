@@ -31,7 +31,7 @@ from inside.data.demo.nature import (
     surf,
     water,
 )
-from inside.files import one_at_a_time
+from inside.files import one_at_a_time, shown_path
 
 VERSION = 1  # goes up whenever the same seed gives other drawings
 CLASSES = ("buildings", "forest", "glacier", "mountain", "sea", "street")
@@ -242,7 +242,7 @@ def write_demo_set(folder: Path, *, n_images: int = 1200, seed: int = 0, progres
     if not _holds(folder, counts):
         with one_at_a_time(folder):
             if not _holds(folder, counts):  # not made while this process waited either
-                print(f"drawing {n_images:,} scenes into {folder}")
+                print(f"drawing {n_images:,} scenes into {shown_path(folder)}")
                 _draw_set(folder, counts, seed, progress)
     return folder
 
