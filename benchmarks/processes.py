@@ -44,7 +44,8 @@ def main(options: argparse.Namespace) -> None:
         split = split_images(images, [0.8, 0.1, 0.1], seed=0)
         settings = default_parameters() | {
             "ARCHITECTURE": options.network, "WEIGHTS": "random", "BATCH_NORM": "frozen",
-            "AUGMENTATION": options.augmentation, "IMAGE_SIZE": options.size, "BATCH_SIZE": options.batch, "EPOCHS": options.epochs, "DEVICE": "cpu"}
+            "AUGMENTATION": options.augmentation, "IMAGE_SIZE": options.size,
+            "BATCH_SIZE": options.batch, "EPOCHS": options.epochs, "DEVICE": "cpu"}
         one, two = settings | {"PROCESSES": 1}, settings | {"PROCESSES": 2}
         found = take_turns({
             "1 process, 1 thread": lambda: images_per_second(split, one, 1, folder),
