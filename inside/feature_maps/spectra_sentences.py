@@ -169,8 +169,8 @@ def describe_scatter(certainty: pd.DataFrame) -> str:
     told = f": with half of the images it differs by {' to '.join(_percent_at(certainty, change, at) for at in ends)}" + (
         f", by {format_number(change.median(), 0, sign=True)} % in the median" if len(change) > 2 else "") if ends else ""
     most = f"±{100 * width.max():.0f} % ({_place(worst)})"
-    return (f"With {images} images the spread of the effective rank is at most {most}: that is how far it moves with another "
-            "sample of the same size. It is not the distance to the effective rank of all such images, which "
+    return (f"With {images} images the spread of the effective rank is at most {most}: that is how far it moves with "
+            "another sample of the same size. It is not the distance to the effective rank of all such images, which "
             f"depends on the number of images{told}.")
 
 
