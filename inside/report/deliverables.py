@@ -15,6 +15,8 @@ from inside.names import SPLITS
 from inside.report.found import IMAGE_SETS, NOT_RUN, Found
 from inside.text import format_share, listed, literal, percent, points, round_share, slug
 
+BEYOND = "Beyond the tasks"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -183,7 +185,7 @@ def _leading(layers: Mapping[str, Any]) -> str:
 def _beyond(found: Found) -> list[Row]:
     """What goes beyond the tasks, where this run has it."""
     own, explained = found.results["01"], found.results["02"].get("explanations") or {}
-    task, rows = "Beyond the tasks", []
+    task, rows = BEYOND, []
     if own.get("search"):
         rows.append(Row(task, "Search over settings", _search(found), ("figure-search*", "figure-noise_band")))
     if own.get("comparison"):

@@ -17,7 +17,7 @@ from pygments.formatters import HtmlFormatter
 from inside.files import atomic_write, read_json
 from inside.report import markup, summary
 from inside.report.article import TEMPLATES, make_article
-from inside.report.deliverables import deliverables, ordered
+from inside.report.deliverables import BEYOND, Row, deliverables, ordered
 from inside.report.found import Found
 from inside.report.parameters import parameter_rows
 
@@ -56,13 +56,18 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
 
 
 def _environment(places: Mapping[str, str]) -> Environment:
-    """Jinja with `find_places(patterns, most)`: (anchor, what a link says) of the places that the page has."""
+    """Jinja with `find_places(patterns, most)`: (anchor, what a link says) of the places that the page has, and `jumps`."""
     def find_places(patterns: Iterable[str], most: int = 1) -> list[tuple[str, str]]:
         found = [(place, label) for pattern in patterns for place, label in places.items()
                  if fnmatch.fnmatchcase(place, pattern)]
         return list(dict.fromkeys(found))[:most]
     pages = Environment(loader=TEMPLATES, autoescape=True, keep_trailing_newline=True)
-    pages.globals["find_places"] = find_places
+    def jumps(tasks: Mapping[str, Sequence[Row]]) -> list[tuple[str, str]]:
+        """(name, anchor) of each deliverable of the tasks that has a place; rows that differ behind a colon are one."""
+        found = [(row.name.partition(":")[0], find_places(row.anchors)) for task, rows in tasks.items() if task != BEYOND
+                 for row in rows]
+        return list({name: place[0][0] for name, place in reversed(found) if place}.items())[::-1]
+    pages.globals |= {"find_places": find_places, "jumps": jumps}
     return pages
 
 

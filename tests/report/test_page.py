@@ -16,9 +16,10 @@ from inside import render
 from inside.files import ROOT, file_hash, write_json
 from inside.render import figure_html, table_html
 from inside.report.cells import REASONS
+from inside.report.deliverables import BEYOND, Row
 from inside.report.found import Found
 from inside.report.later import note_later
-from inside.report.page import export_report, outside_requests
+from inside.report.page import _environment, export_report, outside_requests
 from inside.shown import Figure, Table
 
 HOSTILE = "a <b>run<script>alert(1)<;script> & 'more' {{ title }}"
@@ -228,3 +229,15 @@ def test_notebooks_that_measured_another_network_are_named_on_the_first_screen(r
 def test_a_table_of_eigenvalues_has_three_digits_that_count():
     shown = table_html(Table(pd.DataFrame({"x": ["a"], "λ1": [5151.6386], "λ8": [1.3707e-06]}), "values", significant=True), "3.4")
     assert ">5,150<" in shown and ">1.37·10⁻⁶<" in shown and "0.000" not in shown
+
+
+def test_each_deliverable_has_a_jump_at_the_top_to_a_place_that_the_page_has(tmp_path):
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01 · Split"), nbformat.v4.new_markdown_cell("## Loss")])
+    nbformat.write(book, tmp_path / "01_split.ipynb")
+    tasks = {"1 · Split": [Row("", "Loss curves", "", ("01-*",)), Row("", "Top-k: own", "", ("01-l*",)), Row("", "Top-k: other", "", ("01-s*",)),
+                           Row("", "Missing", "", ("figure-none",))], BEYOND: [Row("", "Search", "", ("01-*",))]}
+    places = {"01-loss": "Section", "01-split": "Notebook"}
+    jumps = _environment(places).globals["jumps"](tasks)
+    assert jumps == [("Loss curves", "01-loss"), ("Top-k", "01-loss")]
+    page = export_report([tmp_path / "01_split.ipynb"], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<nav class="jump" aria-label="Deliverables">' in page
