@@ -62,11 +62,20 @@ def _environment(places: Mapping[str, str]) -> Environment:
                  if fnmatch.fnmatchcase(place, pattern)]
         return list(dict.fromkeys(found))[:most]
     pages = Environment(loader=TEMPLATES, autoescape=True, keep_trailing_newline=True)
-    def jumps(tasks: Mapping[str, Sequence[Row]]) -> list[tuple[str, str]]:
-        """(name, anchor) of each deliverable of the tasks that has a place; rows that differ behind a colon are one."""
-        found = [(row.name.partition(":")[0], find_places(row.anchors)) for task, rows in tasks.items() if task != BEYOND
-                 for row in rows]
-        return list({name: place[0][0] for name, place in reversed(found) if place}.items())[::-1]
+    def jumps(tasks: Mapping[str, Sequence[Row]]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+        """For each task (name, anchor, anchor of the table beside a figure or "") of each deliverable that has a place.
+
+        Rows that differ behind a colon are one.
+        """
+        found: dict[str, dict[str, tuple[str, str, str]]] = {}
+        for task, rows in tasks.items():
+            named = found.setdefault(task, {})
+            for row in rows if task != BEYOND else ():
+                name, anchors = row.name.partition(":")[0], [anchor for anchor, _ in find_places(row.anchors, 3)]
+                tables = [anchor for anchor in anchors[1:] if anchor.startswith("table-")]
+                if anchors:
+                    named.setdefault(name, (name, anchors[0], tables[0] if tables else ""))
+        return [(task, list(named.values())) for task, named in found.items() if named]
     pages.globals |= {"find_places": find_places, "jumps": jumps}
     return pages
 

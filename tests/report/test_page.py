@@ -234,10 +234,10 @@ def test_a_table_of_eigenvalues_has_three_digits_that_count():
 def test_each_deliverable_has_a_jump_at_the_top_to_a_place_that_the_page_has(tmp_path):
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01 · Split"), nbformat.v4.new_markdown_cell("## Loss")])
     nbformat.write(book, tmp_path / "01_split.ipynb")
-    tasks = {"1 · Split": [Row("", "Loss curves", "", ("01-*",)), Row("", "Top-k: own", "", ("01-l*",)), Row("", "Top-k: other", "", ("01-s*",)),
+    tasks = {"1 · Split": [Row("", "Loss curves", "", ("01-*",)), Row("", "Top-k: own", "", ("01-l*", "table-*")), Row("", "Top-k: other", "", ("01-s*",)),
                            Row("", "Missing", "", ("figure-none",))], BEYOND: [Row("", "Search", "", ("01-*",))]}
-    places = {"01-loss": "Section", "01-split": "Notebook"}
+    places = {"01-loss": "Section", "01-split": "Notebook", "table-eigenvalues": "Table 3.4"}
     jumps = _environment(places).globals["jumps"](tasks)
-    assert jumps == [("Loss curves", "01-loss"), ("Top-k", "01-loss")]
+    assert jumps == [("1 · Split", [("Loss curves", "01-loss", ""), ("Top-k", "01-loss", "table-eigenvalues")])]
     page = export_report([tmp_path / "01_split.ipynb"], tmp_path / "report.html").read_text(encoding="utf-8")
     assert '<nav class="jump" aria-label="Deliverables">' in page
