@@ -38,8 +38,10 @@ DEFAULTS = {book.stem: notebook_parameters(book) for book in notebooks()}
 
 def told_legal(parameter, value):
     """Whether a value is what the words of the table promise; None where the words leave it to a check of its own."""
-    number = type(value) in (int, float)
-    if found := re.fullmatch(r"a whole number from (\S+) to (\S+)", parameter.legal):
+    number, legal = type(value) in (int, float), parameter.legal.removeprefix('"auto" or ')
+    if legal != parameter.legal and type(value) is str and value == "auto":
+        return True
+    if found := re.fullmatch(r"a whole number from (\S+) to (\S+)", legal):
         return type(value) is int and int(found[1]) <= value <= int(found[2])
     if found := re.fullmatch(r"a number from (\S+) to (\S+)", parameter.legal):
         return number and float(found[1]) <= value <= float(found[2])
