@@ -28,6 +28,7 @@ SHOWN_CLASSES = 6  # at most, of which a prediction is shown with its map
 
 
 def left_out_text(reason: object) -> Text:
+    """The sentence in the place of what is left out, with its reason."""
     return Text(f"Left out: {str(reason).removesuffix('.')}.")
 
 
