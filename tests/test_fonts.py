@@ -1,5 +1,8 @@
 """Tests of inside/fonts.py."""
 
+from pathlib import Path
+
+import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib import font_manager
@@ -22,7 +25,9 @@ def test_what_the_usual_font_has_stays_as_it_is(ax):
 
 def test_other_fonts_of_the_machine_are_used_and_what_none_has_is_told(ax, recwarn):
     usual = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
-    elsewhere = next(chr(point) for point in font_manager.get_font(font_manager.findfont("STIXGeneral")).get_charmap()
+    other = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf"  # a list of fonts made earlier may lack it
+    font_manager.fontManager.addfont(other)
+    elsewhere = next(chr(point) for point in font_manager.get_font(other).get_charmap()
                      if point > 127 and point not in usual and chr(point).isprintable())
     ax.set(title=f"a {elsewhere}", xticks=[0], xticklabels=[elsewhere], ylabel="\U0003fffd")
     assert choose_fonts(ax.figure) == set()  # a code point without a sign cannot be printed

@@ -1,10 +1,12 @@
 """README: its commands are legal and run, its messages are those of the code, its links and pictures resolve."""
 
 import errno
+import importlib.util
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -85,8 +87,13 @@ def test_make_has_each_task(words):
 
 
 def test_the_other_commands_name_what_there_is():
-    """Those that need a network: a virtual environment, its packages; and papermill, with a notebook and a profile."""
-    assert [words[:3] for words in OTHERS] == [["py", "-m", "venv"], [".venv/Scripts/python", "-m", "pip"], OTHERS[2][:3]]
+    """Those that need a network: an environment, its packages; papermill, with a notebook and a profile; several machines."""
+    assert [words[:3] for words in OTHERS[:2]] == [["py", "-m", "venv"], [".venv/Scripts/python", "-m", "pip"]]
+    variable, *together = OTHERS[3]
+    assert len(OTHERS) == 4 and together[0] == "torchrun" and together[-3:-1] == ["-m", "inside.training.worker"]
+    assert importlib.util.find_spec(together[-2]) and variable.partition("=")[0] in (ROOT / "inside" / "processes.py").read_text()
+    torchrun = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--help"], capture_output=True, text=True).stdout
+    assert all(word in torchrun for word in together if word.startswith("--"))
     assert OTHERS[1][3:] == ["install", "--editable", "."] and OTHERS[2][0] == "papermill" and OTHERS[2][3] == "-f"
     assert (ROOT / OTHERS[2][1]).is_file() and (ROOT / OTHERS[2][4]).parent == PROFILES and (ROOT / OTHERS[2][4]).is_file()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

@@ -28,7 +28,8 @@ from inside.report.page import export_report
 from inside.selection.search import run_search
 from inside.text import for_terminal, format_duration, format_share
 
-logging.getLogger("papermill").setLevel(logging.ERROR)
+for name in ("papermill", "asyncio"):  # Ctrl-C stops the kernel while they wait for it; other failures are told below
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class NotebookFailed(Exception):

@@ -43,7 +43,7 @@ def test_a_strong_negative_correlation_keeps_its_sign_and_is_above_chance():
     level = chance_level(values, -values.astype(float) ** 3, n_permutations=5000)
     assert falling == (pytest.approx(-1), "Spearman ρ") and level == pytest.approx(0.648, abs=0.03)
     table = pd.DataFrame([{"option": "lr", "importance": 1.0, "correlation": falling[0], "chance": level, "measure": falling[1]}])
-    assert describe_importances(table).startswith(f"Above their chance level: lr (Spearman ρ -1.00, chance {level:.2f})")
+    assert describe_importances(table).startswith(f"Above their chance level: lr (Spearman ρ −1.00, chance {level:.2f})")
 
 
 def test_the_chance_level_is_what_unrelated_scores_stay_below():
