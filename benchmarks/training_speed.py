@@ -72,7 +72,7 @@ def our_contenders(options: argparse.Namespace, folder: Path) -> dict[str, Rate]
     model, preprocessing = network(options, len(source.classes))
     dataset = ImageDataset(source.table, source.root, source.classes,
                            make_transform(preprocessing, options.size, options.augmentation))
-    loader = make_loader(dataset, batch_size=options.batch, shuffle=True, workers="auto")
+    loader = make_loader(dataset, batch_size=options.batch, shuffle=True, workers="auto", device=device)
     recipe = Recipe(epochs=1000, batch_norm=options.batch_norm)
     trainer = Trainer(model.to(device), loader, recipe, len(source.classes), choose_precision("auto", device))
     if options.compile:

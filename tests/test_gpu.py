@@ -135,7 +135,10 @@ def test_processes_load_the_images_and_a_whole_training_ends(scenes, split, tmp_
     dataset = ImageDataset(source.table, source.root, source.classes, make_transform(GRAY, 64, "light"))
     auto, none = (make_loader(dataset, batch_size=32, shuffle=True, workers=workers) for workers in ("auto", 0))
     assert auto.num_workers > 0 or torch.get_num_threads() == 1
-    assert all(torch.equal(one, other) for (one, _), (other, _) in zip(auto, none, strict=True))
+    on_card = make_loader(ImageDataset(source.table, source.root, source.classes, dataset.transform), batch_size=32,
+                          shuffle=True, workers="auto", device=torch.device("cuda"))
+    for (one, _), (other, _), (third, _) in zip(auto, none, on_card, strict=True):
+        assert torch.equal(one, other) and third.is_cuda and (third.cpu() - other).abs().mean() * 255 / 2 < 0.4
     run = RunFolder(str(tmp_path / "run"))
     train_into(run, settings(DEVICE="cuda", PRECISION="auto", WORKERS="auto", EPOCHS=2, AUGMENTATION="strong"), split,
                features=tmp_path / "features")

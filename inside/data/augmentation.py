@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from PIL import Image as PILImage
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
@@ -82,31 +82,53 @@ class Augmentation:
                     images[place] = self.erasing(images[place])
         return images
 
-    def takes_batches(self, side: int) -> bool:
-        """Whether `batch` gives what `one_by_one` gives, up to rounding, for images of up to `side` pixels.
+    @property
+    def takes_batches(self) -> bool:
+        """Whether `batch` gives what `one_by_one` gives, up to rounding."""
+        return self.kind == "light" and self.interpolation in KERNELS
 
-        It does where none gets smaller, so that nothing needs to be averaged, and interpolation is bilinear: Pillow and
-        PyTorch have different bicubic kernels.
+    def cuts(self, numbers: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The crops (N, 4), as `crop_boxes` gives them, of images of these sizes, and whether each is flipped (N,)."""
+        boxes = crop_boxes(numbers, heights, widths, CROPS[self.kind])
+        return torch.from_numpy(boxes), torch.from_numpy(numbers[:, FLIP] < 0.5)
+
+    def batch(self, images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
+        """Images (N, C, H, W) uint8, cropped, resized and flipped by `cuts`: float32 (N, C, size, size) from 0 to 1.
+
+        Resizing is linear along each axis, so it is two matrix products; the images may be padded below and to the right.
         """
-        return self.kind == "light" and side <= self.size and self.interpolation == v2.InterpolationMode.BILINEAR
+        rows = resizing(boxes[:, 0], boxes[:, 2], images.shape[2], self.size, self.interpolation)
+        columns = resizing(boxes[:, 1], boxes[:, 3], images.shape[3], self.size, self.interpolation)
+        columns = torch.where(flips[:, None, None], columns.flip(1), columns)
+        return (rows[:, None] @ images.float() @ columns[:, None].mT).clamp(0, 255) / 255
 
-    def batch(self, images: Tensor, numbers: np.ndarray) -> Tensor:
-        """Images of one size (N, C, H, W), float, each with the crop and flip of its row of `numbers` (N, 32).
 
-        Samples lie in the middle of their pixels; beyond the crop its border goes on, as where it is cut out first.
-        """
-        height, width = images.shape[2:]
-        boxes = crop_boxes(numbers, np.full(len(images), height), np.full(len(images), width), CROPS[self.kind])
-        box = torch.from_numpy(boxes).to(images.device, torch.float32)[:, :, None]
-        steps = ((torch.arange(self.size, device=images.device) + 0.5) / self.size)[None]
-        rows, columns = ((start + steps * length - 0.5).clamp(start, start + length - 1)
-                         for start, length in ((box[:, 0], box[:, 2]), (box[:, 1], box[:, 3])))
-        flipped = torch.from_numpy(numbers[:, FLIP] < 0.5).to(images.device)[:, None]
-        columns = torch.where(flipped, columns.flip(1), columns)
-        shape = (len(images), self.size, self.size)
-        grid = torch.stack([((2 * columns + 1) / width - 1)[:, None, :].expand(shape),
-                            ((2 * rows + 1) / height - 1)[:, :, None].expand(shape)], -1)
-        return nn.functional.grid_sample(images, grid, "bilinear", "border", align_corners=False)
+def resizing(starts: Tensor, lengths: Tensor, total: int, size: int, interpolation: v2.InterpolationMode) -> Tensor:
+    """The weights of `total` pixels in each of `size` resized ones, of N crops (start, length) of a line: (N, size, total).
+
+    Those of Pillow: a kernel about the middle of each new pixel, as wide as a new one where lines get shorter, within the
+    crop. Pillow rounds its result, and that after the first axis, to whole numbers.
+    """
+    starts, scale = starts[:, None, None].float(), lengths[:, None, None].float() / size
+    middles = starts + scale * (torch.arange(size, device=starts.device)[:, None] + 0.5)
+    pixels = torch.arange(total, device=starts.device) + 0.5
+    weights = KERNELS[interpolation](((pixels - middles) / scale.clamp(min=1)).abs())
+    weights = weights * ((pixels > starts) & (pixels < starts + scale * size))
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _triangle(distance: Tensor) -> Tensor:
+    return (1 - distance).clamp(min=0)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys 1981, with a = -0.5."""
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((5 - distance) * distance - 8) * distance / 2 + 2
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+
+
+KERNELS = {v2.InterpolationMode.BILINEAR: _triangle, v2.InterpolationMode.BICUBIC: _cubic}
 
 
 @contextlib.contextmanager

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Sequent
 from torchvision.transforms import v2
 
 from inside.data.augmentation import Augmentation, draw_numbers
-from inside.data.pixels import Pixels, PixelWriter, folder_of_pixels
+from inside.data.pixels import LARGEST_SIDE, Pixels, PixelWriter, folder_of_pixels
 from inside.data.table import load_image
 from inside.device import count_cores
 from inside.names import AUGMENTATIONS
@@ -66,16 +66,29 @@ class Transform:
         sized = self.augmentation.one_by_one([self.first(image) for image in images], numbers)
         return self.augmentation.erase(self.last(torch.stack([v2.functional.pil_to_tensor(one) for one in sized])), numbers)
 
+    def cuts(self, numbers: np.ndarray | None, heights: np.ndarray, widths: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Crops and flips of images of these sizes for `batch`: none without augmentation."""
+        return () if numbers is None or self.augmentation is None else self.augmentation.cuts(numbers, heights, widths)
+
+    def decoded(self, images: Sequence[PILImage.Image], numbers: np.ndarray) -> Iterable[tuple[torch.Tensor, ...]]:
+        """Images as (channels, height, width) uint8, each with its crop and flip for `batch`; large ones are cut already."""
+        images = [self.first(image) for image in images]
+        boxes, flips = self.cuts(numbers, *np.array([[image.height, image.width] for image in images]).T)
+        for number, image in enumerate(images):
+            if max(image.size) > LARGEST_SIDE and self.augmentation:
+                images[number] = self.augmentation.one_by_one([image], numbers[number:number + 1])[0]
+                boxes[number], flips[number] = torch.tensor([0, 0, self.size, self.size]), False
+        return zip(map(v2.functional.pil_to_tensor, images), boxes, flips, strict=True)
+
     def takes_batches(self, height: int, width: int) -> bool:
         """Whether images of this size can be transformed as one tensor, with the same result (augmented: up to rounding)."""
         if self.augmentation is None:
             return self.plain and (height, width) == (self.size, self.size)
-        return self.plain and self.augmentation.takes_batches(max(height, width))
+        return self.plain and self.augmentation.takes_batches
 
-    def batch(self, images: torch.Tensor, numbers: np.ndarray | None = None) -> torch.Tensor:
-        """As `images`, for N images of one size (N, 3, H, W) uint8 that `takes_batches`."""
-        normalised = self.last(images)
-        return normalised if numbers is None or self.augmentation is None else self.augmentation.batch(normalised, numbers)
+    def batch(self, images: torch.Tensor, *cuts: torch.Tensor) -> torch.Tensor:
+        """As `images`, for N images (N, channels, H, W) uint8 that `takes_batches`, augmented by `cuts`, if any."""
+        return self.last(self.augmentation.batch(images, *cuts) if self.augmentation and cuts else images)
 
 
 def _any_draw() -> tuple[int, int, str]:
@@ -111,6 +124,7 @@ class ImageDataset(Dataset):
         number = {label: place for place, label in enumerate(classes)}
         self.targets = [number[label] for label in table["label"]]
         self.transform = transform
+        self.undone = False  # whether images are given as decoded, for `LoaderOnDevice`
         self.keys = table["sha256"].tolist() if "sha256" in table else []
         self.pixels = Pixels(folder_of_pixels())
         same = transform.plain and transform.augmentation is None
@@ -127,12 +141,18 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int | Draw) -> tuple[torch.Tensor, int]:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int | Draw]) -> list[tuple[torch.Tensor, int]]:
-        places = [each.place if isinstance(each, Draw) else each for each in indices]
-        numbers = self._numbers(indices)
-        images = self.transform.batch(self.memory[places], numbers) if self.whole else self.transform.images(
-            [self.image(place) for place in places], numbers)
-        return list(zip(images.unbind(), [self.targets[place] for place in places], strict=True))
+    def __getitems__(self, indices: Sequence[int | Draw]) -> list[tuple[Any, int]]:
+        places, numbers = _places(indices), self._numbers(indices)
+        images: Iterable
+        if self.whole:
+            cuts = self.transform.cuts(numbers, *(np.full(len(places), side) for side in self.memory.shape[2:]))
+            images = zip(self.memory[places], *cuts, strict=True) if self.undone else self.transform.batch(
+                self.memory[places], *cuts)
+        else:
+            loaded = [self.image(place) for place in places]
+            images = self.transform.decoded(loaded, numbers) if self.undone and numbers is not None else \
+                self.transform.images(loaded, numbers)
+        return list(zip(images, [self.targets[place] for place in places], strict=True))
 
     def _numbers(self, indices: Sequence[int | Draw]) -> np.ndarray | None:
         if self.transform.augmentation is None:
@@ -184,8 +204,12 @@ class TensorImages(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int | Draw]) -> list[tuple[torch.Tensor, int]]:
-        places = [each.place if isinstance(each, Draw) else each for each in indices]
+        places = _places(indices)
         return list(zip(self.tensors[0][places].unbind(), [self.targets[place] for place in places], strict=True))
+
+
+def _places(indices: Sequence[int | Draw]) -> list[int]:
+    return [each.place if isinstance(each, Draw) else each for each in indices]
 
 
 class EpochSampler(Sampler[Draw]):
@@ -231,19 +255,48 @@ class Shares(BatchSampler):
             yield batch[self.rank::self.world] or batch[:1]
 
 
-def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, workers: int | str = 0) -> DataLoader:
+class LoaderOnDevice(DataLoader):
+    """A loader of augmented images that are cropped, resized and normalised on `device`, a whole batch at a time."""
+
+    def __init__(self, dataset: ImageDataset, device: torch.device, **options: Any):
+        super().__init__(dataset, collate_fn=pad, **options)
+        self.device = device
+        dataset.undone = True
+
+    def __iter__(self) -> Iterator:  # type: ignore[override]
+        for decoded, targets in super().__iter__():
+            yield self.dataset.transform.batch(*(part.to(self.device, non_blocking=True) for part in decoded)), targets
+
+
+def pad(items: Sequence[tuple[tuple[torch.Tensor, ...], int]]) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Decoded images as one batch: ([images padded below and to the right to one size, crops, flips], targets)."""
+    images, boxes, flips = zip(*(decoded for decoded, _ in items), strict=True)
+    shape = [max(image.shape[axis] for image in images) for axis in range(3)]
+    padded = torch.zeros(len(images), *shape, dtype=torch.uint8)
+    for place, image in enumerate(images):
+        padded[place, :, :image.shape[1], :image.shape[2]] = image
+    return [padded, torch.stack(boxes), torch.stack(flips)], torch.tensor([target for _, target in items])
+
+
+def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, workers: int | str = 0,
+                device: torch.device | None = None) -> DataLoader:
     """A loader of batches; when shuffled, its `sampler` is an `EpochSampler`, which the training loop sets each epoch.
 
     `workers`: processes that load, "auto": see `count_workers`; the batches do not depend on it. When shuffled, a last
     batch of one image is dropped, since batch norm cannot work on it. Where several processes compute, see `Shares`.
+    With `device` a card, images of a training with AUGMENTATION "light" are given there, see `LoaderOnDevice`.
     """
     n = count_workers(dataset, batch_size) if workers == "auto" else int(workers)
     sampler = EpochSampler(len(dataset)) if shuffle else SequentialSampler(dataset)
     last = shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1
-    batches: dict = {"batch_size": batch_size, "sampler": sampler, "drop_last": last} if world() == 1 else {
+    options: dict = {"batch_size": batch_size, "sampler": sampler, "drop_last": last} if world() == 1 else {
         "batch_sampler": Shares(sampler, batch_size, last, to_train=shuffle)}
-    return DataLoader(dataset, **batches, num_workers=n, persistent_workers=n > 0, prefetch_factor=4 if n else None,
-                      generator=torch.Generator(), pin_memory=torch.cuda.is_available())
+    options |= {"num_workers": n, "persistent_workers": n > 0, "prefetch_factor": 4 if n else None,
+                "generator": torch.Generator(), "pin_memory": torch.cuda.is_available()}
+    augmentation = dataset.transform.augmentation if isinstance(dataset, ImageDataset) else None
+    if device is not None and device.type != "cpu" and augmentation is not None and augmentation.takes_batches:
+        return LoaderOnDevice(dataset, device, **options)
+    return DataLoader(dataset, **options)
 
 
 def count_workers(dataset: Dataset, batch_size: int, *, fast: float = 20e-6) -> int:

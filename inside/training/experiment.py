@@ -66,7 +66,7 @@ class Experiment:
         table = proportional_sample(self.split.parts[part], at_most, seed=self.settings["SEED"])
         images = ImageDataset(table, self.split.root, self.split.classes, self.transforms["train" if varied else "eval"])
         return make_loader(images, batch_size=self.settings["BATCH_SIZE"], shuffle=varied,
-                                   workers=self.settings["WORKERS"])
+                                   workers=self.settings["WORKERS"], device=self.device)
 
     @property
     def keeps_features(self) -> bool:

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
+from inside.data.demo.scenes import draw_scene
 from inside.data.loading import (
     EpochSampler,
     ImageDataset,
+    LoaderOnDevice,
     TensorImages,
     count_workers,
     make_loader,
@@ -129,6 +132,31 @@ def test_small_images_are_read_once(tmp_path, monkeypatch):
         for _ in range(3):
             list(make_loader(dataset, batch_size=4, shuffle=augmentation == "light"))
         assert dataset.memory.shape == (6, 3, 32, 32) and read.count(3) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("preprocessing", [GRAY, GRAY | {"channels": 1, "mean": [0.5], "std": [0.5]}], ids=["RGB", "grey"])
+@pytest.mark.parametrize("side", [32, 200, None], ids=["small", "of one size", "of several sizes, one of them large"])
+def test_a_device_augments_as_workers_do(tmp_path, preprocessing, workers, side):
+    sizes = [(side, side)] * 9 if side else [(150 + 9 * number, 130) for number in range(8)] + [(900, 600)]
+    for number, size in enumerate(sizes):
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        draw_scene("street", seed=0, index=number).resize(size).save(path)
+    images = open_dataset(str(tmp_path))
+    table = images.table.assign(**({"width": side, "height": side} if side else {}))
+    transform = make_transform(preprocessing, 64, "light")
+    dataset, same = (ImageDataset(table, images.root, images.classes, transform) for _ in range(2))
+    options = {"batch_size": 5, "workers": workers, "shuffle": True}
+    plain = make_loader(dataset, **options, device=torch.device("cpu"))
+    on_device = make_loader(same, **options, device=torch.device("meta"))
+    assert type(plain) is DataLoader and isinstance(on_device, LoaderOnDevice)
+    on_device.device = torch.device("cpu")  # stands for a card
+    wanted, _ = zip(*plain, strict=True)
+    batches, targets = zip(*on_device, strict=True)
+    assert [batch.shape for batch in batches] == [batch.shape for batch in wanted]
+    levels = (torch.cat(batches) - torch.cat(wanted)).abs() * 255 / 2
+    assert levels.mean() < 0.4 and levels.max() < 1.6 and torch.cat(targets).dtype == torch.int64
 
 
 def test_workers_are_for_gpus(monkeypatch):
