@@ -87,6 +87,20 @@ def test_statistics_are_those_of_a_processor():
         assert np.abs(on_card[layer].covariance.covariance() - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
+def test_loading_never_waits_for_the_card(scenes):
+    source = open_dataset(str(scenes))
+    dataset = ImageDataset(source.table, source.root, source.classes, make_transform(GRAY, 64, "light"))
+    loader = make_loader(dataset, batch_size=16, shuffle=True, workers=2, device=torch.device("cuda"))
+    trainer = Trainer(network(), loader, Recipe(epochs=40), len(source.classes), torch.bfloat16)
+    with contextlib.ExitStack() as at_end:
+        for place, (images, targets) in enumerate(loader):
+            trainer.step(to_device(images, trainer.device), targets)
+            if place == 1:
+                torch.cuda.set_sync_debug_mode("error")
+                at_end.callback(torch.cuda.set_sync_debug_mode, "default")
+    assert place == 7
+
+
 def test_where_memory_runs_out_the_batch_is_taken_in_parts(capsys):
     images = torch.randn(192, 3, 224, 224)
     model = network()

@@ -87,19 +87,21 @@ class Augmentation:
         """Whether `batch` gives what `one_by_one` gives, up to rounding."""
         return self.kind == "light" and self.interpolation in KERNELS
 
-    def cuts(self, numbers: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The crops (N, 4), as `crop_boxes` gives them, of images of these sizes, and whether each is flipped (N,)."""
+    def cuts(self, numbers: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> Tensor:
+        """Crops of images of these sizes, as `crop_boxes` gives them, and 1 for those to be flipped: (N, 5) int."""
         boxes = crop_boxes(numbers, heights, widths, CROPS[self.kind])
-        return torch.from_numpy(boxes), torch.from_numpy(numbers[:, FLIP] < 0.5)
+        return torch.from_numpy(np.column_stack([boxes, numbers[:, FLIP] < 0.5]))
 
-    def batch(self, images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
+    def batch(self, images: Tensor, cuts: Tensor) -> Tensor:
         """Images (N, C, H, W) uint8, cropped, resized and flipped by `cuts`: float32 (N, C, size, size) from 0 to 1.
 
         Resizing is linear along each axis, so it is two matrix products; the images may be padded below and to the right.
         """
-        rows = resizing(boxes[:, 0], boxes[:, 2], images.shape[2], self.size, self.interpolation)
-        columns = resizing(boxes[:, 1], boxes[:, 3], images.shape[3], self.size, self.interpolation)
-        columns = torch.where(flips[:, None, None], columns.flip(1), columns)
+        n, _, height, width = images.shape
+        starts, lengths = cuts[:, :2].T.flatten(), cuts[:, 2:4].T.flatten()  # of the rows, then of the columns
+        weights = resizing(starts, lengths, max(height, width), self.size, self.interpolation)
+        rows, columns = weights[:n, :, :height], weights[n:, :, :width]
+        columns = torch.where(cuts[:, 4, None, None] == 1, columns.flip(1), columns)
         return (rows[:, None] @ images.float() @ columns[:, None].mT).clamp(0, 255) / 255
 
 

@@ -46,39 +46,36 @@ class Transform:
 
     def __init__(self, preprocessing: Mapping, image_size: int, augmentation: str, reduced: int | None):
         interpolation, channels = v2.InterpolationMode(preprocessing["interpolation"]), preprocessing.get("channels", 3)
-        self.size, self.channels = image_size, channels
+        self.size, self.channels, self.mean, self.std = image_size, channels, preprocessing["mean"], preprocessing["std"]
         self.first = v2.Compose([*([v2.Grayscale(1)] if channels == 1 else []),
                                  *([v2.Resize((reduced, reduced), interpolation)] if reduced else []), v2.Identity()])
         self.resize = v2.Resize((image_size, image_size), interpolation)
         self.augmentation = None if augmentation == "none" else Augmentation(augmentation, image_size, interpolation)
         self.last = v2.Compose([v2.ToDtype(torch.float32, scale=True),
-                                v2.Normalize(preprocessing["mean"], preprocessing["std"]), v2.ToPureTensor()])
+                                v2.Normalize(self.mean, self.std), v2.ToPureTensor()])
         self.plain = channels == 3 and not reduced
 
     def __call__(self, image: PILImage.Image) -> torch.Tensor:
         """One image; with augmentation, a draw of torch's generator."""
         return self.images([image], draw_numbers([_any_draw()]) if self.augmentation else None)[0]
 
-    def images(self, images: Sequence[PILImage.Image], numbers: np.ndarray | None = None) -> torch.Tensor:
+    def images(self, images: Iterable[PILImage.Image], numbers: np.ndarray | None = None) -> torch.Tensor:
         """N images, normalised (N, channels, size, size), with `numbers` (N, 32) augmented by these (see `draw_numbers`)."""
         if numbers is None or self.augmentation is None:
             return self.last(torch.stack([v2.functional.pil_to_tensor(self.resize(self.first(image))) for image in images]))
         sized = self.augmentation.one_by_one([self.first(image) for image in images], numbers)
         return self.augmentation.erase(self.last(torch.stack([v2.functional.pil_to_tensor(one) for one in sized])), numbers)
 
-    def cuts(self, numbers: np.ndarray | None, heights: np.ndarray, widths: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """Crops and flips of images of these sizes for `batch`: none without augmentation."""
-        return () if numbers is None or self.augmentation is None else self.augmentation.cuts(numbers, heights, widths)
-
-    def decoded(self, images: Sequence[PILImage.Image], numbers: np.ndarray) -> Iterable[tuple[torch.Tensor, ...]]:
-        """Images as (channels, height, width) uint8, each with its crop and flip for `batch`; large ones are cut already."""
+    def decoded(self, images: Iterable[PILImage.Image], augmentation: Augmentation,
+                numbers: np.ndarray) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+        """Images as (channels, height, width) uint8, each with its `cuts` for `batch`; large ones are cut already."""
         images = [self.first(image) for image in images]
-        boxes, flips = self.cuts(numbers, *np.array([[image.height, image.width] for image in images]).T)
+        cuts = augmentation.cuts(numbers, *np.array([[image.height, image.width] for image in images]).T)
         for number, image in enumerate(images):
-            if max(image.size) > LARGEST_SIDE and self.augmentation:
-                images[number] = self.augmentation.one_by_one([image], numbers[number:number + 1])[0]
-                boxes[number], flips[number] = torch.tensor([0, 0, self.size, self.size]), False
-        return zip(map(v2.functional.pil_to_tensor, images), boxes, flips, strict=True)
+            if max(image.size) > LARGEST_SIDE:
+                images[number] = augmentation.one_by_one([image], numbers[number:number + 1])[0]
+                cuts[number] = torch.tensor([0, 0, self.size, self.size, 0])
+        return zip(map(v2.functional.pil_to_tensor, images), cuts, strict=True)
 
     def takes_batches(self, height: int, width: int) -> bool:
         """Whether images of this size can be transformed as one tensor, with the same result (augmented: up to rounding)."""
@@ -86,9 +83,9 @@ class Transform:
             return self.plain and (height, width) == (self.size, self.size)
         return self.plain and self.augmentation.takes_batches
 
-    def batch(self, images: torch.Tensor, *cuts: torch.Tensor) -> torch.Tensor:
+    def batch(self, images: torch.Tensor, cuts: torch.Tensor | None = None) -> torch.Tensor:
         """As `images`, for N images (N, channels, H, W) uint8 that `takes_batches`, augmented by `cuts`, if any."""
-        return self.last(self.augmentation.batch(images, *cuts) if self.augmentation and cuts else images)
+        return self.last(images if self.augmentation is None or cuts is None else self.augmentation.batch(images, cuts))
 
 
 def _any_draw() -> tuple[int, int, str]:
@@ -142,23 +139,22 @@ class ImageDataset(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int | Draw]) -> list[tuple[Any, int]]:
-        places, numbers = _places(indices), self._numbers(indices)
-        images: Iterable
-        if self.whole:
-            cuts = self.transform.cuts(numbers, *(np.full(len(places), side) for side in self.memory.shape[2:]))
-            images = zip(self.memory[places], *cuts, strict=True) if self.undone else self.transform.batch(
-                self.memory[places], *cuts)
-        else:
-            loaded = [self.image(place) for place in places]
-            images = self.transform.decoded(loaded, numbers) if self.undone and numbers is not None else \
-                self.transform.images(loaded, numbers)
-        return list(zip(images, [self.targets[place] for place in places], strict=True))
+        places = _places(indices)
+        return list(zip(self._images(places, indices), [self.targets[place] for place in places], strict=True))
 
-    def _numbers(self, indices: Sequence[int | Draw]) -> np.ndarray | None:
-        if self.transform.augmentation is None:
-            return None
-        return draw_numbers((each.seed, each.epoch, self.names[each.place]) if isinstance(each, Draw) else _any_draw()
-                            for each in indices)
+    def _images(self, places: Sequence[int], indices: Sequence[int | Draw]) -> Iterable:
+        """The images of rows, transformed; if `undone`, as decoded, each with its cuts."""
+        transform, augmentation = self.transform, self.transform.augmentation
+        if augmentation is None:
+            return transform.batch(self.memory[places]) if self.whole else transform.images(map(self.image, places))
+        numbers = draw_numbers((each.seed, each.epoch, self.names[each.place]) if isinstance(each, Draw) else _any_draw()
+                               for each in indices)
+        if not self.whole:
+            images = map(self.image, places)
+            return transform.decoded(images, augmentation, numbers) if self.undone else transform.images(images, numbers)
+        found = self.memory[places]
+        cuts = augmentation.cuts(numbers, *(np.full(len(places), side) for side in found.shape[2:]))
+        return zip(found, cuts, strict=True) if self.undone else transform.batch(found, cuts)
 
     def image(self, index: int) -> PILImage.Image:
         """The decoded image of a row, from the cache, there possibly resized for the transform, or from its file."""
@@ -260,22 +256,24 @@ class LoaderOnDevice(DataLoader):
 
     def __init__(self, dataset: ImageDataset, device: torch.device, **options: Any):
         super().__init__(dataset, collate_fn=pad, **options)
-        self.device = device
+        self.device, statistics = device, (dataset.transform.mean, dataset.transform.std)
+        self.mean, self.std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in statistics)
         dataset.undone = True
 
     def __iter__(self) -> Iterator:  # type: ignore[override]
-        for decoded, targets in super().__iter__():
-            yield self.dataset.transform.batch(*(part.to(self.device, non_blocking=True) for part in decoded)), targets
+        for images, cuts in super().__iter__():
+            images, cuts = images.to(self.device, non_blocking=True), cuts.to(self.device, non_blocking=True)
+            yield (self.dataset.transform.augmentation.batch(images, cuts) - self.mean) / self.std, cuts[:, 5]
 
 
-def pad(items: Sequence[tuple[tuple[torch.Tensor, ...], int]]) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Decoded images as one batch: ([images padded below and to the right to one size, crops, flips], targets)."""
-    images, boxes, flips = zip(*(decoded for decoded, _ in items), strict=True)
-    shape = [max(image.shape[axis] for image in images) for axis in range(3)]
-    padded = torch.zeros(len(images), *shape, dtype=torch.uint8)
-    for place, image in enumerate(images):
+def pad(items: Sequence[tuple[tuple[torch.Tensor, torch.Tensor], int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decoded images, padded below and to the right, (N, channels, H, W) uint8; their cuts and targets (N, 6)."""
+    shape = [max(image.shape[axis] for (image, _), _ in items) for axis in range(3)]
+    padded = torch.zeros(len(items), *shape, dtype=torch.uint8)
+    for place, ((image, _), _) in enumerate(items):
         padded[place, :, :image.shape[1], :image.shape[2]] = image
-    return [padded, torch.stack(boxes), torch.stack(flips)], torch.tensor([target for _, target in items])
+    return padded, torch.column_stack([torch.stack([cuts for (_, cuts), _ in items]),
+                                       torch.tensor([target for _, target in items])])
 
 
 def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, workers: int | str = 0,

@@ -50,7 +50,7 @@ def test_a_batch_is_augmented_as_its_images_one_by_one(size, interpolation):
     transform, numbers = make_transform(GRAY | {"interpolation": interpolation}, size, "light"), many(16)
     assert transform.takes_batches(32, 32)
     cuts = transform.augmentation.cuts(numbers, np.full(16, 32), np.full(16, 32))
-    together = transform.batch(torch.stack([v2.functional.pil_to_tensor(image) for image in images]), *cuts)
+    together = transform.batch(torch.stack([v2.functional.pil_to_tensor(image) for image in images]), cuts)
     levels = (together - transform.images(images, numbers)).abs() * 255 / 2  # normalised by 0.5
     assert levels.mean() < 0.4 and levels.quantile(0.999) < (1.05 if interpolation == "bilinear" else 3)  # Pillow rounds, twice
 

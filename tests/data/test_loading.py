@@ -149,9 +149,8 @@ def test_a_device_augments_as_workers_do(tmp_path, preprocessing, workers, side)
     dataset, same = (ImageDataset(table, images.root, images.classes, transform) for _ in range(2))
     options = {"batch_size": 5, "workers": workers, "shuffle": True}
     plain = make_loader(dataset, **options, device=torch.device("cpu"))
-    on_device = make_loader(same, **options, device=torch.device("meta"))
-    assert type(plain) is DataLoader and isinstance(on_device, LoaderOnDevice)
-    on_device.device = torch.device("cpu")  # stands for a card
+    assert type(plain) is DataLoader and isinstance(make_loader(same, **options, device=torch.device("meta")), LoaderOnDevice)
+    on_device = LoaderOnDevice(same, torch.device("cpu"), batch_size=5, sampler=EpochSampler(9), num_workers=workers)
     wanted, _ = zip(*plain, strict=True)
     batches, targets = zip(*on_device, strict=True)
     assert [batch.shape for batch in batches] == [batch.shape for batch in wanted]
