@@ -75,8 +75,6 @@ def our_contenders(options: argparse.Namespace, folder: Path) -> dict[str, Rate]
     loader = make_loader(dataset, batch_size=options.batch, shuffle=True, workers="auto", device=device)
     recipe = Recipe(epochs=1000, batch_norm=options.batch_norm)
     trainer = Trainer(model.to(device), loader, recipe, len(source.classes), choose_precision("auto", device))
-    if options.compile:
-        trainer.forward = torch.compile(trainer.model)
     images = to_device(torch.randn(options.batch, 3, options.size, options.size), device)
     targets = torch.arange(options.batch, device=device) % len(source.classes)
 
@@ -164,7 +162,7 @@ def rows(options: argparse.Namespace) -> list[Row]:
         found = take_turns(contenders | {"matrix products": matrix_products}, options.turns)
     macs = count_costs(network(options, 6)[0].eval(), options.size, 3)["macs"]
     share = [6 * macs * rate for rate in ratios(found, "memory", "matrix products")]
-    name = f"{options.network}, batch norm {options.batch_norm}{', compiled' if options.compile else ''}"
+    name = f"{options.network}, batch norm {options.batch_norm}"
     goals = {"expert": options.expert_goal, "fastai": options.fastai_goal, "memory": options.memory_goal}
     return [*(Row(f"{name}: images a second, to {other}", ratios(found, "ours", other), at_least=goals[other])
               for other in contenders if other != "ours"),
@@ -196,7 +194,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--side", type=int, default=0, help="reduce the drawn scenes to this many pixels first")
     parser.add_argument("--folder", help="a folder of class folders (default: scenes drawn for it)")
     parser.add_argument("--no-peers", action="store_true", help="neither the expert's loop nor fastai")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
     for name in ("expert", "fastai", "memory", "share"):
         parser.add_argument(f"--{name}-goal", type=float, default=0.0)
     return parser

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 CLASSES = ["a", "b", "c"]
 
 
-def network(device="cuda", **options):
-    model, _ = build_network("resnet18", 3, weights="random", **options)
+def network(device="cuda", n_classes=3):
+    model, _ = build_network("resnet18", n_classes, weights="random")
     return model.to(choose_device(device))
 
 
@@ -91,7 +91,8 @@ def test_loading_never_waits_for_the_card(scenes):
     source = open_dataset(str(scenes))
     dataset = ImageDataset(source.table, source.root, source.classes, make_transform(GRAY, 64, "light"))
     loader = make_loader(dataset, batch_size=16, shuffle=True, workers=2, device=torch.device("cuda"))
-    trainer = Trainer(network(), loader, Recipe(epochs=40), len(source.classes), torch.bfloat16)
+    n_classes = len(source.classes)
+    trainer = Trainer(network(n_classes=n_classes), loader, Recipe(epochs=40), n_classes, torch.bfloat16)
     with contextlib.ExitStack() as at_end:
         for place, (images, targets) in enumerate(loader):
             trainer.step(to_device(images, trainer.device), targets)

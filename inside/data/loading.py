@@ -289,8 +289,8 @@ def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, wor
     last = shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1
     options: dict = {"batch_size": batch_size, "sampler": sampler, "drop_last": last} if world() == 1 else {
         "batch_sampler": Shares(sampler, batch_size, last, to_train=shuffle)}
-    options |= {"num_workers": n, "persistent_workers": n > 0, "prefetch_factor": 4 if n else None,
-                "generator": torch.Generator(), "pin_memory": torch.cuda.is_available()}
+    options |= {"num_workers": n, "persistent_workers": n > 0, "generator": torch.Generator(),
+                "pin_memory": torch.cuda.is_available()}
     augmentation = dataset.transform.augmentation if isinstance(dataset, ImageDataset) else None
     if device is not None and device.type != "cpu" and augmentation is not None and augmentation.takes_batches:
         return LoaderOnDevice(dataset, device, **options)
