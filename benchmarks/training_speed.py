@@ -36,8 +36,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from turns import Row, print_table, ratios, take_turns
 
 from inside.data.demo.scenes import write_demo_set
-from inside.data.loading import ImageDataset, count_cores, make_loader, make_transform, to_device
+from inside.data.loading import ImageDataset, count_cores, make_loader, to_device
 from inside.data.sources import open_dataset
+from inside.data.transforms import make_transform
 from inside.device import choose_device, choose_precision, tf32
 from inside.models.build import build_network
 from inside.models.surgery import count_costs, set_train_mode

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from inside.data.loading import ImageDataset, TensorImages, make_loader, make_transform, to_device
+from inside.data.loading import ImageDataset, TensorImages, make_loader, to_device
 from inside.data.sources import open_dataset
+from inside.data.transforms import make_transform
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
 from inside.feature_maps.statistics import collect_statistics

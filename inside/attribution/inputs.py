@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from inside.data.loading import Transform, make_transform
 from inside.data.sources import ImageSet
 from inside.data.split import Split
 from inside.data.table import load_image
+from inside.data.transforms import Transform, make_transform
 from inside.evaluation.predictions import saved_predictions
 from inside.feature_maps.hooks import (
     all_modules,

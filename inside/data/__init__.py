@@ -4,9 +4,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "describe": ["describe_overlaps", "describe_preprocessing"],
-    "loading": ["ImageDataset", "make_loader", "make_transform"],
+    "loading": ["ImageDataset", "make_loader"],
     "report": ["report_augmentation", "report_duplicates", "report_images", "report_split"],
     "sources": ["open_dataset"],
     "split": ["split_images", "split_overlaps"],
     "table": ["decode_images", "duplicate_table", "image_marks"],
+    "transforms": ["make_transform"],
 })

@@ -29,6 +29,11 @@ def draw_numbers(draws: Iterable[tuple[int, int, str]]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), "<u2").reshape(-1, 32) / 2**16
 
 
+def any_draw() -> tuple[int, int, str]:
+    """A draw of torch's generator, for an image that belongs to no epoch."""
+    return int(torch.randint(2**31, ())), 0, ""
+
+
 def crop_boxes(numbers: np.ndarray, heights: np.ndarray, widths: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
     """Random crops of images, (N, 4) whole numbers of pixels: top, left, height, width.
 

@@ -1,11 +1,11 @@
-"""From files to batches: transforms, the data set, the order of an epoch, loaders."""
+"""From files to batches: the data set, the order of an epoch, loaders."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +17,12 @@ from PIL import Image as PILImage
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 from torchvision.transforms import v2
 
-from inside.data.augmentation import Augmentation, draw_numbers
-from inside.data.pixels import LARGEST_SIDE, Pixels, PixelWriter, folder_of_pixels
+from inside.data.augmentation import any_draw, draw_numbers
+from inside.data.pixels import Pixels, PixelWriter, folder_of_pixels
 from inside.data.table import load_image
+from inside.data.transforms import Transform
 from inside.device import count_cores
-from inside.names import AUGMENTATIONS
 from inside.processes import rank, world
-from inside.text import did_you_mean
 
 SMALL = 64  # pixels: images up to this side stay in memory, as one tensor
 IN_MEMORY = 2e9  # bytes of such a tensor, at most
@@ -35,76 +34,6 @@ class Draw(NamedTuple):
     seed: int
     epoch: int
     place: int
-
-
-class Transform:
-    """PIL image -> normalised (channels, image_size, image_size) float32; the whole image is resized, nothing is cropped.
-
-    Of `augmentation`, if any, calls draw afresh from torch's generator; images of a training are given by `Draw`, and with
-    them what is drawn. See `make_transform`.
-    """
-
-    def __init__(self, preprocessing: Mapping, image_size: int, augmentation: str, reduced: int | None):
-        interpolation, channels = v2.InterpolationMode(preprocessing["interpolation"]), preprocessing.get("channels", 3)
-        self.size, self.channels, self.mean, self.std = image_size, channels, preprocessing["mean"], preprocessing["std"]
-        self.first = v2.Compose([*([v2.Grayscale(1)] if channels == 1 else []),
-                                 *([v2.Resize((reduced, reduced), interpolation)] if reduced else []), v2.Identity()])
-        self.resize = v2.Resize((image_size, image_size), interpolation)
-        self.augmentation = None if augmentation == "none" else Augmentation(augmentation, image_size, interpolation)
-        self.last = v2.Compose([v2.ToDtype(torch.float32, scale=True),
-                                v2.Normalize(self.mean, self.std), v2.ToPureTensor()])
-        self.plain = channels == 3 and not reduced
-
-    def __call__(self, image: PILImage.Image) -> torch.Tensor:
-        """One image; with augmentation, a draw of torch's generator."""
-        return self.images([image], draw_numbers([_any_draw()]) if self.augmentation else None)[0]
-
-    def images(self, images: Iterable[PILImage.Image], numbers: np.ndarray | None = None) -> torch.Tensor:
-        """N images, normalised (N, channels, size, size), with `numbers` (N, 32) augmented by these (see `draw_numbers`)."""
-        if numbers is None or self.augmentation is None:
-            return self.last(torch.stack([v2.functional.pil_to_tensor(self.resize(self.first(image))) for image in images]))
-        sized = self.augmentation.one_by_one([self.first(image) for image in images], numbers)
-        return self.augmentation.erase(self.last(torch.stack([v2.functional.pil_to_tensor(one) for one in sized])), numbers)
-
-    def decoded(self, images: Iterable[PILImage.Image], augmentation: Augmentation,
-                numbers: np.ndarray) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-        """Images as (channels, height, width) uint8, each with its `cuts` for `batch`; large ones are cut already."""
-        images = [self.first(image) for image in images]
-        cuts = augmentation.cuts(numbers, *np.array([[image.height, image.width] for image in images]).T)
-        for number, image in enumerate(images):
-            if max(image.size) > LARGEST_SIDE:
-                images[number] = augmentation.one_by_one([image], numbers[number:number + 1])[0]
-                cuts[number] = torch.tensor([0, 0, self.size, self.size, 0])
-        return zip(map(v2.functional.pil_to_tensor, images), cuts, strict=True)
-
-    def takes_batches(self, height: int, width: int) -> bool:
-        """Whether images of this size can be transformed as one tensor, with the same result (augmented: up to rounding)."""
-        if self.augmentation is None:
-            return self.plain and (height, width) == (self.size, self.size)
-        return self.plain and self.augmentation.takes_batches
-
-    def batch(self, images: torch.Tensor, cuts: torch.Tensor | None = None) -> torch.Tensor:
-        """As `images`, for N images (N, channels, H, W) uint8 that `takes_batches`, augmented by `cuts`, if any."""
-        return self.last(images if self.augmentation is None or cuts is None else self.augmentation.batch(images, cuts))
-
-
-def _any_draw() -> tuple[int, int, str]:
-    return int(torch.randint(2**31, ())), 0, ""
-
-
-def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = "none", *,
-                   reduced: int | None = None) -> Transform:
-    """The transform that gives a network its images: PIL image -> normalised (3, image_size, image_size) float32.
-
-    The whole image is resized, nothing is cropped. Augmentation is drawn for each image: "light" random resized crops
-    (70-100 % of the area) and flips, "strong" wider crops, plus TrivialAugment and random erasing, see `Augmentation`. Mean,
-    standard deviation and interpolation come from `preprocessing`, which belongs to the weights. `reduced` first shrinks the
-    image to that many pixels per side, for the resolution control of notebook 03. With channels 1 in `preprocessing`, images
-    become grey.
-    """
-    if augmentation not in AUGMENTATIONS:
-        raise ValueError(f"AUGMENTATION = {augmentation!r} is not valid: {did_you_mean(augmentation, AUGMENTATIONS)}")
-    return Transform(preprocessing, image_size, augmentation, reduced)
 
 
 class ImageDataset(Dataset):
@@ -147,7 +76,7 @@ class ImageDataset(Dataset):
         transform, augmentation = self.transform, self.transform.augmentation
         if augmentation is None:
             return transform.batch(self.memory[places]) if self.whole else transform.images(map(self.image, places))
-        numbers = draw_numbers((each.seed, each.epoch, self.names[each.place]) if isinstance(each, Draw) else _any_draw()
+        numbers = draw_numbers((each.seed, each.epoch, self.names[each.place]) if isinstance(each, Draw) else any_draw()
                                for each in indices)
         if not self.whole:
             images = map(self.image, places)

@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from inside.data.loading import ImageDataset, make_loader, make_transform, to_device
+from inside.data.loading import ImageDataset, make_loader, to_device
 from inside.data.split import Split
+from inside.data.transforms import make_transform
 from inside.device import InParts
 from inside.files import RunFolder, file_hash, fingerprint, read_csv, read_json, write_csv
 from inside.models.saved import SavedModel, load_network

@@ -16,10 +16,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.loading import ImageDataset, make_loader
 from inside.data.sources import ImageSet, open_dataset
 from inside.data.split import Split
 from inside.data.table import decode_images, require_unchanged
+from inside.data.transforms import make_transform
 from inside.feature_maps.scenario_names import STAND_INS, scenario_draw
 from inside.feature_maps.statistics import STORED, LayerStatistics, collect_statistics
 from inside.files import RunFolder, atomic_write, fingerprint, one_at_a_time

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.loading import ImageDataset, make_loader
 from inside.data.split import Split
+from inside.data.transforms import make_transform
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
 from inside.files import RunFolder, fingerprint, read_csv, write_csv, write_json

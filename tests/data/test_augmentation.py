@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from inside.data.augmentation import CROPS, RATIOS, Augmentation, crop_boxes, draw_numbers
 from inside.data.demo.scenes import draw_scene
-from inside.data.loading import make_transform
+from inside.data.transforms import make_transform
 from shared.images import GRAY
 
 BILINEAR = v2.InterpolationMode.BILINEAR

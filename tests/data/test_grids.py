@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from inside.data.grids import FRAMES, captions, draw_augmentation, draw_samples, plot_images, plot_predictions, short_paths
-from inside.data.loading import make_transform
+from inside.data.transforms import make_transform
 from shared.images import GRAY, table_of
 
 WORDS = st.text("ab/1.x…", min_size=1, max_size=70)

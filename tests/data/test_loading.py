@@ -7,17 +7,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from inside.data.demo.scenes import draw_scene
-from inside.data.loading import (
-    EpochSampler,
-    ImageDataset,
-    LoaderOnDevice,
-    TensorImages,
-    count_workers,
-    make_loader,
-    make_transform,
-)
+from inside.data.loading import EpochSampler, ImageDataset, LoaderOnDevice, TensorImages, count_workers, make_loader
 from inside.data.sources import open_dataset
 from inside.data.table import decode_images
+from inside.data.transforms import make_transform
 from shared.images import GRAY
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.loading import ImageDataset, make_loader
 from inside.data.report import report_images
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import UnreadableImage, decode_images, load_image, require_unchanged
+from inside.data.transforms import make_transform
 from inside.training.experiment import training_fingerprint
 from shared.broken import BAD, RIGHT, content, frames, png_of
 from shared.images import GRAY, table_of

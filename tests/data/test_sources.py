@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from inside.data.demo.scenes import VERSION
-from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.loading import ImageDataset, make_loader
 from inside.data.sources import open_dataset
+from inside.data.transforms import make_transform
 from shared.images import GRAY
 
 

@@ -25,9 +25,10 @@ from inside.attribution.checks import OcclusionCheck, RandomisationCheck
 from inside.attribution.guided import strongest_neurons
 from inside.attribution.inputs import feature_maps_of
 from inside.attribution.report import ExampleMaps
-from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.loading import ImageDataset, make_loader
 from inside.data.sources import ImageSet
 from inside.data.split import Split
+from inside.data.transforms import make_transform
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.hooks import _pool_and_count, capture, eval_mode, only_tensor
 from inside.feature_maps.scenario_names import (

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from inside.data.loading import make_transform
+from inside.data.transforms import make_transform
 from inside.models.build import build_network, check_architecture, check_options
 from shared.networks import build
 

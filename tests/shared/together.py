@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from inside.data.loading import EpochSampler, ImageDataset, TensorImages, make_loader, make_transform
+from inside.data.loading import EpochSampler, ImageDataset, TensorImages, make_loader
+from inside.data.transforms import make_transform
 from inside.evaluation.predictions import predict
 from inside.feature_maps.statistics import collect_statistics
 from inside.processes import ask, first, gather, rank, world

@@ -13,8 +13,9 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from torch import nn
 
-from inside.data.loading import ImageDataset, make_loader, make_transform
+from inside.data.loading import ImageDataset, make_loader
 from inside.data.split import Split
+from inside.data.transforms import make_transform
 from inside.evaluation.predictions import predict, saved_predictions
 from inside.files import RunFolder, read_json, write_csv, write_json
 from inside.models.build import build_network
