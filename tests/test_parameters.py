@@ -68,10 +68,10 @@ def check_told(parameter, value, problems):
 @pytest.mark.parametrize("parameter", TABLE)
 def test_each_wrong_value_is_refused_in_one_sentence(parameter):
     for value in VALUES.values():
-        start = time.perf_counter()
+        start = time.process_time()
         problems = parameter_problems({parameter.name: value, "OTHER": object()})
         check_told(parameter, value, problems)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("parameter", TABLE)
@@ -79,12 +79,12 @@ def test_the_command_line_refuses_the_same(parameter):
     texts = {repr(value) for name, value in VALUES.items() if name not in ("thousands of digits", "nested", "object", "1 MB")}
     texts |= {"", "x" * 10**6, "[" * 10**4, "{{}}", "1:30", "010", ".nan", ".inf", "1e400", "0x" + "f" * 5000, "&a [*a]", "!!python/object:os.system {}"}
     for text in texts:
-        start, value = time.perf_counter(), parameter.parse(text)
+        start, value = time.process_time(), parameter.parse(text)
         options = command_parser().parse_args(["demo"])
         options.p = [[parameter.name, text]]  # as argparse gives them, but for words such as -inf, which it takes for an option
         problems = errors_of(given_parameters, options)
         check_told(parameter, value, problems)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("parameter", TABLE)

@@ -30,6 +30,7 @@ from inside.models.saved import SavedModel, save_network
 from inside.training.experiment import load_trained
 from inside.training.loop import Trainer
 from inside.training.recipe import Recipe
+from shared.kernels import forked_kernels  # noqa: F401
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line, comments=True) for block in re.findall(r"^```\n(.*?)^```", README, flags=re.S | re.M)

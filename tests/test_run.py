@@ -25,6 +25,7 @@ from inside.files import RunFolder, atomic_write, write_json
 from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
 from inside.settings import check_parameters, name_problems
+from shared.kernels import forked_kernels  # noqa: F401
 
 TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
         "SEARCH_SPACE": "{'lr': [0.005, 0.02, 'log'], 'label_smoothing': [0.0, 0.1]}", "SEARCH_EPOCHS": "1", "SEARCH_IMAGES": "30",

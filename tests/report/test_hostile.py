@@ -14,6 +14,7 @@ from inside.cli.main import main
 from inside.files import read_csv
 from inside.text import visible
 from shared.hostile import CLASSES, FILES
+from shared.kernels import forked_kernels  # noqa: F401
 
 SETTINGS = {"ARCHITECTURE": "convnet_gap", "ARCHITECTURE_OPTIONS": "{'widths': [6, 8]}", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "1",
             "SEARCH_TRIALS": "0", "COMPARE": "[]", "BATCH_SIZE": "8", "INTERACTIVE": "false", "SPLIT": "[0.5, 0.2, 0.3]", "N_IMAGES": "12",
