@@ -260,14 +260,25 @@ class RunFolder:
     def is_current(self, stamp: str, *names: str) -> bool:
         """Whether all files `names` exist, unchanged since `mark`, and were made from `stamp`."""
         stamps = self._stamps()
-        return all(self.path(name).is_file() and stamps.get(name) == [stamp, file_hash(self.path(name))]
-                   for name in names)
+        return all(self.path(name).is_file() and [stamp, file_hash(self.path(name))] in
+                   (stamps.get(name), stamps.get(f"{name}, amended")) for name in names)
 
     def mark(self, stamp: str, *names: str) -> None:
         """Record that the files `names` were made from `stamp`."""
         with self.briefly():
             new = {name: [stamp, file_hash(self.path(name))] for name in names}
             write_json(self.path("stamps.json"), self._stamps() | new)
+
+    def amend(self, name: str, entries: Mapping[str, object]) -> None:
+        """Change entries of a JSON file; its stamp stays valid, at whatever moment the process is killed."""
+        path, amended = self.path(name), f"{name}, amended"
+        with self.briefly(), atomic_write(path) as temporary:
+            write_json(temporary, read_json(path) | dict(entries))
+            stamps, old = self._stamps(), file_hash(path)
+            known = [entry for entry in map(stamps.get, (name, amended)) if isinstance(entry, list) and entry[1:] == [old]]
+            if known:
+                new = {name: known[0], amended: [known[0][0], file_hash(temporary)]}
+                write_json(self.path("stamps.json"), stamps | new)
 
     def briefly(self) -> filelock.BaseFileLock:
         """A lock for the moment in which a file that notebooks share, such as stamps.json, is read and written again."""

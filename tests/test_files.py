@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inside import files
 from inside.files import (
     FORMULAS,
     ROOT,
@@ -22,6 +23,7 @@ from inside.files import (
     atomic_write,
     csv_text,
     read_csv,
+    read_json,
     shown_path,
     write_csv,
     write_json,
@@ -89,6 +91,38 @@ def test_stamps(tmp_path):
     assert run.is_current("s", "x.csv") and not run.is_current("t", "x.csv") and not run.is_current("s", "x.csv", "y.csv")
     run.path("x.csv").write_text("2")
     assert not run.is_current("s", "x.csv")
+
+
+@pytest.mark.parametrize("file", ["stamps.json", "x.json"])
+def test_an_entry_is_changed_and_the_stamp_stays_valid_at_any_moment(tmp_path, monkeypatch, file):
+    """As if the process were killed just before one of its two files is put in place."""
+    run = RunFolder(str(tmp_path / "run"))
+    write_json(run.path("x.json"), {"a": 1, "b": 2})
+    run.mark("s", "x.json")
+    run.amend("x.json", {"b": 3})
+    assert read_json(run.path("x.json")) == {"a": 1, "b": 3} and run.is_current("s", "x.json") and not run.is_current("t", "x.json")
+
+    def killed(temporary, path, put_in_place=files.put_in_place):
+        if path.name == file:
+            raise KeyboardInterrupt
+        put_in_place(temporary, path)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("inside.files.put_in_place", killed)
+        run.amend("x.json", {"b": 4})
+    assert read_json(run.path("x.json"))["b"] == 3 and run.is_current("s", "x.json")
+    run.amend("x.json", {"b": 4})
+    assert read_json(run.path("x.json"))["b"] == 4 and run.is_current("s", "x.json")
+
+
+def test_an_entry_of_a_file_that_was_changed_by_hand_gives_it_no_stamp(tmp_path):
+    run = RunFolder(str(tmp_path / "run"))
+    write_json(run.path("x.json"), {"a": 1})
+    run.amend("x.json", {"a": 2})
+    assert not run.is_current("", "x.json")  # nor one that has never been marked
+    run.mark("s", "x.json")
+    write_json(run.path("x.json"), {"a": 3})
+    run.amend("x.json", {"a": 4})
+    assert not run.is_current("s", "x.json") and read_json(run.path("x.json")) == {"a": 4}
 
 
 def test_run_names():

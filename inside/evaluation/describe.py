@@ -52,6 +52,13 @@ def describe_confused_pair(predictions: pd.DataFrame) -> str:
             f"{one.iloc[0]:,} one way and {one.iloc[1]:,} the other.")
 
 
+def describe_most_confused(pairs: pd.DataFrame, predictions: pd.DataFrame) -> str:
+    """How many of the errors on test are of the pairs in `most_confused`."""
+    errors, kinds = int((predictions["label"] != predictions["predicted"]).sum()), len(pairs)
+    return (f"{pairs['errors'].sum():,} of {errors:,} errors on test are of {kinds} kind{'s' * (kinds > 1)} that "
+            f"occur{'s' * (kinds == 1)} more than once.")
+
+
 def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
     """How many of the ten images with the highest scores for a class are of it, and which are not."""
     highest, _ = top_and_bottom(predictions, name)

@@ -73,6 +73,14 @@ def format_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
+def most_confused(predictions: pd.DataFrame, *, at_least: int = 2) -> pd.DataFrame:
+    """label, predicted, errors, share of the images of the label; a row per pair with so many errors, the most first."""
+    wrong = predictions[predictions["label"] != predictions["predicted"]]
+    pairs = wrong.groupby(["label", "predicted"]).size().rename("errors").reset_index()
+    pairs["share"] = pairs["errors"] / pairs["label"].map(predictions["label"].value_counts())
+    return pairs[pairs["errors"] >= at_least].sort_values("errors", ascending=False, kind="stable", ignore_index=True)
+
+
 def metrics_summary(metrics: pd.DataFrame, predictions: pd.DataFrame) -> dict:
     """The numbers of one split for NN_results.json: overall accuracy, means over classes, and each class."""
     mean, by_class = metrics.iloc[-1], metrics.iloc[:-1].set_index("class")

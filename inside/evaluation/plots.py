@@ -1,4 +1,4 @@
-"""Plots of metrics and confusions."""
+"""Plots of metrics, confusions and calibration."""
 
 from __future__ import annotations
 
@@ -73,4 +73,35 @@ def plot_confusion(predictions: pd.DataFrame, classes: Sequence[str], *, ax: plt
         label.set_parse_math(False)
     ax.tick_params(axis="y", rotation=0)
     ax.set(xlabel="predicted class", ylabel="true class")
+    return ax
+
+
+KINDS = (("#0072b2", "o", "#0072b2"), ("#d55e00", "D", "none"))  # of scores: colour, marker, its face
+
+
+def plot_reliability(reliability: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
+    """Accuracy by confidence, a point per bin of `Calibration.reliability`; intervals for the first kind of scores."""
+    ax = ax or plt.subplots(figsize=(4.8, 4.8), layout="constrained")[1]
+    low = min(reliability[["confidence", "accuracy_low"]].min()) - 0.03
+    ax.plot([0, 1], [0, 1], color="gray", linestyle=":", label="perfectly calibrated")
+    for place, ((name, bins), (color, marker, face)) in enumerate(zip(reliability.groupby("scores", sort=False), KINDS,
+                                                                      strict=False)):
+        ax.plot(bins["confidence"], bins["accuracy"], marker, color=color, markerfacecolor=face, label=name, zorder=3)
+        if not place:
+            ax.vlines(bins["confidence"], bins["accuracy_low"], bins["accuracy_high"], color=color, alpha=0.4, lw=2.5)
+    ax.set(xlabel="mean confidence of the bin", ylabel="accuracy of the bin", xlim=(low, 1.02), ylim=(low, 1.02),
+           aspect="equal")
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def plot_coverage(coverage: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
+    """Accuracy of the images that a network decides, with its 95 % interval, by their share; from `coverage_table`."""
+    ax = ax or plt.subplots(figsize=(5.4, 4.8), layout="constrained")[1]
+    share, whole, (color, *_) = coverage["coverage"], coverage["coverage"].idxmax(), KINDS[0]
+    ax.fill_between(share, coverage["accuracy_low"], coverage["accuracy_high"], color=color, alpha=0.15, linewidth=0)
+    ax.plot(share, coverage["accuracy"], "o-", color=color, markersize=4, label="the least confident left out")
+    ax.axhline(coverage.loc[whole, "accuracy"], color="gray", linestyle=":", label="as many left out at random")
+    ax.set(xlabel="coverage: share of the test images that are decided", ylabel="accuracy of these images", xlim=(0, 1.02))
+    ax.legend(frameon=False, loc="lower left")
     return ax

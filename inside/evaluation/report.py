@@ -1,13 +1,21 @@
-"""What notebook 01 shows of an evaluation: scores beside their baseline, confusions, rankings, samples."""
+"""What notebook 01 shows of an evaluation: scores beside their baseline, confusions, calibration, rankings, samples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from inside.data.grids import plot_predictions
+from inside.evaluation.calibration import AS_TRAINED, Calibration, format_calibration
+from inside.evaluation.calibration_sentences import (
+    describe_calibration,
+    describe_coverage,
+    describe_promise,
+    describe_temperature,
+)
 from inside.evaluation.describe import (
     describe_classes,
     describe_confidence,
@@ -15,15 +23,16 @@ from inside.evaluation.describe import (
     describe_confusion,
     describe_errors,
     describe_lowest,
+    describe_most_confused,
     describe_ranges,
     describe_ranked,
     describe_scores,
 )
-from inside.evaluation.metrics import format_metrics
-from inside.evaluation.plots import plot_class_metrics, plot_confusion
+from inside.evaluation.metrics import format_metrics, most_confused
+from inside.evaluation.plots import plot_class_metrics, plot_confusion, plot_coverage, plot_reliability
 from inside.evaluation.predictions import top_and_bottom
-from inside.shown import Figure, Shown, Table, Text
-from inside.text import literal, slug
+from inside.shown import Figure, Fold, Shown, Table, Text
+from inside.text import format_share, literal, slug
 
 
 def explain_signs(paths: pd.Series, marks: Mapping[str, str]) -> str:
@@ -52,13 +61,45 @@ def report_scores(metrics: pd.DataFrame, result: Mapping, baseline: Mapping) -> 
 
 
 def report_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> list[Shown]:
-    """The confusion matrix of test and its most frequent errors."""
+    """The confusion matrix of test, its most frequent errors, and a table of the pairs of classes with at least two."""
     told = describe_confusion(predictions)
     fig = plot_confusion(predictions, classes).figure
     shown = "Numbers are test images, none where blank" if len(classes) <= 20 else "Numbers are left out for so many classes"
     return [Figure(fig, "confusion", f"Confusion matrix on test. {told}",
                    f"{told} {shown}; the shade is the share of the true class. Correct predictions are on the diagonal."),
-            Text(describe_confused_pair(predictions))]
+            Text(describe_confused_pair(predictions)), *_report_most_confused(predictions)]
+
+
+def _report_most_confused(predictions: pd.DataFrame) -> list[Shown]:
+    pairs = most_confused(predictions)
+    caption = (f"{describe_most_confused(pairs, predictions)} One row per kind: true and predicted class, errors, and their "
+               "share of the test images of the true class.")
+    return [Table(pairs, "most_confused", caption, rows=10)] if len(pairs) else []
+
+
+def report_calibration(found: Calibration) -> list[Shown]:
+    """Reliability diagram and accuracy by coverage on test, what the confidences promise, and the table of measures."""
+    fig, axes = plt.subplots(1, 2, figsize=(10.6, 4.6), layout="constrained")
+    plot_reliability(found.reliability, ax=axes[0])
+    plot_coverage(found.coverage, ax=axes[1])
+    claim = f"{describe_calibration(found.measures.iloc[0])} {describe_coverage(found.coverage)}"
+    bins = "; ".join(f"confidence {format_share(row.confidence)}, accuracy {format_share(row.accuracy)}" for row in
+                     found.reliability[found.reliability["scores"] == AS_TRAINED].itertuples())
+    alt = f"Reliability diagram and accuracy by coverage on test. {claim} By bin, as trained: {bins}."
+    caption = (f"{claim} Left: accuracy in bins of about equally many images, by confidence, with 95 % intervals "
+               "for the scores as trained. Right: accuracy, with its 95 % interval, of the images that the network decides "
+               "when the least confident are left to a person.")
+    numbers = (Table(found.reliability, "reliability", "Left: one row per bin."),
+               Table(found.coverage, "coverage", "Right: one row per threshold, the lowest confidence that is decided."))
+    return [Figure(fig, "calibration", alt, caption), Text(describe_promise(found)), _calibration_table(found),
+            Fold("The numbers of this figure", numbers)]
+
+
+def _calibration_table(found: Calibration) -> Table:
+    caption = (f"{describe_temperature(found)} “If calibrated”: what a perfectly calibrated network of these confidences "
+               "would show in 95 of 100 samples of this size. The last row is the baseline, which gives every image the "
+               "shares of the classes in training.")
+    return Table(format_calibration(found.measures), "calibration", caption)
 
 
 def report_ranked(predictions: pd.DataFrame, root: Path, names: Sequence[str], *, marks: Mapping[str, str]) -> list[Shown]:

@@ -26,7 +26,8 @@ class SavedModel:
 
     `split` is the fingerprint of the split, `root` the folder of its images; `costs` counts parameters and
     multiply-accumulates, `seconds` are those of the training. `first_trainable`: the first trained module, "" for all;
-    `frozen`: the outermost modules that have not changed; `train_unaugmented`: its score on the training images.
+    `frozen`: the outermost modules that have not changed; `train_unaugmented`: its score on the training images;
+    `temperature`: what its logits are to be divided by for calibrated scores (`save_temperature`), None if there is none.
     """
 
     architecture: str
@@ -46,6 +47,7 @@ class SavedModel:
     first_trainable: str = ""
     frozen: list[str] = dataclasses.field(default_factory=list)
     train_unaugmented: dict | None = None
+    temperature: float | None = None
     format: int = FORMAT
 
     @classmethod
@@ -103,6 +105,12 @@ def save_network(run: RunFolder, weights: Mapping[str, torch.Tensor], saved: Sav
         safetensors.torch.save_file({name: weight.detach().cpu().contiguous().clone()
                                      for name, weight in weights.items()}, temporary)
     saved.write(run)
+
+
+def save_temperature(run: RunFolder, temperature: float | None) -> None:
+    """Note in model.json the temperature that `inside.evaluation.calibrate` has fitted; the scores of the network stay."""
+    if read_json(run.path("model.json")).get("temperature") != temperature:
+        run.amend("model.json", {"temperature": temperature})
 
 
 def load_network(run: RunFolder) -> tuple[nn.Module, SavedModel]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from inside.evaluation.calibration_sentences import describe_calibration
 from inside.evaluation.describe import describe_confusion, describe_ranges
 from inside.evaluation.predictions import top_and_bottom
 from inside.feature_maps.scenario_names import is_stand_in
@@ -193,6 +194,9 @@ def _beyond(found: Found) -> list[Row]:
         rows.append(Row(task, "Networks side by side", f"of {len(own['comparison'])} networks on the same split the best on "
                         f"validation is “{best['name']}”, {percent(best['val'])}",
                         ("figure-comparison",)))
+    if own.get("calibration"):
+        rows.append(Row(task, "Can its confidence be believed?", describe_calibration(own["calibration"]["as_trained"])
+                        .rstrip("."), ("figure-calibration", "table-calibration")))
     if explained.get("class_activation_map"):
         rows.append(Row(task, "Where the network looks", _looks(explained["class_activation_map"]),
                         ("figure-class_activation_maps*",)))

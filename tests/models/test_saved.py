@@ -8,10 +8,10 @@ import torch
 
 from inside.files import RunFolder, read_json, write_json
 from inside.models.build import build_network
-from inside.models.saved import SavedModel, load_network, save_network
+from inside.models.saved import SavedModel, load_network, save_network, save_temperature
 
 KEYS = ["architecture", "options", "head", "classes", "image_size", "preprocessing", "split", "settings", "recipe", "costs", "seconds", "root",
-        "device", "precision", "first_trainable", "frozen", "train_unaugmented", "format"]
+        "device", "precision", "first_trainable", "frozen", "train_unaugmented", "temperature", "format"]
 NEEDED = {"architecture": "convnet5", "classes": ["a", "b", "c"], "image_size": 32, "preprocessing": {"channels": 1}, "split": "x", "root": "/images"}
 
 
@@ -59,3 +59,18 @@ def test_half_a_network_is_none(tmp_path, gone):
     run.path(gone).unlink()
     with pytest.raises(ValueError, match="has no trained network"):
         load_network(run)
+
+
+def test_a_temperature_is_noted_and_the_rest_stays(tmp_path):
+    run = RunFolder(str(tmp_path / "run"))
+    save_network(run, network().build().state_dict(), network())
+    run.mark("trained", "model.json", "model.safetensors")
+    write_json(run.path("model.json"), whole := read_json(run.path("model.json")) | {"a later key": 1})
+    run.mark("trained", "model.json")
+    for temperature in (1.25, 0.5, None):
+        save_temperature(run, temperature)
+        assert read_json(run.path("model.json")) == whole | {"temperature": temperature} and SavedModel.of(run).temperature == temperature
+        assert run.is_current("trained", "model.json", "model.safetensors") and not run.is_current("another", "model.json")
+    before = run.path("model.json").stat().st_mtime_ns
+    save_temperature(run, None)
+    assert run.path("model.json").stat().st_mtime_ns == before

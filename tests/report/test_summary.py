@@ -156,6 +156,15 @@ def test_where_the_network_looks_is_answered_in_numbers(run_folder):
     assert told() == "CAM of right and of wrong predictions"
 
 
+def test_whether_its_confidence_can_be_believed_is_answered_in_numbers(run_folder):
+    assert "Can its confidence be believed?" not in {row.name for row in deliverables(Found.read(run_folder))}  # a run of an earlier version
+    change(run_folder, "01", calibration={"as_trained": {"confidence": 0.95, "accuracy": 0.9, "calibrated_low": 0.93, "calibrated_high": 0.97,
+                                                         "expected_calibration_error": 0.06, "calibrated_level": 0.03}})
+    row = {row.name: row for row in deliverables(Found.read(run_folder))}["Can its confidence be believed?"]
+    assert row.answer.startswith("The network is overconfident on test: its mean confidence is 0.950, its accuracy 0.900. ")
+    assert row.answer.endswith("in 95 of 100 samples of this size") and row.anchors == ("figure-calibration", "table-calibration")
+
+
 def test_stand_ins_and_missing_scenarios_are_marked(run_folder):
     rows = {row.name: row for row in deliverables(Found.read(run_folder))}
     stand_in, missing = (rows[f"Top-k eigenvalues: initial, {name} images"] for name in ("CIFAR-10", "ImageNet"))
