@@ -167,7 +167,7 @@ def test_sections_at_the_limits_of_their_numbers(kind, make_folder, tmp_path):
     told = " ".join(getattr(part, name, "") for part in shown for name in ("markdown", "caption", "alt"))
     told += " ".join(describe_evaluation({"val": metrics, "test": metrics}, baseline, conflicts=0, bad=0, drawn=False))
     twice = kind in ("all predictions of one class", "all scores equal")  # d is taken for c, e for c
-    assert len(shown) == 9 + twice and "nan" not in told and ("occur" in told) == twice
+    assert len(shown) == 9 + twice and "nan" not in told and ("more than once" in told) == twice
     absent = metrics.iloc[:-1].query("support == 0")
     assert set(absent["class"]) == set("cde") - set(labels) and absent[["accuracy", "average_precision", "accuracy_low"]].isna().all(axis=None)
     assert metrics.iloc[-1]["average_precision"] == pytest.approx(metrics.iloc[:-1]["average_precision"].mean())
