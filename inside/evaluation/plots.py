@@ -91,7 +91,7 @@ def plot_reliability(reliability: pd.DataFrame, *, ax: plt.Axes | None = None) -
             ax.vlines(bins["confidence"], bins["accuracy_low"], bins["accuracy_high"], color=color, alpha=0.4, lw=2.5)
     ax.set(xlabel="mean confidence of the bin", ylabel="accuracy of the bin", xlim=(low, 1.02), ylim=(low, 1.02),
            aspect="equal")
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax
 
 
@@ -103,5 +103,5 @@ def plot_coverage(coverage: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.
     ax.plot(share, coverage["accuracy"], "o-", color=color, markersize=4, label="the least confident left out")
     ax.axhline(coverage.loc[whole, "accuracy"], color="gray", linestyle=":", label="as many left out at random")
     ax.set(xlabel="coverage: share of the test images that are decided", ylabel="accuracy of these images", xlim=(0, 1.02))
-    ax.legend(frameon=False, loc="lower left")
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax

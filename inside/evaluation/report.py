@@ -79,7 +79,7 @@ def _report_most_confused(predictions: pd.DataFrame) -> list[Shown]:
 
 def report_calibration(found: Calibration) -> list[Shown]:
     """Reliability diagram and accuracy by coverage on test, what the confidences promise, and the table of measures."""
-    fig, axes = plt.subplots(1, 2, figsize=(10.6, 4.6), layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(10.6, 4.9), layout="constrained")
     plot_reliability(found.reliability, ax=axes[0])
     plot_coverage(found.coverage, ax=axes[1])
     claim = f"{describe_calibration(found.measures.iloc[0])} {describe_coverage(found.coverage)}"
@@ -92,7 +92,7 @@ def report_calibration(found: Calibration) -> list[Shown]:
     numbers = (Table(found.reliability, "reliability", "Left: one row per bin."),
                Table(found.coverage, "coverage", "Right: one row per threshold, the lowest confidence that is decided."))
     return [Figure(fig, "calibration", alt, caption), Text(describe_promise(found)), _calibration_table(found),
-            Fold("The numbers of this figure", numbers)]
+            Fold("The numbers of the figure", numbers)]
 
 
 def _calibration_table(found: Calibration) -> Table:
