@@ -3,7 +3,7 @@
 Each family of intervals has a function that gives rows of one table: interval, setting, images (of a class, or of the whole
 part), coverage, its Monte Carlo error (one standard error; 0: exact), mean width. Intervals marked "(not used)" were
 tried and had worse coverage. The true value is that for unlimited images, by integration or from 600,000 images. One core,
-about four minutes, no files read.
+about seven minutes, no files read.
 
     python benchmarks/coverage.py [--repeats 500]
 """
@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 from coverage_attribution import attribution_rows
 from scipy import integrate, optimize
+from scipy.special import softmax
 from scipy.stats import binom, norm
 
+from inside.evaluation.calibration import coverage_table, equal_mass_bins, reliability_table
 from inside.evaluation.intervals import (
     difference_interval,
     effective_size,
@@ -259,6 +261,47 @@ def duplicates_rows(repeats: int) -> list[dict]:
     return rows
 
 
+# ---------------------------------------------------------------------------------------- calibration
+
+def calibration_rows(repeats: int) -> list[dict]:
+    """Wilson's interval of the accuracy in the bins of a reliability diagram, and at a coverage of 0.9 and of 0.5.
+
+    The logits of a calibrated network are normal; those of the scores are `factor` times as large.
+    """
+    rng, rows = np.random.default_rng(0), []
+    for spread, factor in ((4, 1.5), (4, 0.6), (10, 1)):
+        logits = spread * rng.standard_normal((600_000, CLASSES))
+        label = (rng.random((len(logits), 1)) > softmax(logits, axis=1).cumsum(1)[:, :-1]).sum(1)
+        scores = softmax(factor * logits, axis=1)
+        confidence, hit = scores.max(1), scores.argmax(1) == label
+        order = np.argsort(confidence)
+        ranked, hits = confidence[order], np.append(0, np.cumsum(hit[order]))
+
+        def accuracy(low, high, ranked=ranked, hits=hits):
+            """The true accuracy between two confidences."""
+            first, last = np.searchsorted(ranked, [low, high])
+            return (hits[last] - hits[first]) / (last - first)
+        for n in IMAGES:
+            found: dict[str, list[tuple]] = {}
+            for chosen in rng.integers(len(scores), size=(repeats, n)):
+                given, sure = (scores[chosen], label[chosen], np.arange(n)), confidence[chosen]
+                edges = pd.Series(sure).groupby(equal_mass_bins(sure)).agg(["min", "max"]).to_numpy()
+                found.setdefault("of a bin", []).extend(
+                    (*ends, accuracy(*edge)) for ends, edge in zip(_ends(reliability_table(*given)), edges, strict=True))
+                for share, ends in zip((0.9, 0.5), _ends(coverage_table(*given, steps=10).iloc[[1, 5]]), strict=True):
+                    truth = accuracy(np.quantile(ranked, 1 - share), 2)
+                    found.setdefault(f"at a coverage of {share}", []).append((*ends, truth))
+            setting = f"accuracy {hit.mean():.3f}, mean confidence {confidence.mean():.3f}"
+            for name, cases in found.items():
+                *ends, truths = np.array(cases).T
+                rows.append(row(f"accuracy {name}: Wilson", setting, n, np.stack(ends, axis=1), truths))
+    return rows
+
+
+def _ends(table: pd.DataFrame) -> np.ndarray:
+    return table[["accuracy_low", "accuracy_high"]].to_numpy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=500, help="simulated data sets of a setting (default 500)")
@@ -266,7 +309,8 @@ def main() -> None:
     families: list[Callable[[], list[dict]]] = [
         class_accuracy_rows, lambda: mean_accuracy_rows(4 * repeats), lambda: difference_rows(2 * repeats),
         lambda: average_precision_rows(repeats), lambda: mean_average_precision_rows(repeats),
-        lambda: duplicates_rows(2 * repeats), lambda: attribution_rows(samples=4 * repeats)]
+        lambda: duplicates_rows(2 * repeats), lambda: calibration_rows(repeats),
+        lambda: attribution_rows(samples=4 * repeats)]
     table = pd.DataFrame([found for family in families for found in family()])
     table["93 to 99 %?"] = np.select([table["coverage"] < WANTED[0], table["coverage"] > WANTED[1]], ["less", "more"], "")
     print(table.to_string(index=False, float_format="{:.3f}".format))
