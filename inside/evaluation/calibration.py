@@ -65,7 +65,7 @@ def calibrate(val: pd.DataFrame, test: pd.DataFrame, train_labels: Sequence[str]
 
 
 def format_calibration(measures: pd.DataFrame) -> pd.DataFrame:
-    """The measures of a `Calibration` for a page, each of the first two beside what a calibrated network would show."""
+    """The measures of a `Calibration` for a page, accuracy and error beside those that a calibrated network would show."""
     shown = measures.rename(columns=lambda name: {"confidence": "mean confidence", "brier_score": "Brier score"}.get(
         name, name.replace("_", " ").replace("log likelihood", "log-likelihood"))).rename_axis("scores").reset_index()
     low, high, level = (shown.pop(f"calibrated {name}").map(format_share) for name in ("low", "high", "level"))
@@ -114,7 +114,7 @@ def fit_temperature(scores: np.ndarray, targets: np.ndarray) -> float | None:
 
 def _why_none(val: pd.DataFrame) -> str:
     if (val["label"] == val["predicted"]).all():
-        return "all validation images are classified correctly, so that the likelihood only rises as it falls"
+        return "all validation images are classified correctly, so that the likelihood only rises as the temperature falls"
     return "on validation, the likelihood has no maximum between {:g} and {:g}".format(*TEMPERATURES)
 
 
