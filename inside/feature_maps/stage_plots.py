@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from inside.feature_maps.axes import mark_layers, under
+from inside.feature_maps.axes import under
 from inside.feature_maps.scenario_names import scenario_style
 from inside.feature_maps.stage_measures import NETWORKS, Stages
 
@@ -27,11 +27,11 @@ def plot_stages(stages: Stages) -> Figure:
         probes.text(0.5, 0.5, "not measured", transform=probes.transAxes, ha="center", va="center")
     else:
         probes.axhline(stages.majority, color="black", linewidth=0.8, linestyle=(0, (1, 3)))
-    probes.set(ylim=(0, 1.02), ylabel="accuracy of a linear probe on validation")
+    probes.set(ylim=(0, 1.02), ylabel="accuracy of a linear probe")
     probes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     weights.bar(range(len(stages.names)), 100 * stages.of("fine-tuned")["weight_change"], width=0.7,
                 color=_style("fine-tuned")["color"])
-    weights.set_ylabel("relative change of the weights (%)")
+    weights.set_ylabel("change of the weights (%)")
     for ax, column, label, spread in zip(below, ("effective_rank", "non_positive_share", "intrinsic_dimension"), (
             "effective rank (directions)", "share of values ≤ 0", "intrinsic dimension (TwoNN)"), (
             (), (), ("dimension_low", "dimension_high")), strict=True):
@@ -39,13 +39,8 @@ def plot_stages(stages: Stages) -> Figure:
         ax.set(ylabel=label, ylim=(0, 1 if column == "non_positive_share" else None))
     if stages.no_dimension:
         below[2].text(0.5, 0.5, "not measured", transform=below[2].transAxes, ha="center", va="center")
-    numbered = {name: f"{place} {_short(name)}" for place, name in enumerate(stages.names, 1)}
-    names, frozen = ([numbered[name] for name in each] for each in (stages.names, stages.frozen))
     for ax in (probes, weights, *below):
-        mark_layers(ax, names, frozen)
-        ax.set_xlabel("stage, from input to output")
-    for ax in (probes, weights):
-        _number(ax, stages.names)
+        _mark(ax, stages, named=ax in below)
     _map(similar, stages)
     figure.legend(*below[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, ncols=3)
     return figure
@@ -55,9 +50,11 @@ def _style(network: str) -> dict[str, Any]:
     return scenario_style(_SCENARIOS[network]) | {"label": network}
 
 
-def _short(name: str, most: int = 22) -> str:
-    """The end of a long name: what it has of its own stands there."""
-    return name if len(name) <= most else f"…{name[1 - most:]}"
+def _short(name: str, most: int = 18) -> str:
+    """A long name without its first parts, which others have, too."""
+    while len(name) > most and "." in name:
+        name = name.partition(".")[2]
+    return name
 
 
 def _lines(ax: Axes, stages: Stages, column: str, spread: Sequence[str]) -> None:
@@ -73,9 +70,18 @@ def _lines(ax: Axes, stages: Stages, column: str, spread: Sequence[str]) -> None
             ax.vlines(x, *(rows[end] for end in spread), color=style["color"], linewidth=1, alpha=0.6)
 
 
-def _number(ax: Axes, names: Sequence[str]) -> None:
-    ax.set_xticks(range(len(names)), [str(place + 1) for place in range(len(names))], rotation=0, ha="center", fontsize=8)
-    ax.set_xlabel("number of the stage")
+def _mark(ax: Axes, stages: Stages, *, named: bool) -> None:
+    """Stages at 0, 1, … of the x axis, by number and, if `named`, by name; frozen ones are shaded."""
+    frozen = [place for place, name in enumerate(stages.names) if name in stages.frozen]
+    for place in frozen:
+        ax.axvspan(place - 0.5, place + 0.5, color="0.92", zorder=0, linewidth=0)
+    if frozen:
+        ax.text(np.mean(frozen), 0.98 if named else 0.02, "frozen", transform=ax.get_xaxis_transform(), ha="center",
+                va="top" if named else "bottom", fontsize=8)
+    labels = [f"{place} {_short(name)}" if named else str(place) for place, name in enumerate(stages.names, 1)]
+    turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if named else {}
+    ax.set_xticks(range(len(labels)), labels, fontsize=8, **turned)
+    ax.set(xlabel="stage, from input to output", xlim=(-0.6, len(labels) - 0.4))
 
 
 def _map(ax: Axes, stages: Stages) -> None:

@@ -27,8 +27,8 @@ def test_known_manifolds(manifold, dimension, off):
     mean = np.mean([one.value for one in found])
     assert abs(mean - dimension) < off
     assert all(one.low < one.value < one.high and abs(one.value / dimension - 1) < 0.2 for one in found)
-    scaled = two_nn(manifold(600) * 1e-3 + 7)  # neither scale nor place matters
-    assert scaled.value == pytest.approx(found[0].value, rel=1e-6)
+    scaled = two_nn(manifold(600) * 1e-3 + 1e4)  # neither scale nor place matters
+    assert scaled.value == pytest.approx(found[0].value, rel=1e-5)
 
 
 def test_the_spread_covers_the_mean_estimate_at_this_number_of_points():
