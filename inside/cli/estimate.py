@@ -12,6 +12,7 @@ from inside.data.loading import TensorImages, make_loader, to_device
 from inside.data.sources import list_dataset
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
+from inside.feature_maps.stage_measures import TRAIN_IMAGES, VAL_IMAGES
 from inside.models.build import build_network
 from inside.models.surgery import freeze, set_train_mode
 from inside.names import DATASETS
@@ -61,6 +62,8 @@ def estimate(settings: Mapping[str, Any], numbers: Sequence[str]) -> str:
     if set(numbers) - {"01"}:  # six scenarios and the random initialisations, measured once for 02 and 03
         passes = 6 + settings["RANDOM_DRAWS"]
         seconds += passes * settings["N_IMAGES"] / speed * (settings["MAP_SIZE"] / settings["IMAGE_SIZE"]) ** 2
+    if "03" in numbers:  # stages: three networks, see measure_stages
+        seconds += 3 * (min(train, TRAIN_IMAGES) + min(val, VAL_IMAGES)) / speed
     if "02" in numbers:  # explanations: seven networks with a map and two gradients each; four views of what is hidden
         seconds += (49 * settings["RANDOMISED_IMAGES"] + 5 * settings["OCCLUDED_IMAGES"] + settings["N_IMAGES"]) / speed
     return (f"time: about {format_duration(seconds)} for notebooks {', '.join(numbers)} ({images:,} images, "

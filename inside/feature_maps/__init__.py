@@ -17,5 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "shares": ["SHARE_COLUMNS", "class_share_table", "count_twice", "share_results", "share_table"],
     "spectra": ["covariance_difference", "measure_spectra", "save_spectra", "trace_difference"],
     "spectra_tables": ["comparison_table", "spectra_results", "spectra_table"],
+    "stage_measures": ["measure_stages"],
+    "stage_report": ["describe_stages", "report_stages", "stage_results"],
     "states": ["StreamingCovariance"],
 })

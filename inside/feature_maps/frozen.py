@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -20,20 +20,26 @@ def frozen_layers(scenarios: Mapping[str, Scenario], layers: Sequence[str]) -> l
     if not {"finetuned_own", "imagenet_own"} <= set(scenarios):
         return []
     tuned, initial = (scenarios[name].model for name in ("finetuned_own", "imagenet_own"))
+    before, begun = begun_before(tuned, layers, scenarios["finetuned_own"].preprocessing.get("channels", 3))
+    changed = _changed_modules(tuned, initial, begun)
+    return [layer for layer in layers if layer in before and not before[layer] & changed]
+
+
+def begun_before(model: nn.Module, layers: Sequence[str], channels: int = 3) -> tuple[dict[str, set[str]], set[str]]:
+    """The modules that have begun to run when each layer is ready, in one pass of an empty image; and all of that pass."""
     begun: list[str] = []
     before: dict[str, set[str]] = {}
     handles = [module.register_forward_pre_hook(lambda module, inputs, name=name: begun.append(name))
-               for name, module in tuned.named_modules()]
-    like, side = first_parameter(tuned), _usual_side(tuned)
-    image = torch.zeros(1, scenarios["finetuned_own"].preprocessing.get("channels", 3), side, side, device=like.device)
+               for name, module in model.named_modules()]
+    like, side = first_parameter(model), _usual_side(model)
+    image = torch.zeros(1, channels, side, side, device=like.device)
     try:
-        with eval_mode(tuned), torch.no_grad(), capture(tuned, layers, lambda name, _: before.update({name: set(begun)})):
-            tuned(image)
+        with eval_mode(model), torch.no_grad(), capture(model, layers, lambda name, _: before.update({name: set(begun)})):
+            model(image)
     finally:
         for handle in handles:
             handle.remove()
-    changed = _changed_modules(tuned, initial, set(begun))
-    return [layer for layer in layers if layer in before and not before[layer] & changed]
+    return before, set(begun)
 
 
 def _usual_side(model: nn.Module) -> int:
@@ -47,8 +53,13 @@ def _changed_modules(a: nn.Module, b: nn.Module, called: set[str]) -> set[str]:
     others, changed = b.state_dict(), set()
     for name, tensor in a.state_dict().items():
         if name not in others or not torch.equal(tensor, others[name]):
-            owner = name.rpartition(".")[0]
-            while owner and owner not in called:
-                owner = owner.rpartition(".")[0]
-            changed.add(owner)
+            changed.add(owner(name, called))
     return changed
+
+
+def owner(name: str, called: Collection[str]) -> str:
+    """The module, of those `called`, that owns a weight or buffer, or else the nearest above the one that does."""
+    found = name.rpartition(".")[0]
+    while found and found not in called:
+        found = found.rpartition(".")[0]
+    return found

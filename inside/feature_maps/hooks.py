@@ -86,7 +86,7 @@ def _candidates(model: nn.Module, n: int) -> list[str]:
     modules = {name: module for name, module in model.named_modules() if name}
     aside = tuple(f"{name}." for name, module in modules.items()
                   if name.split(".")[-1].lower().startswith(("downsample", "shortcut", "aux"))
-                  or "squeezeexc" in type(module).__name__.lower() or type(module).__name__ == "SEModule")
+                  or is_squeeze_excitation(module))
     main = [name for name in modules if not f"{name}.".startswith(aside or ("\0",))]
     convolutions = [name for name in main if isinstance(modules[name], nn.Conv2d)]
     if len(convolutions) >= n:
@@ -96,6 +96,11 @@ def _candidates(model: nn.Module, n: int) -> list[str]:
                                            for child in modules[name].children() for word in attention)
               and not any(word in type(modules[name]).__name__.lower() for word in attention)]
     return blocks or [name for name in main if isinstance(modules[name], nn.Conv2d | nn.Linear)]
+
+
+def is_squeeze_excitation(module: nn.Module) -> bool:
+    """Whether a module weights the channels of a map by what is in them, as far as its type tells."""
+    return "squeezeexc" in type(module).__name__.lower() or type(module).__name__ == "SEModule"
 
 
 def all_modules(model: nn.Module) -> dict[str, nn.Module]:

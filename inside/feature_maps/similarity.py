@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,33 @@ def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
     x, y = (z / (np.abs(z).max() or 1.0) for z in (x, y))
     own = _unbiased_hsic(x, x), _unbiased_hsic(y, y)
     return float(_unbiased_hsic(x, y) / np.sqrt(own[0] * own[1])) if min(own) > 0 else float("nan")
+
+
+def cka_map(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
+    """`linear_cka` of each of A features (N,C) with each of B others of the same images: (A,B).
+
+    Debiased CKA is the cosine of the two matrices of inner products, U-centred (Székely and Rizzo, Partial distance
+    correlation with methods for dissimilarities, 2014): each is computed once, n²·C products, not once a pair.
+    """
+    sizes = {len(features) for features in (*first, *second)}
+    if len(sizes) > 1 or min(sizes, default=4) < 4:
+        raise ValueError(f"The features hold {sorted(sizes)} images; expected the same 4 or more in all.")
+    a, b = (np.array([_u_centred(features) for features in each]) for each in (first, second))
+    return a @ b.T
+
+
+def _u_centred(features: np.ndarray) -> np.ndarray:
+    """The inner products of centred features, U-centred, as a vector of norm 1 (n²,); NaN where images do not differ."""
+    x = _centred(features)
+    n = len(x)
+    x = x / (np.abs(x).max() or 1.0)
+    products = x @ x.T
+    np.fill_diagonal(products, 0)
+    rows = products.sum(0) / (n - 2)
+    centred = products - rows - rows[:, None] + products.sum() / ((n - 1) * (n - 2))
+    np.fill_diagonal(centred, 0)
+    length = np.linalg.norm(centred)
+    return centred.ravel() / (length if length > 1e-6 * np.square(x).sum() / n else np.nan)
 
 
 def _unbiased_hsic(x: np.ndarray, y: np.ndarray) -> float:

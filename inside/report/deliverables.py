@@ -208,7 +208,22 @@ def _beyond(found: Found) -> list[Row]:
     if hidden and not hidden["no_verdict"]:
         rows.append(Row(task, "Does the map point at what counts?", "confidence lost where a part is hidden: " + ", ".join(
             f"{name} {points(drop['mean'])} points" for name, drop in hidden["drop"].items()), ("figure-occlusion",)))
+    if found.results["03"].get("stages"):
+        rows.append(Row(task, "What fine-tuning changed, layer by layer", _stages(found.results["03"]["stages"]),
+                        ("figure-stages",)))
     return rows
+
+
+def _stages(stages: Mapping[str, Any]) -> str:
+    """Where fine-tuning begins to matter to a linear probe, and where the weights moved most."""
+    names, begins = stages["names"], stages["begins"]
+    changes = {name: row.get("weight_change") or 0 for name, row in stages["networks"]["fine-tuned"].items()}
+    most = max(names, key=changes.__getitem__)
+    moved = f"the weights moved most in {most}, stage {names.index(most) + 1}" if changes[most] else "no stage has learnt"
+    if "probe" in stages["missing"]:
+        return f"{moved}; {stages['missing']['probe']}"
+    told = f"from {begins} on, stage {names.index(begins) + 1} of {len(names)}" if begins else "cannot be told"
+    return f"where a linear probe gets better: {told}; {moved}"
 
 
 def _search(found: Found) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inside.feature_maps.similarity import compare_features, subspace_overlap
+from inside.feature_maps.similarity import cka_map, compare_features, linear_cka, subspace_overlap
 from shared.feature_maps import rng
 
 
@@ -42,3 +42,31 @@ def test_equal_spaces_and_layers_with_fewer_channels_than_directions():
     assert same.angles.max() < 1e-12 and same.overlap == pytest.approx(1, abs=1e-12)
     lowered = compare_features(few, other, 10)
     assert lowered["m"] == 3 and lowered["overlap"] == pytest.approx(1) and lowered["overlap by chance"] == 1
+
+
+def unbiased_hsic(k, l):  # noqa: E741
+    """Song et al. 2012, equation 5, word for word."""
+    n, one = len(k), np.ones(len(k))
+    k, l = k - np.diag(np.diag(k)), l - np.diag(np.diag(l))  # noqa: E741
+    return (np.trace(k @ l) + (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3))
+
+
+def test_the_map_of_cka_equals_its_definition_pair_by_pair():
+    first = [rng(seed).standard_normal((30, channels)) * 5 + 3 for seed, channels in ((1, 3), (2, 40), (3, 90))]
+    second = [np.tanh(first[0] / 5) @ rng(4).standard_normal((3, 8)), rng(5).standard_normal((30, 60))]
+    found = cka_map(first, second)
+    assert found.shape == (3, 2)
+    for i, a in enumerate(first):
+        for j, b in enumerate(second):
+            x, y = a @ a.T, b @ b.T  # not centred: the unbiased HSIC does not depend on it
+            wanted = unbiased_hsic(x, y) / np.sqrt(unbiased_hsic(x, x) * unbiased_hsic(y, y))
+            assert found[i, j] == pytest.approx(wanted, abs=1e-9) and found[i, j] == pytest.approx(linear_cka(a, b), abs=1e-12)
+    assert np.diag(cka_map(first, [2 * x - 7 for x in first])) == pytest.approx(1)
+    assert np.isnan(cka_map([np.full((30, 4), 1 / 3)], second)).all()
+
+
+def test_the_map_of_cka_needs_the_same_images():
+    with pytest.raises(ValueError, match=r"\[5, 6\] images; expected the same 4 or more"):
+        cka_map([np.eye(5)], [np.eye(6)])
+    with pytest.raises(ValueError, match=r"\[3\] images"):
+        cka_map([np.eye(3)], [np.eye(3)])

@@ -165,6 +165,21 @@ def test_whether_its_confidence_can_be_believed_is_answered_in_numbers(run_folde
     assert row.answer.endswith("in 95 of 100 samples of this size") and row.anchors == ("figure-calibration", "table-calibration")
 
 
+def test_where_fine_tuning_begins_to_matter_is_answered(run_folder):
+    layers = ["conv1", "layer2.0.conv1", "head"]
+
+    def told(begins, changes, **missing):
+        tuned = {name: {} if moved is None else {"weight_change": moved} for name, moved in zip(layers, changes, strict=True)}
+        change(run_folder, "03", stages={"names": layers, "begins": begins, "networks": {"fine-tuned": tuned}, "missing": missing})
+        return beyond(run_folder, "What fine-tuning changed, layer by layer")
+    assert told("head", [0.0, 0.3, 0.2]) == ("where a linear probe gets better: from head on, stage 3 of 3; the weights moved most in "
+                                             "layer2.0.conv1, stage 2")
+    assert told(None, [0.4, None, 0.2]) == "where a linear probe gets better: cannot be told; the weights moved most in conv1, stage 1"
+    assert told(None, [0, 0, 0], probe="5 images are too few") == "no stage has learnt; 5 images are too few"
+    change(run_folder, "03", stages=None)
+    assert "What fine-tuning changed, layer by layer" not in [row.name for row in deliverables(Found.read(run_folder))]
+
+
 def test_stand_ins_and_missing_scenarios_are_marked(run_folder):
     rows = {row.name: row for row in deliverables(Found.read(run_folder))}
     stand_in, missing = (rows[f"Top-k eigenvalues: initial, {name} images"] for name in ("CIFAR-10", "ImageNet"))
