@@ -191,7 +191,18 @@ def test_what_is_missing_is_told(measured, images, tmp_path):
     tiny = write_run(tmp_path / "tiny", images, sizes=[12, 3, 4])
     assert measure_stages(tiny, scenarios_of(tiny)).reason == "there are 3 validation images, and at least 4 are needed"
     pretrained = write_run(tmp_path / "pretrained", images, settings={"WEIGHTS": "imagenet", "SEED": 0})
-    assert measure_stages(pretrained, scenarios_of(pretrained)).reason.startswith("the network that the training began with is not there")
+    assert measure_stages(pretrained, scenarios_of(pretrained)).reason == "the scenario imagenet_own is missing, the reason is told in section 1"
+
+
+def test_a_network_that_gives_no_numbers_is_told(images, tmp_path):
+    run = write_run(tmp_path / "run", images)
+    model, saved = load_network(run)
+    with torch.no_grad():
+        model.blocks[1].conv.weight[0] = torch.nan
+    save_network(run, model.state_dict(), saved)
+    stages = measure_stages(run, scenarios_of(run))
+    assert stages.reason == "blocks.1 of the fine-tuned network gives values that are NaN or infinite; train again, with a lower LEARNING_RATE"
+    assert stage_results(stages)["stages"] is None and len(report_stages(stages)) == 1
 
 
 def made_up(tuned, initial, p, changes, frozen=0, cka=(0.99, 0.9, 0.7), **told):
