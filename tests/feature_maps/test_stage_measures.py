@@ -136,6 +136,20 @@ def test_frozen_stages_are_unchanged_exactly(measured):
     assert (later["weight_change"] > 0.05).all() and (later["cka"] < 0.99999).all()
 
 
+def test_near_copies_do_not_count_for_the_intrinsic_dimension(images, tmp_path):
+    """Images of one group in split.csv may differ in their pixels: of each group the first is taken."""
+    run = write_run(tmp_path / "run", images)
+    table = pd.read_csv(run.path("split.csv"))
+    val = table[table["split"] == "val"].sort_values("path")
+    table.loc[val.index[[1, 4, 6]], "group"] = 77
+    table.to_csv(run.path("split.csv"), index=False)
+    stages = measure_stages(run, scenarios_of(run))
+    kept = val.drop(index=val.index[[4, 6]])
+    assert (stages.val, stages.distinct) == (len(val), len(kept))
+    features = features_of(load_network(run)[0], kept, run.path(SavedModel.of(run).root), "blocks.2")[0]
+    assert stages.of("fine-tuned").loc["blocks.2", "intrinsic_dimension"] == pytest.approx(two_nn(features).value, rel=1e-3)
+
+
 def test_they_are_measured_once(measured, monkeypatch):
     run, scenarios, stages = measured
     with monkeypatch.context() as patched:
