@@ -50,7 +50,7 @@ def estimate(settings: Mapping[str, Any], numbers: Sequence[str]) -> str:
         return "time: unknown until the data set has been read"
     train, val, test = (size if isinstance(size, int) else round(images * size) for size in settings["SPLIT"])
     whole, train_speed, speed = training_seconds(settings, train, val)
-    seconds = 12 * len(numbers)  # starting a kernel, drawing figures
+    seconds = 12.0 * len(numbers)  # starting a kernel, drawing figures
     if "01" in numbers:
         seconds += images / 300 + (val + test + min(test, 500)) / speed + whole * settings["TRAIN"]
     if "01" in numbers and settings["TRAIN"]:

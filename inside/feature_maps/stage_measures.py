@@ -99,8 +99,8 @@ def measure_stages(run: RunFolder, scenarios: Mapping[str, Scenario], *, batch_s
     try:
         networks = {"fine-tuned": tuned.model, "initial": _initial(saved, scenarios),
                     "random": scenarios["random_own"].model}
-    except (ValueError, KeyError) as error:
-        return Stages(reason=f"the network that the training began with is not there: {error}".rstrip("."))
+    except KeyError as name:
+        return Stages(reason=f"the scenario {name.args[0]} is missing, the reason is told in section 1")
     parts = Split.read(run.path("split.csv"), Path(saved.root)).parts
     most = {"train": min(TRAIN_IMAGES, PER_CLASS * len(saved.classes)), "val": VAL_IMAGES}
     images = {part: pick_images(parts[part], n, seed=seed) for part, n in most.items()}
@@ -156,6 +156,9 @@ Found = Mapping[str, Mapping[str, Mapping[str, LayerStatistics]]]  # {network: {
 def compare_stages(found: Found, images: Mapping[str, pd.DataFrame], changes: Sequence[float], frozen: Sequence[str],
                    **told: Any) -> Stages:
     """All measures of these statistics; `images`: the tables of "train" and "val", `changes`: see `weight_changes`."""
+    if bad := [f"{stage} of the {name} network" for name in NETWORKS for part in images
+               for stage, state in found[name][part].items() if state.skipped]:
+        return Stages(reason=f"{bad[0]} gives values that are NaN or infinite; train again, with a lower LEARNING_RATE")
     val, stages = images["val"], list(found["initial"]["val"])
     distinct = ~(val["sha256"].duplicated() | val["group"].notna() & val["group"].duplicated()).to_numpy()
     labels = {part: table["label"].to_numpy() for part, table in images.items()}

@@ -136,6 +136,20 @@ def test_frozen_stages_are_unchanged_exactly(measured):
     assert (later["weight_change"] > 0.05).all() and (later["cka"] < 0.99999).all()
 
 
+def test_near_copies_do_not_count_for_the_intrinsic_dimension(images, tmp_path):
+    """Images of one group in split.csv may differ in their pixels: of each group the first is taken."""
+    run = write_run(tmp_path / "run", images)
+    table = pd.read_csv(run.path("split.csv"))
+    val = table[table["split"] == "val"].sort_values("path")
+    table.loc[val.index[[1, 4, 6]], "group"] = 77
+    table.to_csv(run.path("split.csv"), index=False)
+    stages = measure_stages(run, scenarios_of(run))
+    kept = val.drop(index=val.index[[4, 6]])
+    assert (stages.val, stages.distinct) == (len(val), len(kept))
+    features = features_of(load_network(run)[0], kept, run.path(SavedModel.of(run).root), "blocks.2")[0]
+    assert stages.of("fine-tuned").loc["blocks.2", "intrinsic_dimension"] == pytest.approx(two_nn(features).value, rel=1e-3)
+
+
 def test_they_are_measured_once(measured, monkeypatch):
     run, scenarios, stages = measured
     with monkeypatch.context() as patched:
@@ -191,7 +205,18 @@ def test_what_is_missing_is_told(measured, images, tmp_path):
     tiny = write_run(tmp_path / "tiny", images, sizes=[12, 3, 4])
     assert measure_stages(tiny, scenarios_of(tiny)).reason == "there are 3 validation images, and at least 4 are needed"
     pretrained = write_run(tmp_path / "pretrained", images, settings={"WEIGHTS": "imagenet", "SEED": 0})
-    assert measure_stages(pretrained, scenarios_of(pretrained)).reason.startswith("the network that the training began with is not there")
+    assert measure_stages(pretrained, scenarios_of(pretrained)).reason == "the scenario imagenet_own is missing, the reason is told in section 1"
+
+
+def test_a_network_that_gives_no_numbers_is_told(images, tmp_path):
+    run = write_run(tmp_path / "run", images)
+    model, saved = load_network(run)
+    with torch.no_grad():
+        model.blocks[1].conv.weight[0] = torch.nan
+    save_network(run, model.state_dict(), saved)
+    stages = measure_stages(run, scenarios_of(run))
+    assert stages.reason == "blocks.1 of the fine-tuned network gives values that are NaN or infinite; train again, with a lower LEARNING_RATE"
+    assert stage_results(stages)["stages"] is None and len(report_stages(stages)) == 1
 
 
 def made_up(tuned, initial, p, changes, frozen=0, cka=(0.99, 0.9, 0.7), **told):
