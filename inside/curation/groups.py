@@ -34,6 +34,11 @@ class NearDuplicates:
     limit: float | None = None
     by_chance: float | None = None
 
+    @property
+    def searched(self) -> pd.DataFrame | None:
+        """The pairs; None where nothing was searched."""
+        return None if self.mode == "off" else self.pairs
+
     def table(self, images: pd.DataFrame) -> pd.DataFrame:
         """The pairs with the labels of their images, of a split also their parts; `conflicting`: the labels differ."""
         found, known = self.pairs.copy(), images.set_index("path")
