@@ -4,7 +4,7 @@
     preflight, disk                         checks before anything is written; the room that a run needs
     report, panels                          the HTML page; the widgets of the notebooks
     selection, attribution                  which settings; what the network looks at
-    training, feature_maps                  from settings to a trained network; hooks, statistics, spectra
+    training, feature_maps, curation        from settings to a trained network; hooks, statistics, spectra; near duplicates
     evaluation                              scores, intervals, rankings
     data, models                            images, their table and split; networks by name
     settings                                every notebook parameter, in one table

@@ -96,6 +96,8 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
         Parameter("DATASET", _text(f"{Word(*names.DATASETS)}, a folder"), "", ALL),
         Parameter("DEMO_IMAGES", (Whole(60, 17034),), 'number of scenes drawn for the data set "demo"', ALL),
         Parameter("BAD_IMAGES", (Word("skip", "stop"),), "what to do with files that cannot be decoded"),
+        Parameter("NEAR_DUPLICATES", (Word("group", "report", "off", "always"),),
+                  "whether near duplicates stay together"),
         Parameter("SPLIT", (Literal(list, "three fractions that sum to at most 1, or three counts", names.check_split),),
                   "train, validation, test", trains=True),
         Parameter("SEED", (Whole(0, 2**31 - 1),), "for the split, new weights, image order and augmentation", ALL,

@@ -72,6 +72,8 @@ def test_all_files_of_the_contract_are_there(finished):
     assert "checkpoint.pt" not in names and [name for name in names if name.startswith(".")] == [".locks"]
     assert list(pd.read_csv(finished / "bad_images.csv")) == ["path", "reason"]
     assert list(pd.read_csv(finished / "duplicates.csv")) == ["group", "path", "label", "split", "conflicting"]
+    assert list(pd.read_csv(finished / "near_duplicates.csv")) == ["group", "path", "other_path", "distance", "cosine", "correlation", "mirrored",
+                                                                   "label", "other_label", "split", "other_split", "conflicting"]
     assert list(pd.read_csv(finished / "trials.csv"))[:4] == ["number", "state", "score", "seconds"]
     assert list(pd.read_csv(finished / "predictions_test.csv"))[:6] == [
         "path", "label", "predicted", "confidence", "loss", "prob_buildings"]
@@ -81,7 +83,7 @@ def test_results_agree_with_the_files(finished):
     found = results(finished)
     split, metrics = pd.read_csv(finished / "split.csv"), pd.read_csv(finished / "metrics_test.csv").set_index("class")
     predictions = pd.read_csv(finished / "predictions_test.csv")
-    assert found["n_images"] == 122 and found["n_bad"] == 1 and found["leaks"] == {"path": 0, "content": 0}
+    assert found["n_images"] == 122 and found["n_bad"] == 1 and found["leaks"] == {"path": 0, "content": 0, "near": 0}
     assert found["duplicate_groups"] == 2 and found["conflicting_groups"] == 1
     assert found["split"] == split["split"].value_counts().to_dict() and sum(found["split"].values()) == 122
     assert found["test"]["accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
@@ -135,8 +137,9 @@ EFFECTS = [
      lambda new, old, folder: new["trainable"] < new["parameters"] and new["split"] == old["split"]
      and not split_of(folder).equals(split_of(old["folder"])) and "worker processes: 1" in (folder / "report.html").read_text()
      and "worker processes: 0" in (old["folder"] / "report.html").read_text()),
-    ({"SPLIT": "[50, 30, 30]", "IMAGE_SIZE": 48, "RANKED_CLASSES": "['sea']", "BATCH_SIZE": 10},
+    ({"SPLIT": "[50, 30, 30]", "IMAGE_SIZE": 48, "RANKED_CLASSES": "['sea']", "BATCH_SIZE": 10, "NEAR_DUPLICATES": "off"},
      lambda new, old, folder: new["split"] == {"train": 50, "val": 30, "test": 30} and new["macs"] > old["macs"]
+     and (new["leaks"]["near"], old["leaks"]["near"], old["near_duplicates"]["mode"], new["near_duplicates"]["mode"]) == (None, 0, "group", "off")
      and {path.name for path in (folder / "figures").glob("ranked*")} == {"ranked_sea.png"}),
     ({"ARCHITECTURE": "efficientnet_lite0", "WEIGHTS": "imagenet", "EPOCHS": 3, "PRECISION": "float32",
       "AUGMENTATION": "strong", "DEVICE": "cpu", "BACKBONE_FACTOR": 0.5, "HEAD": "mlp:64:0.1", "HEAD_EPOCHS": 8, "SEARCH_TRIALS": 0, "LEARNING_RATE": 0.001},

@@ -108,7 +108,7 @@ def test_sentences_on_a_split_are_its_numbers(table, sizes):
     except ValueError as error:
         assert "\n" not in str(error) and str(error)[0].isupper() and str(error).endswith(".")
         return
-    alone = table.assign(sha256=table["path"])  # the same classes without duplicates
+    alone = table.assign(sha256=table["path"], group=pd.NA)  # the same classes without duplicates
     quota, shares = class_shares(split_table(alone, sizes, seed=1)), class_shares(split)
     told = describe_split(split, sizes)
     missed, largest = shares.index[(shares != quota).any(axis=1)], table.groupby("sha256")["label"].transform("size")
@@ -145,7 +145,7 @@ def test_sentences_on_given_parts(table, seed, kind):
         assert "\n" not in str(error) and str(error).endswith(".")
         return
     told, unused = describe_split(split, [0.5, 0.3, 0.2]), int((split["split"] == "").sum())
-    left = [numbers_in(line)[0] for line in told if "not used: the same pixels" in line]
+    left = [numbers_in(line)[0] for line in told if "not used: copies" in line]
     assert left == [unused] * (unused > 0)
     tested = table["sha256"].isin(table.loc[table["given"] == "test", "sha256"])  # a given validation image counts where it is no copy
     if tested.any() and ((table["given"] == "val") & ~tested).any():

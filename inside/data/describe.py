@@ -49,11 +49,14 @@ def describe_counts(counts: pd.DataFrame) -> str:
 def describe_overlaps(overlaps: pd.DataFrame) -> str:
     """What the parts of a split share, from `split_overlaps`."""
     shared = overlaps[(overlaps["shared paths"] > 0) | (overlaps["shared content"] > 0)]
-    if shared.empty:
-        return "Train, validation and test have no file and no decoded image in common."
-    return " ".join(f"{row['parts']} share {_counted(row['shared paths'], 'path')} and "
-                    f"{_counted(row['shared content'], 'decoded image')}."
-                    for row in shared.to_dict("records"))
+    told = " ".join(f"{row['parts']} share {_counted(row['shared paths'], 'path')} and "
+                    f"{_counted(row['shared content'], 'decoded image')}." for row in shared.to_dict("records"))
+    told = told or "Train, validation and test have no file and no decoded image in common."
+    if "near duplicates" not in overlaps:
+        return told
+    pairs = int(overlaps["near duplicates"].sum())
+    return f"{told} " + (f"{_counted(pairs, 'pair')} of near duplicates {'lies' if pairs == 1 else 'lie'} in two of them."
+                         if pairs else "No pair of near duplicates lies in two of them.")
 
 
 def describe_draws(evaluated: np.ndarray, draws: Sequence[np.ndarray], augmentation: str) -> str:

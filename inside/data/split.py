@@ -95,18 +95,26 @@ def split_images(images: ImageSet, sizes: Sequence[float], *, seed: int) -> Spli
 def split_table(table: pd.DataFrame, sizes: Sequence[float], *, seed: int) -> pd.DataFrame:
     """The image table with a column `split`: "train", "val", "test", or "" for images that are not used.
 
-    Stratified: each class has its share of each part, rounded to whole images. Images with the same pixels go to the same
-    part; if that makes the shares impossible, they are met as closely as whole groups allow (see `describe_split`).
+    Stratified: each class has its share of each part, rounded to whole images. Images with the same pixels, or of the same
+    `group`, go to the same part; if that makes the shares impossible, they are met as closely as whole groups allow (see
+    `describe_split`).
     Test images given by the data set (its val/ if it has no test/) remain the test images, and copies of them elsewhere
     are not used. The same images, sizes and seed give the same split, whatever the order of the rows. Raises
     ValueError, also if a class would have no image in one of the parts.
     """
-    parts, free, counts = _plan_split(table, sizes)
+    parts, free, counts = _plan_split(_as_pictures(table), sizes)
     if len(free):
         parts[free.index] = _draw_split(free, counts, seed)
     table = table.assign(split=parts)
     _require_every_class(table)
     return table
+
+
+def _as_pictures(table: pd.DataFrame) -> pd.DataFrame:
+    """A table in which all images of a group have the sha256 of one of them, so that they stay together."""
+    if "group" not in table:
+        return table
+    return table.assign(sha256=table.groupby("group")["sha256"].transform("min").fillna(table["sha256"]))
 
 
 def check_split_fits(table: pd.DataFrame, sizes: Sequence[float]) -> None:
@@ -146,18 +154,28 @@ def _require_every_class(table: pd.DataFrame) -> None:
     counts = pd.crosstab(table["label"], table["split"]).reindex(columns=[*SPLITS, ""], fill_value=0)
     for label, row in counts.loc[natural_sort(counts.index)].iterrows():
         if row[list(SPLITS)].min() < 1:
-            copies = f", and {row['']} of its images are unused because their pixels are in a given part" if row[""] else ""
+            copies = (f", and {row['']} of its images are unused because copies of them are in a given part"
+                      if row[""] else "")
             raise ValueError(f"The class {label!r} has no image in {row[list(SPLITS)].idxmin()}{copies}: add images to it "
                              "there, or remove the class.")
 
 
-def split_overlaps(table: pd.DataFrame) -> pd.DataFrame:
-    """For each pair of train, val and test: how many paths and decoded images they share (0: disjoint)."""
+def split_overlaps(table: pd.DataFrame, near: pd.DataFrame | None = None) -> pd.DataFrame:
+    """For each pair of train, val and test: how many paths and decoded images they share (0: disjoint).
+
+    With `near` (path, other_path), also how many of these near duplicates have one image in each.
+    """
     parts = {split: table[table["split"] == split] for split in SPLITS}
     rows = [{"parts": f"{a} and {b}", **{f"shared {what}": len(set(parts[a][column]) & set(parts[b][column]))
                                         for what, column in (("paths", "path"), ("content", "sha256"))}}
             for a, b in (("train", "val"), ("train", "test"), ("val", "test"))]
-    return pd.DataFrame(rows)
+    overlaps = pd.DataFrame(rows)
+    if near is not None:
+        part = table.set_index("path")["split"]
+        ends = list(zip(near["path"].map(part), near["other_path"].map(part), strict=True))
+        overlaps["near duplicates"] = [sum(set(both) == set(pair.split(" and ")) for both in ends)
+                                       for pair in overlaps["parts"]]
+    return overlaps
 
 
 def class_counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -178,7 +196,7 @@ def class_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 def describe_split(table: pd.DataFrame, sizes: Sequence[float]) -> list[str]:
     """Sentences on the table that `split_table` gave for `sizes`: what is given, how near the shares are, what is left."""
-    parts, free, counts = _plan_split(table, sizes)
+    parts, free, counts = _plan_split(_as_pictures(table), sizes)
     lines = []
     if (parts != "").any():
         lines.append("The parts are those that the data set gives: SPLIT is not used." if free.empty else
@@ -189,8 +207,8 @@ def describe_split(table: pd.DataFrame, sizes: Sequence[float]) -> list[str]:
         lines += _describe_shares(free, quota, found.reindex(index=quota.index, columns=quota.columns, fill_value=0))
     copies = int((table["split"] == "").sum() - (free["split"] == "").sum())
     if copies:
-        lines.append(f"{_images(copies)} {'is' if copies == 1 else 'are'} not used: the same pixels are in a part that the "
-                     "data set gives.")
+        lines.append(f"{_images(copies)} {'is' if copies == 1 else 'are'} not used: copies of "
+                     f"{'it' if copies == 1 else 'them'} are in a part that the data set gives.")
     if sum(counts) < len(free):
         unused = int((free["split"] == "").sum())
         lines.append(f"SPLIT asks for {sum(counts):,} of the {_images(len(free))}; {unused:,} are not used.")
@@ -206,8 +224,8 @@ def _describe_shares(free: pd.DataFrame, quota: pd.DataFrame, found: pd.DataFram
     for label in missed[:named]:
         group = together[free["label"] == label].max()
         here = _listed([f"{number:,} {word}" for number, word in zip(found.loc[label], words, strict=True)])
-        lines.append(f"“{literal(label)}” has {here} images where its shares are {_listed(quota.loc[label])}: images with "
-                     f"the same pixels stay together, and its largest group has {group:,}.")
+        lines.append(f"“{literal(label)}” has {here} images where its shares are {_listed(quota.loc[label])}: "
+                     f"duplicates stay together, and its largest group has {group:,}.")
     if len(missed) > named:
         most = int((found - quota).loc[missed[named:]].abs().max(axis=None))
         lines.append(f"Duplicates keep {len(missed) - named:,} more of the classes from their shares, by at most "

@@ -205,21 +205,23 @@ def size_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def duplicate_table(table: pd.DataFrame) -> pd.DataFrame:
     """The images that share their pixels with another one: group, path, label, split, conflicting (several labels)."""
-    found = table.dropna(subset=["group"]).sort_values(["group", "path"], kind="stable")
+    shared = table["sha256"].duplicated(keep=False)
+    found = table[shared].assign(group=pd.factorize(table.loc[shared, "sha256"])[0])
     found = found.assign(conflicting=found.groupby("group")["label"].transform("nunique") > 1)
     columns = ["group", "path", "label", "split", "conflicting"]
+    found = found.sort_values(["group", "path"], kind="stable")
     return found[[name for name in columns if name in found]].reset_index(drop=True)
 
 
 def describe_duplicates(duplicates: pd.DataFrame) -> str:
-    """What `duplicate_table` found, and what it cannot find, in two sentences."""
+    """What `duplicate_table` found, in a sentence."""
     groups, conflicting = (rows["group"].nunique() for rows in (duplicates, duplicates[duplicates["conflicting"]]))
-    found = (f"{groups:,} group{'' if groups == 1 else 's'} of images with the same decoded pixels, {conflicting:,} of them "
-             "with different labels.") if groups else "No two images have the same decoded pixels."
-    return f"{found} Copies that were recompressed (as JPEG), resized or cropped have different pixels and are not found."
+    return (f"{groups:,} group{'' if groups == 1 else 's'} of images with the same decoded pixels, {conflicting:,} of them "
+            "with different labels.") if groups else "No two images have the same decoded pixels."
 
 
 def image_marks(table: pd.DataFrame) -> dict[str, str]:
-    """{path: sign}: "‡ " for a suspected label error (same pixels, other label), "† " for another duplicate."""
-    found = duplicate_table(table)
-    return {row["path"]: "‡ " if row["conflicting"] else "† " for row in found.to_dict("records")}
+    """{path: sign}: "‡ " for a suspected label error (its group has several labels), "† " for another duplicate."""
+    found = table.dropna(subset=["group"])
+    conflicting = found.groupby("group")["label"].transform("nunique") > 1
+    return {path: "‡ " if several else "† " for path, several in zip(found["path"], conflicting, strict=True)}

@@ -50,7 +50,10 @@ def _split(found: Found) -> str:
 
 def _leaks(found: Found) -> str:
     leaks = found.results["01"].get("leaks")
-    return f"{leaks['path']} shared paths, {leaks['content']} shared images by decoded pixels" if leaks else ""
+    if not leaks:
+        return ""
+    near = f", {leaks['near']} pairs of near duplicates" if leaks.get("near") is not None else ""
+    return f"{leaks['path']} shared paths, {leaks['content']} shared images by decoded pixels{near}"
 
 
 def _losses(found: Found) -> str:

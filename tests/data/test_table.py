@@ -125,17 +125,16 @@ def test_duplicates_are_found_by_pixels_not_by_files(make_folder, tmp_path):
 
 
 def test_what_is_told_of_duplicates_is_what_is_found(make_folder, tmp_path):
-    """A copy in another lossless format is found, one that was compressed anew is not, and the sentence says both."""
+    """A copy in another lossless format is found, one that was compressed anew is not."""
     folder = make_folder({"a": 3, "b": 3})
     table, _ = table_of(folder, tmp_path)
-    assert describe_duplicates(duplicate_table(table)).startswith("No two images have the same decoded pixels. ")
+    assert describe_duplicates(duplicate_table(table)) == "No two images have the same decoded pixels."
     Image.open(folder / "a" / "0.png").save(folder / "a" / "lossless.webp", lossless=True)
     Image.open(folder / "a" / "1.png").save(folder / "b" / "anew.jpg", quality=95)
     table, _ = table_of(folder, tmp_path)
     told = describe_duplicates(duplicate_table(table))
     assert set(duplicate_table(table)["path"]) == {"a/0.png", "a/lossless.webp"}
-    assert told.startswith("1 group of images with the same decoded pixels, 0 of them with different labels. ")
-    assert "recompressed" in told and "not found" in told
+    assert told.startswith("1 group of images with the same decoded pixels, 0 of them with different labels.")
     shutil.copy(folder / "b" / "2.png", folder / "a" / "2-b.png")
     table, _ = table_of(folder, tmp_path)
     assert describe_duplicates(duplicate_table(table)).startswith("2 groups of images with the same decoded pixels, 1 of")
