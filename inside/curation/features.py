@@ -11,8 +11,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from inside import files
-from inside.data.loading import ImageDataset, make_loader, make_transform, to_device
+from inside.data.loading import ImageDataset, make_loader, to_device
 from inside.data.pixels import Pixels, PixelWriter
+from inside.data.transforms import make_transform
 from inside.device import InParts
 from inside.files import one_at_a_time
 from inside.models.build import build_network
