@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import hypothesis
 import matplotlib.pyplot as plt
@@ -21,6 +22,7 @@ from shared.attribution import CLASSES, seeded
 
 os.environ.setdefault("MPLBACKEND", "agg")
 plt.switch_backend(os.environ["MPLBACKEND"])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is tested, also where a shell starts the tests in the background
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)  # the same examples in every run
 hypothesis.settings.load_profile("same")
