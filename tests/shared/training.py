@@ -1,5 +1,7 @@
 """Small networks, histories and tables of predictions that tests of training and evaluation share."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import torch
@@ -58,7 +60,7 @@ class Backbone(nn.Module):
         torch.manual_seed(0)
         self.first, self.way = nn.Conv2d(3, 8, 3, stride=2), forward
         for name, layer in layers.items():
-            setattr(self, name, layer)
+            setattr(self, name, copy.deepcopy(layer))  # a test may freeze it
 
     def forward(self, images):
         return self.way(self, self.first(images))
