@@ -24,6 +24,7 @@ USED = {
     "_version": "torch.Tensor, in feature_maps/audit.py and attribution/cam.py: whether a tensor was overwritten",
     "_is_avx512_bf16_supported": "torch.cpu, in device.py: whether bfloat16 is fast",
     "_is_amx_tile_supported": "torch.cpu, in device.py: whether bfloat16 is fast",
+    "_exit": "os, documented, in cli/main.py: Ctrl-C while packages are imported",
 }
 
 

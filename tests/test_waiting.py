@@ -28,3 +28,23 @@ def test_the_policy_is_set_before_torch_is_loaded():
     clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=clean)
     assert told.stdout == "False PASSIVE\n" and told.returncode == 2
+
+
+def test_ctrl_c_ends_a_command_whatever_the_packages_that_it_imports_make_of_it():
+    code = """
+import os, signal, sys, time
+from inside.cli.main import main
+class Swallows:
+    def find_spec(name, path=None, target=None):
+        if name == "inside.cli.run":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(5)
+            except BaseException:
+                print("swallowed")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Swallows)
+main(["demo", "-p", "DATASET", "nowhere"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "stopped; the same command goes on from here")

@@ -13,9 +13,13 @@ images have changed.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from inside.cli.profiles import given_parameters
 from inside.cli.waiting import let_others_compute
@@ -36,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = given_parameters(options)
         let_others_compute()
-        from inside.cli.run import NotebookFailed, run
+        with _ended_by_ctrl_c():
+            from inside.cli.run import NotebookFailed, run
         try:
             return run(options, given, without_passwords(shlex.join(["python", "run.py", *arguments])))
         except NotebookFailed as error:
@@ -48,6 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Ctrl-C ends this process at once while packages are imported: there, Python may swallow a KeyboardInterrupt.
+
+    It does in the callbacks of its import locks and in packages that catch every exception. Nothing has been written yet.
+    """
+    def end(*_: object) -> None:
+        os.write(2, b"\nstopped; the same command goes on from here\n")
+        os._exit(130)
+    before = signal.signal(signal.SIGINT, end) if threading.current_thread() is threading.main_thread() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def command_parser() -> argparse.ArgumentParser:
