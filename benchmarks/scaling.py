@@ -24,11 +24,11 @@ from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
+from inside.evaluation.features import penultimate_features
 from inside.evaluation.metrics import class_metrics
 from inside.evaluation.predictions import predict, prediction_table
 from inside.feature_maps.hooks import choose_layers
 from inside.feature_maps.statistics import collect_statistics
-from inside.training.cached import penultimate_features
 from inside.training.experiment import Experiment
 from inside.training.loop import Trainer
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from inside import files
 from inside.attribution.inputs import first_convolution, last_convolution
+from inside.data.ignore import check_ignored, read_ignored
 from inside.data.sources import list_dataset
 from inside.data.split import check_split_fits, split_counts
 from inside.device import choose_device
@@ -119,9 +120,11 @@ def image_checks(settings: Settings, numbers: Sequence[str], run: RunFolder) -> 
 
 
 def check_images(settings: Settings) -> None:
-    """Raise ValueError unless the images of notebook 01 are there, and fit its split, batches and ranked classes."""
+    """Raise ValueError unless the images of notebook 01 are there, and fit its split, batches, IGNORE and ranked classes."""
     dataset, sizes = settings["DATASET"], settings["SPLIT"]
     listed = list_dataset(dataset, demo_images=settings["DEMO_IMAGES"])
+    if listed is None or dataset == "demo":  # the names of files that are not there yet are not known
+        read_ignored(settings["IGNORE"])
     if listed is None:
         if dataset in ("digits", "photo_patches", "intel"):  # the others have test images of their own
             split_counts(DATASETS[dataset], sizes)
@@ -131,6 +134,7 @@ def check_images(settings: Settings) -> None:
         found += [f"BATCH_SIZE = {settings['BATCH_SIZE']} is more than the {len(listed)} images of the data set: lower it."]
     found += [f"RANKED_CLASSES names {brief(name)}, which is no class: {did_you_mean(name, classes)}"
               for name in settings["RANKED_CLASSES"] if name not in classes]
+    found += [] if dataset == "demo" else errors_of(check_ignored, settings["IGNORE"], listed["path"].tolist())
     raise_all(found)
 
 

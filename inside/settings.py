@@ -98,6 +98,8 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
         Parameter("BAD_IMAGES", (Word("skip", "stop"),), "what to do with files that cannot be decoded"),
         Parameter("NEAR_DUPLICATES", (Word("group", "report", "off", "always"),),
                   "whether near duplicates stay together"),
+        Parameter("LABEL_ISSUES", (Word("auto"), Flag()), "whether to search for label errors; auto: up to 20,000 images"),
+        Parameter("IGNORE", _text('"", a CSV file with a column path', empty=True), "images to leave out, after the split"),
         Parameter("SPLIT", (Literal(list, "three fractions that sum to at most 1, or three counts", names.check_split),),
                   "train, validation, test", trains=True),
         Parameter("SEED", (Whole(0, 2**31 - 1),), "for the split, new weights, image order and augmentation", ALL,

@@ -19,6 +19,7 @@ from PIL import Image
 from inside.cli.estimate import estimate
 from inside.cli.profiles import default_parameters, notebook_parameters, notebooks
 from inside.curation.groups import group_near_duplicates
+from inside.data.ignore import ignore_images
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
@@ -46,7 +47,7 @@ def help_search(settings: Mapping[str, Any]) -> None:
     images = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
     images, _ = decode_images(images, bad_images=settings["BAD_IMAGES"])
     images, _ = group_near_duplicates(images, settings["NEAR_DUPLICATES"], device=choose_device(settings["DEVICE"]))
-    split = split_images(images, settings["SPLIT"], seed=settings["SEED"])
+    split = ignore_images(split_images(images, settings["SPLIT"], seed=settings["SEED"]), settings["IGNORE"])
     found = run_search(settings, split, folder=RunFolder(settings["RUN"]).folder)
     print(f"all {found.n_trials} trials have finished; best: {format_share(found.ranked[0].value)}")
 

@@ -1,11 +1,12 @@
-"""Sentences on near duplicates."""
+"""Sentences on near duplicates and on suspected label errors."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from inside.curation.groups import DIAMETER, NearDuplicates
-from inside.text import format_significant
+from inside.curation.label_issues import FEWEST_GROUPS, LabelIssues
+from inside.text import format_significant, listed, literal, percent
 
 
 def describe_near_duplicates(near: NearDuplicates, pairs: pd.DataFrame) -> list[str]:
@@ -29,3 +30,32 @@ def describe_near_duplicates(near: NearDuplicates, pairs: pd.DataFrame) -> list[
 
 def _pairs(number: int) -> str:
     return f"{number:,} pair{'s' * (number != 1)}"
+
+
+def describe_label_issues(found: LabelIssues) -> list[str]:
+    """How many labels are suspected and why, what is left out, what a reader can do; or why nothing was examined."""
+    if found.why_off:
+        return [f"Labels were not examined: {found.why_off}."]
+    told, total = [f"Of {found.images:,} labels, none is suspected."], len(found.suspects)
+    if total:
+        conflicts = int((found.suspects["reason"] == "conflict").sum())
+        predicted = f"{total - conflicts:,} because the regression predicts another class"
+        conflicting = f"{conflicts:,} because a copy of the image has another label"
+        why = [reason for count, reason in ((conflicts, conflicting), (total - conflicts, predicted)) if count]
+        told = [f"{total:,} of {found.images:,} labels ({percent(total / found.images)}) are suspected, {' and '.join(why)}."
+                if total > 1 else f"1 of {found.images:,} labels is suspected, {why[0][2:]}.",
+                "A suspect is a reason to look, not an error: nothing is changed. To leave images out, list them in a CSV "
+                "file with a column `path`, and give it as `IGNORE`."]
+    if found.left_out:
+        names = listed([literal(name) for name in found.left_out])
+        told.append(f"Left out, for fewer than {FEWEST_GROUPS} images that are no copies of each other: {names}.")
+    return told
+
+
+def describe_suspects(found: LabelIssues) -> str:
+    """Which two classes most of the suspects lie between, in a sentence."""
+    pairs = found.suspects.groupby(["label", "suggested"]).size().sort_values(ascending=False, kind="stable")
+    (label, suggested), most = pairs.index[0], int(pairs.iloc[0])
+    alike = int((pairs == most).sum())
+    among = f", as often as {alike - 1} other pair{'s' * (alike > 2)}" if alike > 1 else ", the most frequent pair"
+    return f"{literal(suggested)} is suggested for {literal(label)} {most} time{'s' * (most != 1)}{among}."

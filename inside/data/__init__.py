@@ -4,6 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "describe": ["describe_overlaps", "describe_preprocessing"],
+    "ignore": ["ignore_images"],
     "loading": ["ImageDataset", "make_loader"],
     "report": ["report_augmentation", "report_duplicates", "report_images", "report_split"],
     "sources": ["open_dataset"],

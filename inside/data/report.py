@@ -9,6 +9,7 @@ import pandas as pd
 
 from inside.data.describe import describe_conflicts, describe_counts, describe_draws, describe_sizes
 from inside.data.grids import WIDTH, draw_augmentation, draw_samples, plot_images, short_paths
+from inside.data.ignore import describe_ignored
 from inside.data.sources import ImageSet
 from inside.data.split import Split, class_counts, describe_split
 from inside.data.table import describe_duplicates, duplicate_table, load_image, size_table
@@ -81,12 +82,15 @@ def report_duplicates(images: ImageSet, *, at_most: int = 12) -> list[Shown]:
     return shown
 
 
-def report_split(split: Split, sizes: Sequence[float]) -> list[Shown]:
-    """Images by class and part, and how near they come to the `sizes` asked for; of a split that is not read from a file."""
-    counts = class_counts(split.table)
+def report_split(split: Split, sizes: Sequence[float], drawn: Split | None = None) -> list[Shown]:
+    """Images by class and part, and how near they come to the `sizes` asked for; of a split that is not read from a file.
+
+    `drawn`: the split before `ignore_images`.
+    """
+    counts, whole = class_counts(split.table), (drawn or split).table
     return [Table(counts, "split_counts", f"{describe_counts(counts)} Columns with %: the share of the class in that part.",
                   digits=1),
-            Text.bullets(describe_split(split.table, sizes))]
+            Text.bullets([*describe_split(whole, sizes), *describe_ignored(whole, split.table)])]
 
 
 def report_augmentation(split: Split, transforms: Mapping[str, Callable], preprocessing: Mapping, *, seed: int,

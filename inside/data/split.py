@@ -160,6 +160,19 @@ def _require_every_class(table: pd.DataFrame) -> None:
                              "there, or remove the class.")
 
 
+def proportional_sample(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
+    """n rows of a table (column label), drawn at random, in their order: as many of a class as its share, at least one.
+
+    0, or as many as there are: all. The shares hold to within one image.
+    """
+    if not 0 < n < len(table):
+        return table
+    drawn = table.sample(frac=1, random_state=seed)
+    by_label = drawn.groupby("label")["label"]
+    place = by_label.cumcount() / by_label.transform("size")  # 0 for the first of each class
+    return table.loc[sorted(place.sort_values(kind="stable").index[:max(n, by_label.ngroups)])].reset_index(drop=True)
+
+
 def split_overlaps(table: pd.DataFrame, near: pd.DataFrame | None = None) -> pd.DataFrame:
     """For each pair of train, val and test: how many paths and decoded images they share (0: disjoint).
 

@@ -59,6 +59,34 @@ def describe_most_confused(pairs: pd.DataFrame, predictions: pd.DataFrame) -> st
             f"occur{'s' * (kinds == 1)} more than once.")
 
 
+def describe_neighbours(nearest: pd.DataFrame, errors: pd.DataFrame) -> str:
+    """For how many of the `costliest_errors` the nearest training image is of the predicted class, or of the true one."""
+    first = nearest.drop_duplicates("path").set_index("path")["label"]
+    nearest_label = errors["path"].map(first)
+    predicted, true = int((nearest_label == errors["predicted"]).sum()), int((nearest_label == errors["label"]).sum())
+    if len(errors) == 1:
+        kind = "the predicted class" if predicted else "the true class" if true else "a third class"
+        return f"The training image nearest to the only error is of {kind}."
+    return (f"The nearest training image is of the predicted class for {predicted} of the {len(errors)} errors with the "
+            f"highest loss, and of the true class for {true}.")
+
+
+def describe_sensitivity(scores: Mapping) -> str:
+    """How the scores of test change where images with suspected labels are left out, from `without_suspects`."""
+    whole, left = scores["all"], scores["without_suspects"]
+    if left is None:
+        return "The label of every test image is suspected."
+    gone = whole["images"] - left["images"]
+    if not gone:
+        return "No test image has a suspected label."
+    kind = "have suspected labels" if gone > 1 else "has a suspected label"
+    changes = [f"the {name} is {percent(left[key])} instead of {percent(whole[key])}" for name, key in (
+        ("accuracy", "accuracy"), ("mean class accuracy", "mean_class_accuracy"))]
+    return (f"{gone:,} of {whole['images']:,} test images {kind}. On the others, {' and '.join(changes)}. This shows how "
+            "much the labels matter and is not the result: images are suspected because a classifier gets them wrong, so "
+            "that leaving them out favours every classifier.")
+
+
 def describe_ranked(predictions: pd.DataFrame, name: str) -> str:
     """How many of the ten images with the highest scores for a class are of it, and which are not."""
     highest, _ = top_and_bottom(predictions, name)

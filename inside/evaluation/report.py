@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from inside.data.grids import plot_predictions
+from inside.data.grids import WIDTH, plot_images, plot_predictions, short_paths
+from inside.data.table import load_image
 from inside.evaluation.calibration import AS_TRAINED, Calibration, format_calibration
 from inside.evaluation.calibration_sentences import (
     describe_calibration,
@@ -24,9 +25,11 @@ from inside.evaluation.describe import (
     describe_errors,
     describe_lowest,
     describe_most_confused,
+    describe_neighbours,
     describe_ranges,
     describe_ranked,
     describe_scores,
+    describe_sensitivity,
 )
 from inside.evaluation.metrics import format_metrics, most_confused
 from inside.evaluation.plots import plot_class_metrics, plot_confusion, plot_coverage, plot_reliability
@@ -34,12 +37,13 @@ from inside.evaluation.predictions import top_and_bottom
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_share, literal, slug
 
+SIGNS = {"†": "has a duplicate", "‡": "is a suspected label error"}
+
 
 def explain_signs(paths: pd.Series, marks: Mapping[str, str]) -> str:
     """What the signs in a grid of these images mean; only of those that occur."""
     shown = {marks.get(path, "").strip() for path in paths}
-    known = {"†": "† has a duplicate", "‡": "‡ is a suspected label error"}
-    told = [text for sign, text in known.items() if sign in shown]
+    told = [f"{sign} {text}" for sign, text in SIGNS.items() if sign in shown]
     return "; ".join(["Green and ✓: predicted right; orange and ✗: wrong", *told]) + "."
 
 
@@ -100,6 +104,34 @@ def _calibration_table(found: Calibration) -> Table:
                "would show in 95 of 100 samples of this size. The last row is the baseline, which gives every image the "
                "shares of the classes in training.")
     return Table(format_calibration(found.measures), "calibration", caption)
+
+
+def report_costliest(errors: pd.DataFrame, nearest: pd.DataFrame, root: Path, sensitivity: Mapping | None, *,
+                     marks: Mapping[str, str]) -> list[Shown]:
+    """The errors with the highest loss, each beside its nearest training images; the score without suspected labels."""
+    told = [] if sensitivity is None else [Text(describe_sensitivity(sensitivity))]
+    if errors.empty:
+        return [Text("No test image is classified wrongly."), *told]
+    pictures, texts = [], []
+    for row in errors.to_dict("records"):
+        near = nearest[nearest["path"] == row["path"]]
+        paths = [row["path"], *near["neighbour"]]
+        names = short_paths(paths, width=15)
+        pictures += [load_image(root / path) for path in paths]
+        texts += [f"{marks.get(row['path'], '')}{names[0]}\n→ {row['predicted']} {format_share(row['confidence'])}",
+                  *(f"{marks.get(path, '')}{name}\ncosine {cosine:.2f}" for path, name, cosine in
+                    zip(near["neighbour"], names[1:], near["cosine"], strict=True))]
+    each = len(pictures) // len(errors)
+    columns = each * min(2, len(errors))
+    fig = plot_images(pictures, texts, columns=columns, size=min(1.75, WIDTH / columns))
+    near = nearest["neighbour"].map(literal).groupby(nearest["path"]).agg(", ".join)
+    alt = "; ".join(f"{literal(row.path)}, taken for {literal(row.predicted)}: nearest {near[row.path]}"
+                    for row in errors.itertuples())
+    signs = "".join(f" {sign} {what}." for sign, what in SIGNS.items() if any(text.startswith(sign) for text in texts))
+    caption = (f"{describe_neighbours(nearest, errors)} Each error, with the predicted class and its score, is followed by "
+               f"the {each - 1} training images with the most similar features, by their cosine.{signs}")
+    return [Figure(fig, "costliest_errors", f"Test images with the highest loss, and the training images nearest to them. "
+                   f"{alt}.", caption), *told]
 
 
 def report_ranked(predictions: pd.DataFrame, root: Path, names: Sequence[str], *, marks: Mapping[str, str]) -> list[Shown]:

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from inside.data.loading import TensorImages, make_loader, to_device
-from inside.device import InParts
+from inside.data.loading import TensorImages, make_loader
+from inside.evaluation.features import kept_inputs, penultimate_features
 from inside.files import atomic_write, fingerprint
 from inside.models.surgery import classifier_name, freeze, set_train_mode
-from inside.processes import first, gather, rank
+from inside.processes import first, rank
 from inside.training.compatible import is_random
 
 if TYPE_CHECKING:
@@ -129,43 +129,9 @@ def _drops(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0
 
 
-@contextlib.contextmanager
-def kept_inputs(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Copies of the input of a module, float32 on the CPU, one per call, while the block runs."""
-    kept: list[torch.Tensor] = []
-    handle = module.register_forward_pre_hook(
-        lambda module, inputs: kept.append(inputs[0].detach().to("cpu", torch.float32, copy=True)))
-    try:
-        yield kept
-    finally:
-        handle.remove()
-
-
 def _head_loaders(experiment: Experiment, parts: Mapping[str, TensorImages]) -> tuple[DataLoader, DataLoader]:
     size = experiment.settings["BATCH_SIZE"]
     return make_loader(parts["train"], batch_size=size, shuffle=True), make_loader(parts["val"], batch_size=size)
-
-
-@torch.no_grad()
-def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "",
-                precision: torch.dtype = torch.float32) -> TensorImages:
-    """The input of the module `start` ("": the head), (N, C) float32, with the targets, for all images in one pass.
-
-    Where several processes compute, each takes its share (see `make_loader`), and rank 0 has those of all.
-    """
-    device, training, targets, in_parts = next(model.parameters()).device, model.training, [], InParts()
-    with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept:
-        model.eval()
-        try:
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                for images, wanted in loader:
-                    in_parts(lambda part: model(to_device(part, device)), images)
-                    targets += wanted.tolist()
-        finally:
-            model.train(training)
-    found = [part for part in gather((torch.cat(kept), targets) if kept else (), to_all=False) if part]
-    features = torch.cat([part[0] for part in found]) if found else torch.empty(0)
-    return TensorImages(features, [target for part in found for target in part[1]])
 
 
 def cached_features(experiment: Experiment, folder: Path) -> tuple[dict[str, TensorImages], float]:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from inside.data.loading import ImageDataset, make_loader
-from inside.data.split import Split
+from inside.data.split import Split, proportional_sample
 from inside.data.transforms import make_transform
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
@@ -90,19 +90,6 @@ class Experiment:
         if not self.has_linear_head:
             return None
         return find_tail(self.model, self.settings["IMAGE_SIZE"], self.preprocessing["channels"])
-
-
-def proportional_sample(table: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
-    """n rows of a table (column label), drawn at random, in their order: as many of a class as its share, at least one.
-
-    0, or as many as there are: all. The shares hold to within one image.
-    """
-    if not 0 < n < len(table):
-        return table
-    drawn = table.sample(frac=1, random_state=seed)
-    by_label = drawn.groupby("label")["label"]
-    place = by_label.cumcount() / by_label.transform("size")  # 0 for the first of each class
-    return table.loc[sorted(place.sort_values(kind="stable").index[:max(n, by_label.ngroups)])].reset_index(drop=True)
 
 
 @dataclasses.dataclass

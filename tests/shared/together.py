@@ -9,10 +9,10 @@ from torch import nn
 
 from inside.data.loading import EpochSampler, ImageDataset, TensorImages, make_loader
 from inside.data.transforms import make_transform
+from inside.evaluation.features import penultimate_features
 from inside.evaluation.predictions import predict
 from inside.feature_maps.statistics import collect_statistics
 from inside.processes import ask, first, gather, rank, world
-from inside.training.cached import penultimate_features
 from inside.training.experiment import Experiment, train
 from inside.training.loop import fit
 from inside.training.recipe import Recipe

@@ -13,8 +13,9 @@ from inside.data.loading import TensorImages, make_loader
 from inside.data.sources import open_dataset
 from inside.data.split import Split
 from inside.data.table import decode_images
+from inside.evaluation.features import penultimate_features
 from inside.evaluation.predictions import predict
-from inside.training.cached import cached_features, find_tail, penultimate_features
+from inside.training.cached import cached_features, find_tail
 from inside.training.experiment import Experiment
 from inside.training.loop import Trainer
 from shared.processes import at_once, needs_fork

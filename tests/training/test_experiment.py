@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from inside.data.loading import ImageDataset, make_loader
-from inside.data.split import Split
+from inside.data.split import Split, proportional_sample
 from inside.data.transforms import make_transform
 from inside.evaluation.predictions import predict, saved_predictions
 from inside.files import RunFolder, read_json, write_csv, write_json
@@ -29,7 +29,6 @@ from inside.training.experiment import (
     TrainingResult,
     finish_training,
     load_trained,
-    proportional_sample,
     score_unaugmented,
     stored_weights,
     train,
