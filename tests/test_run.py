@@ -76,6 +76,7 @@ def test_all_files_of_the_contract_are_there(finished):
     assert list(pd.read_csv(finished / "duplicates.csv")) == ["group", "path", "label", "split", "conflicting"]
     assert list(pd.read_csv(finished / "near_duplicates.csv")) == ["group", "path", "other_path", "distance", "cosine", "correlation", "mirrored",
                                                                    "label", "other_label", "split", "other_split", "conflicting"]
+    assert list(pd.read_csv(finished / "suspected_labels.csv")) == ["path", "split", "label", "suggested", "quality", "reason"]
     assert list(pd.read_csv(finished / "trials.csv"))[:4] == ["number", "state", "score", "seconds"]
     assert list(pd.read_csv(finished / "predictions_test.csv"))[:6] == [
         "path", "label", "predicted", "confidence", "loss", "prob_buildings"]
@@ -106,6 +107,13 @@ def test_results_agree_with_the_files(finished):
 def test_conflicting_labels_are_shown(finished):
     duplicates = pd.read_csv(finished / "duplicates.csv")
     assert set(duplicates[duplicates["conflicting"]]["path"]) == {"buildings/wrong.jpg", "street/00002.jpg"}
+    suspects = pd.read_csv(finished / "suspected_labels.csv")
+    assert {"buildings/wrong.jpg", "street/00002.jpg"} == set(suspects.loc[suspects["reason"] == "conflict", "path"]) == set(suspects["path"][:2])
+    told, split = results(finished)["suspected_labels"], pd.read_csv(finished / "split.csv", keep_default_na=False).set_index("path")["split"]
+    assert told["suspects"] == len(suspects) and suspects["split"].tolist() == split[suspects["path"]].tolist()
+    assert told["test"]["all"]["images"] - told["test"]["without_suspects"]["images"] == (suspects["split"] == "test").sum()
+    with np.load(finished / "train_features.npz") as kept:
+        assert len(kept["paths"]) == len(kept["features"]) == results(finished)["split"]["train"] and kept["features"].dtype == np.float16
     assert (finished / "figures" / "label_conflicts.png").exists()
     assert "buildings/wrong.jpg" in (finished / "report.html").read_text()
 
@@ -134,15 +142,12 @@ def test_train_false_evaluates_and_refuses_another_split(finished, flawed, tmp_p
 
 # each parameter at another value than its default, with what it must change
 EFFECTS = [
-    ({"EPOCHS": 1, "SEARCH_TRIALS": 0}, lambda new, old, folder: new["epochs"] == 1 and not (folder / "trials.csv").exists()),
-    ({"STRATEGY": "head", "SEED": 5, "AUGMENTATION": "none", "WORKERS": 1, "SEARCH_TRIALS": 0},
-     lambda new, old, folder: new["trainable"] < new["parameters"] and new["split"] == old["split"]
+    ({"EPOCHS": 1, "STRATEGY": "head", "SEED": 5, "AUGMENTATION": "none", "WORKERS": 1, "SEARCH_TRIALS": 0, "LABEL_ISSUES": "false"},
+     lambda new, old, folder: new["epochs"] == 1 and not (folder / "trials.csv").exists()
+     and new["trainable"] < new["parameters"] and new["split"] == old["split"]
+     and (new["suspected_labels"]["why_off"], old["suspected_labels"]["why_off"]) == ("LABEL_ISSUES = False", None)
      and not split_of(folder).equals(split_of(old["folder"])) and "worker processes: 1" in (folder / "report.html").read_text()
      and "worker processes: 0" in (old["folder"] / "report.html").read_text()),
-    ({"SPLIT": "[50, 30, 30]", "IMAGE_SIZE": 48, "RANKED_CLASSES": "['sea']", "BATCH_SIZE": 10, "NEAR_DUPLICATES": "off"},
-     lambda new, old, folder: new["split"] == {"train": 50, "val": 30, "test": 30} and new["macs"] > old["macs"]
-     and (new["leaks"]["near"], old["leaks"]["near"], old["near_duplicates"]["mode"], new["near_duplicates"]["mode"]) == (None, 0, "group", "off")
-     and {path.name for path in (folder / "figures").glob("ranked*")} == {"ranked_sea.png"}),
     ({"ARCHITECTURE": "efficientnet_lite0", "WEIGHTS": "imagenet", "EPOCHS": 3, "PRECISION": "float32",
       "AUGMENTATION": "strong", "DEVICE": "cpu", "BACKBONE_FACTOR": 0.5, "HEAD": "mlp:64:0.1", "HEAD_EPOCHS": 8, "SEARCH_TRIALS": 0, "LEARNING_RATE": 0.001},
      lambda new, old, folder: new["architecture"] == "efficientnet_lite0" and new["weights"] == "imagenet"
@@ -158,10 +163,14 @@ EFFECTS = [
      and model_of(folder)["options"] == {"filters": 4, "in_channels": 1, "dense": new["search"]["best"]["dense"]}
      and new["weights"] == "random"),
     ({"COMPARE": "[{'STRATEGY': 'head', 'EPOCHS': 1}, {'ARCHITECTURE': 'convnet_gap'}]", "TRACKERS": "['tensorboard']", "SAMPLE_GRID": "[2, 4]",
-      "SEARCH_TRIALS": 0},
+      "SEARCH_TRIALS": 0, "SPLIT": "[50, 30, 30]", "IMAGE_SIZE": 48, "RANKED_CLASSES": "['sea']", "BATCH_SIZE": 10, "NEAR_DUPLICATES": "off",
+      "IGNORE": "<folder>.csv"},
      lambda new, old, folder: [row["name"] for row in new["comparison"]] == ["timm/test_resnet, from scratch", "convnet_gap, from scratch"]
      and [row["epochs"] for row in new["comparison"]] == [1, 2] and list((folder / "tensorboard").iterdir()) != []
-     and "8 test images drawn at random" in (folder / "report.html").read_text() and (folder / "figures" / "comparison.png").exists()),
+     and "8 test images drawn at random" in (folder / "report.html").read_text() and (folder / "figures" / "comparison.png").exists()
+     and sum(new["split"].values()) == 109 and new["macs"] > old["macs"] and split_of(folder)["sea/00003.jpg"] == ""
+     and (new["leaks"]["near"], old["leaks"]["near"], old["near_duplicates"]["mode"], new["near_duplicates"]["mode"]) == (None, 0, "group", "off")
+     and {path.name for path in (folder / "figures").glob("ranked*")} == {"ranked_sea.png"}),
     ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02, "EPOCHS": 25, "PATIENCE": 1, "PRECISION": "bfloat16",
       "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "BATCH_NORM": "frozen", "SEARCH_TRIALS": 0, "PROCESSES": 2},
      lambda new, old, folder: model_of(folder)["settings"]["PROCESSES"] == 2 and pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02] * new["epochs"]
@@ -185,6 +194,7 @@ def split_of(folder):
 def test_each_parameter_has_its_effect(finished, flawed, tmp_path, changes, effect):
     folder = tmp_path / "run"
     changes = {name: str(value).replace("<folder>", str(folder)) for name, value in changes.items()}
+    (tmp_path / "run.csv").write_text("path\nsea/00003.jpg\n")
     assert main(arguments(folder, flawed, **changes)) == 0
     assert effect(results(folder), results(finished) | {"folder": finished}, folder)
 
@@ -550,8 +560,8 @@ def test_structure_of_the_notebooks(path):
         (len(book.cells), len(guarded), max(lengths), np.median(lengths)), LIMITS[path.stem[:2]], strict=True))
 
 
-TASKS = {"01": ["The images", "split into train, validation and test", "proof that the three are disjoint", "network and its loaders", "Fine-tuning",
-                "Accuracy and average precision of each class", "Validation", "Test, once", "Confusion matrix", "Can its confidence be believed?", "ten highest and the ten lowest ranked", "Takeaways",
+TASKS = {"01": ["The images", "Near duplicates", "Suspected label errors", "split into train, validation and test", "proof that the three are disjoint", "network and its loaders", "Fine-tuning",
+                "Accuracy and average precision of each class", "Validation", "Test, once", "Confusion matrix", "The costliest errors", "Can its confidence be believed?", "ten highest and the ten lowest ranked", "Takeaways",
                 "Browse", "Appendix A", "Appendix B", "Appendix C", "Appendix D", "Exercises"],
          "02": ["Part A · The share of non-positive values in five feature maps", "Scenarios", "walk through the network", "Hooks, and their audit",
                 "share of non-positive values, counted", "By channel", "By class", "Takeaways of part A", "Part B · What the network looks at",

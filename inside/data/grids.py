@@ -21,10 +21,10 @@ FRAMES = {True: ("✓", "#009e73"), False: ("✗", "#d55e00")}  # predicted righ
 
 
 def plot_images(images: Sequence[PILImage.Image], captions: Sequence[str], *, columns: int, size: float = 1.55,
-                right: Sequence[bool] | None = None, titles: Sequence[str] = ()) -> plt.Figure:
+                right: Sequence[bool | None] | None = None, titles: Sequence[str] = ()) -> plt.Figure:
     """A grid of images, row by row, each with a caption under it; `titles` stand over rows, in their order ("": none).
 
-    `right` frames each image, green with ✓ where it is predicted right, vermilion with ✗ where it is not.
+    `right` frames images, green with ✓ where one is predicted right, vermilion with ✗ where it is not; None frames nothing.
     """
     rows, fontsize = math.ceil(len(images) / columns), 7.5 if size < 1.5 else 8
     lines = max((caption.count("\n") + 1 for caption in captions if caption), default=0)
@@ -38,8 +38,8 @@ def plot_images(images: Sequence[PILImage.Image], captions: Sequence[str], *, co
         if index < len(images):
             ax.imshow(images[index], cmap="gray", vmin=0, vmax=255)
             ax.set_xlabel(captions[index], fontsize=fontsize, labelpad=3, parse_math=False)
-            if right is not None:
-                _frame(ax, bool(right[index]))
+            if right is not None and (predicted := right[index]) is not None:
+                _frame(ax, bool(predicted))
     for ax, title in zip(axes[:, 0], titles, strict=False):
         ax.set_title(" " * bool(title), fontsize=10)  # holds the height; the title itself must not widen its column
         ax.annotate(title, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=10,

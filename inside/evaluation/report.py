@@ -116,20 +116,21 @@ def report_costliest(errors: pd.DataFrame, nearest: pd.DataFrame, root: Path, se
     for row in errors.to_dict("records"):
         near = nearest[nearest["path"] == row["path"]]
         paths = [row["path"], *near["neighbour"]]
-        names = short_paths(paths, width=15)
+        names = short_paths(paths, width=18)
         pictures += [load_image(root / path) for path in paths]
         texts += [f"{marks.get(row['path'], '')}{names[0]}\n→ {row['predicted']} {format_share(row['confidence'])}",
                   *(f"{marks.get(path, '')}{name}\ncosine {cosine:.2f}" for path, name, cosine in
                     zip(near["neighbour"], names[1:], near["cosine"], strict=True))]
     each = len(pictures) // len(errors)
     columns = each * min(2, len(errors))
-    fig = plot_images(pictures, texts, columns=columns, size=min(1.75, WIDTH / columns))
+    frames = ([False] + [None] * (each - 1)) * len(errors)
+    fig = plot_images(pictures, texts, columns=columns, size=min(1.75, WIDTH / columns), right=frames)
     near = nearest["neighbour"].map(literal).groupby(nearest["path"]).agg(", ".join)
     alt = "; ".join(f"{literal(row.path)}, taken for {literal(row.predicted)}: nearest {near[row.path]}"
                     for row in errors.itertuples())
     signs = "".join(f" {sign} {what}." for sign, what in SIGNS.items() if any(text.startswith(sign) for text in texts))
-    caption = (f"{describe_neighbours(nearest, errors)} Each error, with the predicted class and its score, is followed by "
-               f"the {each - 1} training images with the most similar features, by their cosine.{signs}")
+    caption = (f"{describe_neighbours(nearest, errors)} Each error (✗), with the predicted class and its score, is followed "
+               f"by the {each - 1} training images with the most similar features, by their cosine.{signs}")
     return [Figure(fig, "costliest_errors", f"Test images with the highest loss, and the training images nearest to them. "
                    f"{alt}.", caption), *told]
 

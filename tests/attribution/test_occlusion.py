@@ -110,7 +110,7 @@ def value_of(text):
 DROPS = st.floats(-1, 1) | st.sampled_from([0.0, 0.0004, -0.0004, 1.0]) | st.just(float("nan"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(drops=st.lists(st.tuples(DROPS, DROPS, DROPS), min_size=1, max_size=13) | st.tuples(DROPS, DROPS, DROPS).map(lambda row: [row] * 10),
        shift=st.sampled_from([0.0, 0.3, -0.3]))
 def test_no_sentence_on_occlusion_contradicts_its_numbers(drops, shift):

@@ -15,7 +15,7 @@ from shared.images import GRAY, table_of
 WORDS = st.text("ab/1.x…", min_size=1, max_size=70)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(WORDS, max_size=12), st.integers(4, 30))
 def test_short_paths_differ_where_paths_do(paths, width):
     shown = short_paths(paths, width)

@@ -635,7 +635,7 @@ SHARES = st.one_of(st.just(float("nan")), st.sampled_from([0.0, 0.5, 1.0]), st.f
 NAMES = ["finetuned_own", "imagenet_own", "imagenet_imagenet", "imagenet_digits", "random_own"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_sentences_agree_with_their_numbers_whatever_they_are(data):
     k = data.draw(st.integers(1, 4))
@@ -688,7 +688,7 @@ def test_captions_of_classes_and_channels_agree_with_their_numbers(classes, laye
     assert "nan" not in told and "imagenet_digits (stand-in)" in told and "idest" not in told
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_claims_on_shares_agree_with_their_numbers(data):
     k = data.draw(st.integers(1, 3))

@@ -410,7 +410,7 @@ def numbers(draw):
 
 
 @given(numbers(), st.lists(st.sampled_from(["imagenet_imagenet", "finetuned_own"]), unique=True))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_sentence_contradicts_its_numbers(made, missing):
     table, certainty, compared, frozen = made
     told = describe_spectra(table, certainty, compared, frozen=frozen, missing=missing)
@@ -447,7 +447,7 @@ def test_figures_are_told_without_nan_and_with_their_marks(made):
 
 
 @given(numbers())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_captions_do_not_contradict_their_numbers(made):
     table, certainty, compared, frozen = made
     if not len(certainty):

@@ -26,10 +26,18 @@ def scenario_results(column, **values):
     return {name: row and {layer: more | {column: value} for layer, value in zip(LAYERS, row, strict=True)} for name, row in values.items()}
 
 
+@pytest.fixture(scope="module")
+def make_run_folder():
+    return _make_run_folder
+
+
 @pytest.fixture
 def run_folder(tmp_path):
+    return _make_run_folder(tmp_path / "run")
+
+
+def _make_run_folder(folder):
     """A folder with the results, predictions, metrics, history and pictures of three notebooks."""
-    folder = tmp_path / "run"
     for part in ("figures", "tables"):
         (folder / part).mkdir(parents=True)
     write_json(folder / "01_results.json", own_results())

@@ -52,10 +52,10 @@ def shown(number):
         nbformat.v4.new_output("stream", name="stdout", text="a line\n" * 9)]
 
 
-@pytest.fixture
-def page(run_folder):
+@pytest.fixture(scope="module")
+def page(make_run_folder, tmp_path_factory):
     """The address of a page of all the prose and code of the three notebooks, with made outputs."""
-    paths = []
+    run_folder, paths = make_run_folder(tmp_path_factory.mktemp("page") / "run"), []
     for number, path in enumerate(sorted(NOTEBOOKS.glob("*.ipynb"))):
         book = nbformat.read(path, as_version=4)
         for place, cell in enumerate(cell for cell in book.cells if cell.cell_type == "code" and "helpers" not in cell.source):
@@ -73,9 +73,8 @@ def open_page(browser, page, width, *, media="screen", theme="light", unfolded=F
         browser.execute_script("document.querySelectorAll('details').forEach(fold => fold.open = true)")
 
 
-@pytest.mark.parametrize("unfolded", [False, True], ids=["folded", "unfolded"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width, theme, unfolded", [
+    (1280, "light", True), (1280, "dark", True), (390, "light", True), (390, "dark", True), (1280, "light", False), (390, "dark", False)])
 def test_axe_finds_nothing_serious(browser, axe, page, width, theme, unfolded):
     open_page(browser, page, width, theme=theme, unfolded=unfolded)
     browser.execute_script(axe)

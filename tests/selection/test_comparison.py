@@ -134,7 +134,7 @@ def test_equal_networks_are_level():
 scores = st.sampled_from([0.0, 0.5, 0.5004, 0.9, 1.0, float("nan")])
 
 
-@budget(max_examples=150, deadline=None)
+@budget(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(st.booleans(), scores, scores, st.sampled_from([0.4, 1.0, 20.0, 300.0])), min_size=1, max_size=5))
 def test_every_sentence_of_a_comparison_is_made_and_holds(rows):
     """One network, ties, no score, no interval, a time of zero: no "nan", and nothing against the numbers."""

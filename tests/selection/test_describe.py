@@ -182,7 +182,7 @@ def check_verdicts(text):
             assert (not better and not worse) == ("do not " in verdict), text
 
 
-@budget(max_examples=150, deadline=None)
+@budget(max_examples=60, deadline=None)
 @given(trials=made_trials, apart=some.one_of(scores, some.just("FAIL")), n_seeds=some.integers(0, 4), data=some.data())
 def test_every_sentence_of_a_search_is_made_and_holds(trials, apart, n_seeds, data):
     """Failed and pruned trials, ties, one trial, one seed, seeds that fail, no seeds: no "nan", and nothing against the numbers."""

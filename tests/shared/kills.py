@@ -50,8 +50,8 @@ def stop(process):
     told, _ = process.communicate(timeout=30)
     seconds, last = time.time() - began, told.strip().splitlines()[-1]
     problems = [f"{seconds:.1f} s"] if seconds > 20 else []  # 5 s on an idle machine; this one may be busy
-    problems += [f"exit code {process.returncode}"] if process.returncode != 130 else []
-    problems += [last] if last != "stopped; the same command goes on from here" else []
+    wanted = "stopped; the same command goes on from here" if process.returncode else "report: "  # it may have just ended
+    problems += [] if process.returncode in (0, 130) and last.startswith(wanted) else [f"exit code {process.returncode}: {last}"]
     problems += [told[-2000:]] if "Traceback" in told or "ignored in" in told else []
     left = psutil.wait_procs(family, timeout=max(0, began + 5 - time.time()))[1]
     return seconds, problems + [f"still there: {' '.join(member.cmdline())}" for member in left]

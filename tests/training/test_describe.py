@@ -34,7 +34,7 @@ def test_how_many_training_images_were_scored_is_told():
     assert len(describe_training(history, None, augmentation="none")) == 1
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(losses=st.tuples(*[st.floats(0, 20)] * 3), augmentation=st.sampled_from(AUGMENTATIONS), some=st.booleans())
 def test_no_sentence_on_losses_contradicts_its_numbers(losses, augmentation, some):
     train, val, alike = losses

@@ -224,7 +224,7 @@ def test_some_of_many_training_images_are_scored(split):
     assert chosen.paths != experiment.loader("train", learning=False).dataset.paths[:30]
 
 
-@budget(max_examples=100, deadline=None)
+@budget(max_examples=50, deadline=None)
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8), share=st.floats(0.01, 1.2), seed=st.integers(0, 99))
 def test_a_sample_has_the_shares_of_the_whole(sizes, share, seed):
     table = pd.DataFrame({"label": np.repeat([f"c{index}" for index in range(len(sizes))], sizes)}).assign(path=lambda rows: rows.index)

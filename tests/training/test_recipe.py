@@ -72,7 +72,7 @@ def test_schedules():
     assert 4 <= cycle.argmax() <= 6 and cycle[0] < 0.05 and cycle[-1] < 0.05 and cycle.max() > 0.98
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(schedule=st.sampled_from(SCHEDULES), steps=st.integers(1, 120), warmup=st.floats(0, 0.9))
 @example("one_cycle", 1, 0.0)
 @example("one_cycle", 1, 0.9)
