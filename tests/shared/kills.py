@@ -86,7 +86,7 @@ def contents(folder):
         elif path.suffix == ".csv":
             table = pd.read_csv(path, keep_default_na=False)
             found[name] = table[[column for column in table if not column.endswith(TIMES) and column != "time"]].to_csv(index=False)
-        elif path.suffix == ".safetensors" or name == "spectra.npz":
+        elif path.suffix in (".safetensors", ".npz"):
             found[name] = path.read_bytes()
     return found
 
