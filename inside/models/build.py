@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,9 +121,10 @@ def check_options(architecture: str, options: Mapping[str, Any], image_size: int
             build_from_scratch(architecture, 2, image_size, options)
 
 
-def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet", seed: int = 0, image_size: int = 224,
-                  options: Mapping[str, Any] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
-    """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
+def build_network(architecture: str, n_classes: int | None, *, weights: str = "imagenet", seed: int = 0,
+                  image_size: int = 224, options: Mapping[str, Any] | None = None,
+                  head: str = "linear") -> tuple[nn.Module, dict]:
+    """A network whose last layer gives `n_classes` logits (None: as it comes), and the preprocessing of its weights.
 
     `architecture`: a torchvision name, one of PACKAGED ("efficientnet_lite0" to "efficientnet_lite2"),
     "timm/<name>", or one of NETWORKS, from scratch. weights "random" draws all of them from `seed`, "imagenet" only the
@@ -137,14 +139,14 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
         if from_scratch(architecture):
             if weights == "imagenet":
                 raise ValueError(f"{architecture} has no ImageNet weights: it is trained from scratch.")
-            model = build_from_scratch(architecture, n_classes, image_size, options or {})
+            model = build_from_scratch(architecture, n_classes or 1000, image_size, options or {})
             channels = model.in_channels
             return model.to(memory_format=torch.channels_last), {
                 "mean": [0.5] * channels, "std": [0.25] * channels, "interpolation": "bilinear", "channels": channels}
         if architecture in PACKAGED:
             model, preprocessing = _timm_network(PACKAGED[architecture][0], n_classes, "random")
             if weights == "imagenet":
-                _load_packaged_weights(model, architecture)
+                _load_packaged_weights(model, architecture, head=n_classes is None)
         elif architecture.startswith("timm/"):
             model, preprocessing = _timm_network(architecture.removeprefix("timm/"), n_classes, weights)
         else:
@@ -153,7 +155,24 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
     return model.to(memory_format=torch.channels_last), preprocessing | {"channels": 3}
 
 
-def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
+def build_imagenet_network(architecture: str) -> tuple[nn.Module, dict]:
+    """A network as ImageNet has trained it, with its 1,000 classes, and the preprocessing of its evaluation there.
+
+    The preprocessing is that of `build_network` and {resize, size}: the shorter side of an image is resized to `resize`
+    pixels, then its middle of size × size is cut out. Raises ValueError without such weights, or with other classes.
+    """
+    model, preprocessing = build_network(architecture, None)
+    if architecture in PACKAGED or architecture.startswith("timm/"):
+        config = timm.get_pretrained_cfg(PACKAGED.get(architecture, (architecture.removeprefix("timm/"),))[0])
+        if config.num_classes != 1000:
+            raise ValueError(f"The weights of {architecture} know {config.num_classes:,} classes, not ImageNet's 1,000.")
+        size = config.input_size[-1]
+        return model, preprocessing | {"size": size, "resize": math.floor(size / config.crop_pct)}
+    recipe = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
+    return model, preprocessing | {"size": recipe.crop_size[0], "resize": recipe.resize_size[0]}
+
+
+def _torchvision_network(name: str, n_classes: int | None, weights: str) -> tuple[nn.Module, dict]:
     enum = torchvision.models.get_model_weights(name)
     options = {}
     if weights == "imagenet":
@@ -174,12 +193,13 @@ def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Mo
                          f"{_weights_remedy(None)}") from error
     if name in ("googlenet", "inception_v3") and weights == "imagenet":
         model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
-    reset_classifier(model, n_classes)
+    if n_classes is not None:
+        reset_classifier(model, n_classes)
     recipe = enum.DEFAULT.transforms()
     return model, {"mean": list(recipe.mean), "std": list(recipe.std), "interpolation": recipe.interpolation.value}
 
 
-def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
+def _timm_network(name: str, n_classes: int | None, weights: str) -> tuple[nn.Module, dict]:
     if weights == "imagenet":
         require_weights(f"timm/{name}")
         config = timm.get_pretrained_cfg(name)
@@ -190,7 +210,8 @@ def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, d
             raise
         raise ValueError(f"The ImageNet weights of timm/{name} ({config.hf_hub_id or config.url}) are not on this "
                          f"machine and could not be downloaded ({type(error).__name__}). {_weights_remedy(None)}") from None
-    model.get_submodule(classifier_name(model)).reset_parameters()  # some of timm's are initialised too large to train
+    if n_classes is not None:
+        model.get_submodule(classifier_name(model)).reset_parameters()  # some of timm's are initialised too large to train
     config = model.pretrained_cfg
     return model, {"mean": list(config["mean"]), "std": list(config["std"]), "interpolation": config["interpolation"]}
 
@@ -200,8 +221,8 @@ def _weights_remedy(file: Path | None) -> str:
     return place + 'ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
 
 
-def _load_packaged_weights(model: nn.Module, architecture: str) -> None:
-    """Copy the weights of one of PACKAGED, except the head's: the package has the same tensors in the same order."""
+def _load_packaged_weights(model: nn.Module, architecture: str, *, head: bool) -> None:
+    """Copy the weights of one of PACKAGED, with `head` those of its head: the package has the same tensors in this order."""
     _, module, holder = PACKAGED[architecture]
     file = getattr(importlib.import_module(module), holder).get_model_file_path()
     stored, own = torch.load(file, map_location="cpu", weights_only=True), model.state_dict()
@@ -209,7 +230,7 @@ def _load_packaged_weights(model: nn.Module, architecture: str) -> None:
         raise ValueError(f"The packaged weights of {architecture} do not fit: it has {len(own)} tensors, {Path(file).name} "
                          f"holds {len(stored)}.")
     for (name, tensor), value in zip(own.items(), stored.values(), strict=True):
-        if not name.startswith("classifier"):
+        if head or not name.startswith("classifier"):
             if tensor.shape != value.shape:
                 raise ValueError(f"The packaged weights of {architecture} do not fit: {name} is {tuple(tensor.shape)}, "
                                  f"stored {tuple(value.shape)}.")
