@@ -222,7 +222,7 @@ def parts(found):
 
 def test_the_report_tells_its_numbers(look):
     found = look(OWN, {"n01440764_tench.png": 0, "n01443537/x.png": 1})
-    found = dataclasses.replace(found, no_box="", guesses=[dataclasses.replace(found.guesses[0], label="a*b*", box=(0, 8, 16, 24)),
+    found = dataclasses.replace(found, no_box="", guesses=[dataclasses.replace(found.guesses[0], label="a*b*", box=(0, 8, 32, 16)),
                                                            dataclasses.replace(found.guesses[1], probabilities=[0.07, 0.06, 0.03, 0.02, 0.01])])
     text, figure, table = parts(found)
     assert "`counts` with its 1,000 classes" in text.markdown and "resized to 32 pixels (bilinear), the middle 32×32 cut out" in text.markdown
@@ -235,7 +235,7 @@ def test_the_report_tells_its_numbers(look):
     assert [round(bar.get_width(), 6) for bar in bars.patches] == [round(value, 6) for value in found.guesses[0].probabilities]
     assert bars.get_ylim()[0] > bars.get_ylim()[1]  # the most probable above
     box = image.patches[-1]
-    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (-0.5, 7.5, 16, 16) and not others[0].patches
+    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (-0.5, 7.5, 32, 8) and not others[0].patches
     assert [text.get_text() for text in others[1].texts][0] == f"0.07 {found.guesses[1].names[0]}" and image.get_title() == "a*b*"
     assert table.caption.startswith("The share of images that are taken for one and the same class of ImageNet is largest, 100.0% for ")
     assert f"and smallest, 66.7% for b ({NAMES[150]})." in table.caption
