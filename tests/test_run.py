@@ -196,7 +196,7 @@ def test_every_parameter_is_tried():
 
 
 INSIDE = {"N_IMAGES": 14, "MAP_SIZE": 64, "TOP_K": 9, "RESAMPLES": 20, "OVERLAP_DIRECTIONS": 3, "RESOLUTION_CONTROL": "false",
-          "NEURON_LAYER": "", "NEURONS": "[3, 1]", "RANDOMISED_IMAGES": 3, "RANDOM_DRAWS": 2, "OCCLUDED_IMAGES": 5,
+          "NEURON_LAYER": "", "NEURONS": "[3, 1]", "RANDOMISED_IMAGES": 3, "RANDOM_DRAWS": 2, "OCCLUDED_IMAGES": 5, "DETECTOR": "",
           "LAYERS": "['stem.conv1', 'stages.1.0.conv1_1x1']", "IMAGENET_VAL": "photo_patches", "CIFAR10": "digits"}
 
 

@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "checks": ["check_occlusion", "check_randomisation"],
     "describe": ["attribution_results"],
     "inputs": ["describe_sizes", "open_inspection"],
+    "objects": ["look_for_objects", "objects_results", "report_objects"],
     "report": ["map_examples", "report_first_layer", "report_neurons"],
 })

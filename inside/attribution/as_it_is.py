@@ -167,12 +167,17 @@ def box_around(heat: np.ndarray, threshold: float = THRESHOLD) -> tuple[int, int
     return columns.start, rows.start, columns.stop, rows.stop
 
 
+def draw_examples(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """A row of an image table for each class, in natural order, SHOWN_CLASSES at most; the index tells their places."""
+    drawn = table.reset_index(drop=True).groupby("label").sample(1, random_state=seed)
+    return drawn.iloc[[list(drawn["label"]).index(label) for label in natural_sort(drawn["label"])[:SHOWN_CLASSES]]]
+
+
 def guess_examples(inspection: Inspection, table: pd.DataFrame, scores: np.ndarray, *,
                    seed: int = 0) -> tuple[list[Guesses], str]:
     """The guesses for an image of each class, drawn, of SHOWN_CLASSES at most; why they have no boxes, "" if they have."""
     names = list(imagenet_classes().values())
-    rows = table.reset_index(drop=True).groupby("label").sample(1, random_state=seed)
-    rows = rows.iloc[[list(rows["label"]).index(label) for label in natural_sort(rows["label"])[:SHOWN_CLASSES]]]
+    rows = draw_examples(table, seed=seed)
     images, top = inspection.load(rows["path"]), top_classes(scores)[rows.index]
     try:
         heat, no_box = class_activation_maps(inspection.model, images, top[:, 0].tolist()).heat(inspection.size), ""

@@ -32,7 +32,7 @@ def report_as_it_is(found: AsItIs) -> list[Shown]:
 
 def _told(guess: Guesses) -> str:
     """Own class, the first guess and its probability, for a sentence."""
-    return f"{_own(guess.label)} ({literal(guess.names[0])}, {percent(guess.probabilities[0])})"
+    return f"{own_class(guess.label)} ({literal(guess.names[0])}, {percent(guess.probabilities[0])})"
 
 
 def _describe_network(found: AsItIs) -> str:
@@ -62,13 +62,13 @@ def describe_boxes(guesses: Sequence[Guesses]) -> str:
 def describe_most_frequent(table: pd.DataFrame) -> str:
     """Of which own class most images are taken for one and the same class of ImageNet, and of which fewest."""
     rows = table.sort_values("share of images", kind="stable").to_dict("records")
-    most, least = (f"{percent(row['share of images'])} for {_own(row['class'])} ({literal(row['ImageNet class'])})"
+    most, least = (f"{percent(row['share of images'])} for {own_class(row['class'])} ({literal(row['ImageNet class'])})"
                    for row in (rows[-1], rows[0]))
     told = "The share of images that are taken for one and the same class of ImageNet is"
     return f"{told} {most}." if len(rows) == 1 else f"{told} largest, {most}, and smallest, {least}."
 
 
-def _own(label: str) -> str:
+def own_class(label: str) -> str:
     """An own class for a sentence."""
     return literal(label) if label else "no class"
 

