@@ -238,6 +238,7 @@ def test_02_and_03_hold_their_contracts(looked):
         assert missing <= set(found["missing"]) and all(found["scenarios"][name] is None for name in found["missing"])
         assert {name for name, value in found["scenarios"].items() if value} | set(found["missing"]) == names | missing
     assert second["layers"] == layers and set(second["hook_audit"]["layers"]) == set(layers)
+    assert (second["as_it_is"], second["objects"], second["objects_reason"]) == (None, None, 'DETECTOR is ""') and second["as_it_is_reason"]
     check_stages(folder, third)
     maps = pd.read_csv(folder / "feature_maps.csv")
     assert list(maps) == ["scenario", "layer", "draw", "channels", "images", "values", "non_positive", "non_positive_share"]
@@ -315,6 +316,9 @@ def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path, monkeyp
     changes = INSIDE | {"LAYERS": "[]", "ARCHITECTURE": "efficientnet_lite0", "CIFAR10": "cifar10",
                         "IMAGENET_VAL": str(flawed / "sea"), "RESOLUTION_CONTROL": "true", "SEED": 2, "DEVICE": "cpu"}
     assert main(inside(folder, flawed, "02", "03", **changes)) == 0
+    pretrained = json.loads((folder / "02_results.json").read_text())["as_it_is"]
+    assert sum(row["images"] for row in pretrained["most_frequent"].values()) == 14 and pretrained["preprocessing"]["resize"] == 256
+    assert pretrained["accuracy"] is None and "WordNet" in pretrained["accuracy_reason"] and (folder / "figures" / "as_it_is.png").exists()
     found = json.loads((folder / "03_results.json").read_text())
     assert found["stages"] is None and "notebook 01" in found["stages_reason"]
     assert "run notebook 01" in found["missing"]["finetuned_own"] and "CIFAR10 is not on this machine" in found["missing"]["imagenet_cifar10"]

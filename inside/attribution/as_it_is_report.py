@@ -62,10 +62,10 @@ def describe_boxes(guesses: Sequence[Guesses]) -> str:
 def describe_most_frequent(table: pd.DataFrame) -> str:
     """Of which own class most images are taken for one and the same class of ImageNet, and of which fewest."""
     rows = table.sort_values("share of images", kind="stable").to_dict("records")
-    most, least = (f"{percent(row['share of images'])} for {own_class(row['class'])} ({literal(row['ImageNet class'])})"
+    most, least = (f"{own_class(row['class'])} ({percent(row['share of images'])}, {literal(row['ImageNet class'])})"
                    for row in (rows[-1], rows[0]))
-    told = "The share of images that are taken for one and the same class of ImageNet is"
-    return f"{told} {most}." if len(rows) == 1 else f"{told} largest, {most}, and smallest, {least}."
+    told = "The share of images taken for one and the same class of ImageNet is"
+    return f"{told} that of {most}." if len(rows) == 1 else f"{told} largest for {most} and smallest for {least}."
 
 
 def own_class(label: str) -> str:
@@ -81,8 +81,8 @@ def describe_accuracy(accuracy: Mapping[str, Any] | None, not_scored: str) -> st
     for name in ("top1", "top5"):
         low, high = (percent(end) for end in accuracy[f"{name}_interval"])
         top.append(f"{percent(accuracy[name])} (95% interval {low} to {high})")
-    return (f"On {accuracy['images']:,} images of IMAGENET_VAL, whose names tell their class, it is right in {top[0]}; the "
-            f"right class is among its first {TOP} in {top[1]}.")
+    return (f"Of {accuracy['images']:,} images of IMAGENET_VAL, whose names tell their class, {top[0]} are classified "
+            f"correctly; for {top[1]} the right class is among the first {TOP}.")
 
 
 def as_it_is_results(found: AsItIs) -> dict[str, Any]:

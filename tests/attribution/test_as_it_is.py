@@ -226,7 +226,7 @@ def test_the_report_tells_its_numbers(look):
                                                            dataclasses.replace(found.guesses[1], probabilities=[0.07, 0.06, 0.03, 0.02, 0.01])])
     text, figure, table = parts(found)
     assert "`counts` with its 1,000 classes" in text.markdown and "resized to 32 pixels (bilinear), the middle 32×32 cut out" in text.markdown
-    assert "On 2 images of IMAGENET_VAL" in text.markdown and "right in 50.0% (95% interval 9.5% to 90.5%)" in text.markdown
+    assert "Of 2 images of IMAGENET_VAL" in text.markdown and "50.0% (95% interval 9.5% to 90.5%) are classified correctly" in text.markdown
     top = f"{100 * found.guesses[0].probabilities[0]:.1f}%"
     first, last = f"\u2068a*b*\u2069 ({NAMES[30]}, {top})", f"b ({found.guesses[1].names[0]}, 7.0%)"
     assert figure.caption.startswith(f"Before anything is trained, the network is most certain about the image of {first} and least about that of {last}.")
@@ -237,15 +237,15 @@ def test_the_report_tells_its_numbers(look):
     box = image.patches[-1]
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (-0.5, 7.5, 32, 8) and not others[0].patches
     assert [text.get_text() for text in others[1].texts][0] == f"0.07 {found.guesses[1].names[0]}" and image.get_title() == "a*b*"
-    assert table.caption.startswith("The share of images that are taken for one and the same class of ImageNet is largest, 100.0% for ")
-    assert f"and smallest, 66.7% for b ({NAMES[150]})." in table.caption
+    assert table.caption.startswith("The share of images taken for one and the same class of ImageNet is largest for class 10 (100.0%, ")
+    assert f"and smallest for b (66.7%, {NAMES[150]})." in table.caption
 
 
 def test_sentences_of_one_class_and_of_none():
     guess = Guesses("", np.zeros((4, 4, 3)), NAMES[:5], [0.4, 0.1, 0.1, 0.1, 0.1], (0, 0, 4, 4))
     assert describe_guesses([guess]) == "Before anything is trained, the network is most certain about the image of no class (tench, 40.0%)."
     table = pd.DataFrame({"class": ["a"], "images": [3], "ImageNet class": ["tench"], "share of images": [1 / 3], "mean confidence": [0.5]})
-    assert describe_most_frequent(table).endswith("is 33.3% for a (tench).")
+    assert describe_most_frequent(table).endswith(" is that of a (33.3%, tench).")
     assert describe_accuracy(None, "there are none") == "It is not scored: there are none."
 
 
