@@ -173,7 +173,7 @@ def plot_objects(pictures: Sequence[np.ndarray], titles: Sequence[str], found: S
         for box, name, score in zip(each.boxes, each.names, each.scores, strict=True):
             color = f"C{kinds.index(name)}"
             mark_box(ax, box, color)
-            ax.text(*box[:2], f"{name} {format_share(score, 2)}", fontsize=7, color="white", va="bottom", clip_on=True,
+            ax.text(*box[:2], f"{name} {format_share(score, 2)}", fontsize=7, color="white", va="top", clip_on=True,
                     bbox={"facecolor": color, "edgecolor": "none", "pad": 1}, parse_math=False)
     return figure
 

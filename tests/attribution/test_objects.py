@@ -89,6 +89,13 @@ def test_images_without_objects():
     assert describe_objects(one) == "The detector finds 1 object in 1 of the 2 images: 1 cat."
 
 
+def test_objects_of_one_kind_in_one_image():
+    several = Objects([[0, 0, 4, 4]] * 3, ["cat", "cat", "dog"], [0.9, 0.7, 0.6])
+    found = ObjectsFound("x", ["a", "b"], [np.zeros((8, 8, 3), np.uint8)] * 2, [several, Objects([], [], [])])
+    assert found.table.to_dict("list") == {"object": ["cat", "dog"], "count": [2, 1], "images": [1, 1], "mean score": pytest.approx([0.8, 0.6])}
+    assert describe_objects(found) == "The detector finds 3 objects in 1 of the 2 images: 2 cat and 1 dog."
+
+
 @pytest.mark.parametrize("detector, reason", [("", 'DETECTOR is ""'), ("unknown", "it has no weights")])
 def test_why_nothing_is_looked_for(look, monkeypatch, detector, reason):
     def refuse(name):
