@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inside.attribution.as_it_is import THRESHOLD, TOP, AsItIs, Guesses
+from inside.attribution.as_it_is import SHOWN_CLASSES, THRESHOLD, TOP, AsItIs, Guesses
 from inside.attribution.plots import plot_guesses
 from inside.attribution.report import left_out_text
 from inside.shown import Figure, Shown, Table, Text
@@ -20,8 +20,8 @@ def report_as_it_is(found: AsItIs) -> list[Shown]:
     if found.left_out:
         return [left_out_text(found.left_out)]
     claim, told = describe_guesses(found.guesses), "; ".join(map(_told, found.guesses))
-    read = (f"An image of each class, as the network reads it, and the {TOP} most probable of its 1,000 classes with their "
-            f"probabilities. {found.no_box or describe_boxes(found.guesses)}")
+    read = (f"One image per class, of {SHOWN_CLASSES} classes at most, as the network reads it, and the {TOP} most probable of "
+            f"its 1,000 classes with their probabilities. {found.no_box or describe_boxes(found.guesses)}")
     table = (f"{describe_most_frequent(found.table)} By own class: the class of ImageNet that is most often the most "
              "probable, its share of the images, and its mean probability in these.")
     return [Text(f"{_describe_network(found)} {describe_accuracy(found.accuracy, found.not_scored)}"),
@@ -32,7 +32,7 @@ def report_as_it_is(found: AsItIs) -> list[Shown]:
 
 def _told(guess: Guesses) -> str:
     """Own class, the first guess and its probability, for a sentence."""
-    return f"{own_class(guess.label)} ({literal(guess.names[0])}, {percent(guess.probabilities[0])})"
+    return f"{literal(guess.label or 'no class')} ({literal(guess.names[0])}, {percent(guess.probabilities[0])})"
 
 
 def _describe_network(found: AsItIs) -> str:
@@ -62,15 +62,10 @@ def describe_boxes(guesses: Sequence[Guesses]) -> str:
 def describe_most_frequent(table: pd.DataFrame) -> str:
     """Of which own class most images are taken for one and the same class of ImageNet, and of which fewest."""
     rows = table.sort_values("share of images", kind="stable").to_dict("records")
-    most, least = (f"{own_class(row['class'])} ({percent(row['share of images'])}, {literal(row['ImageNet class'])})"
-                   for row in (rows[-1], rows[0]))
+    most, least = (f"{literal(own or 'no class')} ({percent(share)}, {literal(name)})" for own, name, share in (
+        (row["class"], row["ImageNet class"], row["share of images"]) for row in (rows[-1], rows[0])))
     told = "The share of images taken for one and the same class of ImageNet is"
     return f"{told} that of {most}." if len(rows) == 1 else f"{told} largest for {most} and smallest for {least}."
-
-
-def own_class(label: str) -> str:
-    """An own class for a sentence."""
-    return literal(label) if label else "no class"
 
 
 def describe_accuracy(accuracy: Mapping[str, Any] | None, not_scored: str) -> str:

@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from inside.attribution.as_it_is import draw_examples
-from inside.attribution.as_it_is_report import own_class
+from inside.attribution.as_it_is import SHOWN_CLASSES, draw_examples
 from inside.attribution.plots import plot_objects
 from inside.attribution.report import left_out_text
 from inside.data.sources import ImageSet
 from inside.data.table import load_image
 from inside.models.detectors import Objects, build_detector, find_objects
 from inside.shown import Figure, Shown, Table
-from inside.text import listed
+from inside.text import listed, literal
 
 LEAST = 0.5  # the score of an object that counts
 LARGEST = 1333  # pixels of the longer side: larger images are reduced to that, as torchvision's detectors do themselves
@@ -67,10 +66,10 @@ def report_objects(found: ObjectsFound) -> list[Shown]:
     if found.left_out:
         return [left_out_text(found.left_out)]
     claim, table = describe_objects(found), found.table
-    told = "; ".join(f"{own_class(label)}: {_count(each.names) or 'none'}"
+    told = "; ".join(f"{literal(label or 'no class')}: {_count(each.names) or 'none'}"
                      for label, each in zip(found.labels, found.objects, strict=True))
-    read = (f"One image of each class, with the boxes, names and scores of `{found.detector}`, which was trained on the "
-            f"photographs of COCO; only scores of at least {LEAST} count.")
+    read = (f"One image per class, of {SHOWN_CLASSES} classes at most, with the boxes, names and scores of `{found.detector}`, "
+            f"which was trained on the photographs of COCO; only scores of at least {LEAST} count.")
     shown: list[Shown] = [Figure(plot_objects(found.pictures, found.labels, found.objects), "objects",
                                  f"Images with boxes around the objects found. {told}. {claim}", f"{claim} {read}")]
     if len(table):

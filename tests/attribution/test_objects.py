@@ -66,7 +66,7 @@ def test_objects_are_counted_by_kind(look):
 
 def test_the_report_shows_boxes_and_numbers(look):
     figure, table = report_objects(look(COLORS))
-    assert figure.caption.startswith("The detector finds 6 objects in 4 of the 4 images: 4 cat and 2 a$b$. One image of each class")
+    assert figure.caption.startswith("The detector finds 6 objects in 4 of the 4 images: 4 cat and 2 a$b$. One image per class")
     assert "a: 1 cat; b: 1 cat and 1 a$b$; c2: " in figure.alt and table.caption.startswith("Most frequent: cat, 4 in 4 of the images.")
     axes = figure.drawing.axes
     assert [len(ax.patches) for ax in axes[:4]] == [2, 4, 4, 2]  # a white line below each
