@@ -20,8 +20,8 @@ def report_as_it_is(found: AsItIs) -> list[Shown]:
     if found.left_out:
         return [left_out_text(found.left_out)]
     claim, told = describe_guesses(found.guesses), "; ".join(map(_told, found.guesses))
-    read = (f"One image per class, of {SHOWN_CLASSES} classes at most, as the network reads it, and the {TOP} most probable of "
-            f"its 1,000 classes with their probabilities. {found.no_box or describe_boxes(found.guesses)}")
+    read = (f"One image per class, of {SHOWN_CLASSES} classes at most, as the network reads it, and the {TOP} most probable "
+            f"of its 1,000 classes with their probabilities. {found.no_box or describe_boxes(found.guesses)}")
     table = (f"{describe_most_frequent(found.table)} By own class: the class of ImageNet that is most often the most "
              "probable, its share of the images, and its mean probability in these.")
     return [Text(f"{_describe_network(found)} {describe_accuracy(found.accuracy, found.not_scored)}"),

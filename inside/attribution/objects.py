@@ -68,8 +68,8 @@ def report_objects(found: ObjectsFound) -> list[Shown]:
     claim, table = describe_objects(found), found.table
     told = "; ".join(f"{literal(label or 'no class')}: {_count(each.names) or 'none'}"
                      for label, each in zip(found.labels, found.objects, strict=True))
-    read = (f"One image per class, of {SHOWN_CLASSES} classes at most, with the boxes, names and scores of `{found.detector}`, "
-            f"which was trained on the photographs of COCO; only scores of at least {LEAST} count.")
+    read = (f"One image per class, of {SHOWN_CLASSES} classes at most, with the boxes, names and scores of "
+            f"`{found.detector}`, which was trained on the photographs of COCO; only scores of at least {LEAST} count.")
     shown: list[Shown] = [Figure(plot_objects(found.pictures, found.labels, found.objects), "objects",
                                  f"Images with boxes around the objects found. {told}. {claim}", f"{claim} {read}")]
     if len(table):
