@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torchvision.models import get_model_weights
 
 from inside import files
 from inside.data.sources import DOWNLOADS
@@ -67,6 +68,9 @@ def needs(settings: Settings, numbers: Sequence[str], run: RunFolder) -> list[Ne
         found += _needs_of_training(settings, run, images)
     if set(numbers) & {"02", "03"}:
         found += _needs_of_maps(settings, numbers, run)
+    if "02" in numbers and settings["DETECTOR"] and not weights_file(settings["DETECTOR"]):
+        size = get_model_weights(settings["DETECTOR"]).DEFAULT.meta["_file_size"]
+        found.append(Need(Path(torch.hub.get_dir()), "fetched detector", 1e6 * size))
     return found
 
 

@@ -25,6 +25,7 @@ from inside.disk import check_room, needs
 from inside.feature_maps.hooks import all_modules, check_layer
 from inside.files import RunFolder, check_writable
 from inside.models.build import check_architecture, require_weights
+from inside.models.detectors import require_detector
 from inside.models.outline import Outline, outline
 from inside.models.saved import SavedModel
 from inside.models.surgery import freeze
@@ -49,6 +50,7 @@ def check(settings: Settings, numbers: Sequence[str]) -> None:
         count_processes, settings["PROCESSES"], choose_device(settings["DEVICE"]))
     fit = settings_problems(settings) if _is_complete(settings) else errors_of(check_architecture, settings["ARCHITECTURE"])
     checks = image_checks(settings, numbers, run)
+    checks += [partial(require_detector, settings["DETECTOR"])] if "02" in numbers and settings["DETECTOR"] else []
     if not fit:
         checks += weight_checks(settings, numbers)
         fit = network_problems(settings, numbers) + layer_problems(settings, numbers, run)

@@ -163,6 +163,8 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
         Parameter("NEURONS", (ListOf(int, "a list of channels"),), "the channels to show; [] takes the most selective", "2"),
         Parameter("RANDOMISED_IMAGES", (Whole(0, 10_000),), "images for the test with random weights; 0 skips it", "2"),
         Parameter("OCCLUDED_IMAGES", (Whole(0, 10_000),), "images for the occlusion test; 0 skips it", "2"),
+        Parameter("DETECTOR", _text('a detector of torchvision, or ""', empty=True),
+                  'finds objects in some images; "" skips it', "2"),
         Parameter("TOP_K", (Whole(1, 100_000),), "eigenvalues to show and store", "3"),
         Parameter("RESAMPLES", (Whole(10, 10_000),), "bootstrap resamples", "3"),
         Parameter("OVERLAP_DIRECTIONS", (Whole(1, 1000),), "leading directions compared between networks and halves", "3"),

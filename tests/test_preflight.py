@@ -98,6 +98,9 @@ CASES = [
     ("weights of a row of COMPARE", {"COMPARE": [PRETRAINED, PRETRAINED]}, WEIGHTS),
     ("weights of a search", {"WEIGHTS": "imagenet", "ARCHITECTURE": "convnet5", "STRATEGY": "full", "SEARCH_TRIALS": 3,
                              "SEARCH_SPACE": {"architecture": ["convnet5", "resnet18"]}}, WEIGHTS),
+    ("DETECTOR", {"DETECTOR": "ssdlite"}, "^DETECTOR = 'ssdlite' is no detector of torchvision: did you mean 'ssdlite320_mobilenet_v3_large'"),
+    ("weights of DETECTOR", {"DETECTOR": "ssdlite320_mobilenet_v3_large"}, r"^The file ssdlite320_\w+-\w+.pth with the weights of the detector ssdlite320_\w+ is "
+     r'not on this machine, and .* \(13 MB\) did not answer .*Put it at .*, or set DETECTOR = ""'),
     ("STRATEGY", {"STRATEGY": "from_layer:nowhere"}, "STRATEGY = 'from_layer:nowhere': the network has no module 'nowhere'"),
     ("STRATEGY of a row of COMPARE", {"COMPARE": [{"STRATEGY": "from_layer:nowhere"}]}, "^COMPARE, row 1: STRATEGY = 'from_layer:nowhere'"),
     ("STRATEGY of a search", {"SEARCH_TRIALS": 2, "SEARCH_SPACE": {"strategy": ["full", "from_layer:nowhere"]}}, "^SEARCH_SPACE: STRATEGY ="),
@@ -175,6 +178,17 @@ def test_the_estimate_is_of_the_size_of_a_run():
     found = {need.what: need.size / 1e6 for need in needs(demo, ["01", "02", "03"], RunFolder("demo", make=False))}
     assert 8 < found["drawn images"] < 20 and 14 < found["weights and checkpoint"] < 90 and 4 < found["kept features"] < 10
     assert 10 < found["spectra"] < 40 and 20 < found["statistics"] < 100 and found["fetched weights"] == 0
+
+
+def test_a_detector_that_will_be_fetched_takes_room(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    wanted = default_parameters() | {"DETECTOR": "ssdlite320_mobilenet_v3_large"}
+    need = {need.what: (need.folder, need.size / 1e6) for need in needs(wanted, ["02"], RunFolder("demo", make=False))}["fetched detector"]
+    assert need == (tmp_path, pytest.approx(13.4, abs=0.1))
+    assert "fetched detector" not in {need.what for need in needs(wanted, ["03"], RunFolder("demo", make=False))}
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "ssdlite320_mobilenet_v3_large_coco-a79551df.pth").write_bytes(b"")
+    assert "fetched detector" not in {need.what for need in needs(wanted, ["02"], RunFolder("demo", make=False))}
 
 
 def test_it_takes_a_moment(asked_for):

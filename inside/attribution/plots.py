@@ -15,13 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from inside.attribution.as_it_is import Guesses
 from inside.attribution.cam import View
 from inside.attribution.captions import format_rho
 from inside.attribution.describe import control_mean, summarise_randomisation
 from inside.attribution.guided import Place
 from inside.attribution.randomisation import Randomisation, rank_correlation
 from inside.evaluation.intervals import mean_interval
-from inside.text import format_number
+from inside.models.detectors import Objects
+from inside.text import format_number, format_share
 
 METHOD_COLORS = {"class activation map": "#D55E00", "guided backpropagation": "#0072B2", "gradient": "#7F7F7F"}
 
@@ -133,6 +135,55 @@ def plot_class_activation_maps(rows: Sequence[Sequence[View]]) -> Figure:
         for ax in (image, first, second):
             _bare(ax).set(xlabel="", ylabel="")
     return figure
+
+
+def plot_guesses(guesses: Sequence[Guesses], *, columns: int = 3) -> Figure:
+    """Images with the box of the first guess, and beside each bars of the probabilities of its guesses."""
+    columns = min(columns, len(guesses))
+    rows = -(-len(guesses) // columns)
+    figure, axes = plt.subplots(rows, 2 * columns, figsize=(3.4 * columns, 1.65 * rows), squeeze=False, layout="constrained",
+                                width_ratios=[1.3, 2.1] * columns)
+    for ax in axes.flat:
+        _bare(ax)
+    for guess, image, bars in zip(guesses, axes[:, ::2].flat, axes[:, 1::2].flat, strict=False):
+        image.imshow(guess.picture)
+        image.set_title(textwrap.shorten(guess.label, 24, placeholder="…"), fontsize=9, pad=3, parse_math=False)
+        if guess.box is not None:
+            mark_box(image, guess.box)
+        bars.barh(range(len(guess.names)), guess.probabilities, color=["#D55E00", *["#9FC5E0"] * (len(guess.names) - 1)])
+        bars.set(xlim=(0, 1), ylim=(len(guess.names) - 0.5, -0.5))
+        for place, (name, probability) in enumerate(zip(guess.names, guess.probabilities, strict=True)):
+            told = f"{format_share(probability, 2)} {textwrap.shorten(name, 30, placeholder='…')}"
+            bars.text(0.02, place, told, fontsize=8, va="center", parse_math=False)
+    return figure
+
+
+def plot_objects(pictures: Sequence[np.ndarray], titles: Sequence[str], found: Sequence[Objects], *,
+                 columns: int = 3) -> Figure:
+    """Pictures (H,W,3) with a box around each object, its name and score; each kind of object has a colour."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    kinds = list(dict.fromkeys(name for each in found for name in each.names))
+    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.8 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat:
+        _bare(ax)
+    for picture, title, each, ax in zip(pictures, titles, found, axes.flat, strict=False):
+        ax.imshow(picture)
+        ax.set_title(textwrap.shorten(title, 40, placeholder="…"), fontsize=9, pad=3, parse_math=False)
+        for box, name, score in zip(each.boxes, each.names, each.scores, strict=True):
+            color = f"C{kinds.index(name)}"
+            mark_box(ax, box, color)
+            ax.text(*box[:2], f"{name} {format_share(score, 2)}", fontsize=7, color="white", va="top", clip_on=True,
+                    bbox={"facecolor": color, "edgecolor": "none", "pad": 1}, parse_math=False)
+    return figure
+
+
+def mark_box(ax: Axes, box: Sequence[float], color: str = "#D55E00") -> None:
+    """A box (left, top, right, bottom) in pixels, in white and a colour."""
+    left, top, right, bottom = box
+    for line, linewidth in (("white", 3.5), (color, 1.8)):
+        ax.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=line,
+                               linewidth=linewidth))
 
 
 def plot_randomisation(found: Randomisation) -> Figure:

@@ -65,7 +65,7 @@ def estimate(settings: Mapping[str, Any], numbers: Sequence[str]) -> str:
     if "03" in numbers:  # stages: three networks, see measure_stages
         seconds += 3 * (min(train, TRAIN_IMAGES) + min(val, VAL_IMAGES)) / speed
     if "02" in numbers:  # explanations: seven networks with a map and two gradients each; four views of what is hidden
-        seconds += (49 * settings["RANDOMISED_IMAGES"] + 5 * settings["OCCLUDED_IMAGES"] + settings["N_IMAGES"]) / speed
+        seconds += (49 * settings["RANDOMISED_IMAGES"] + 5 * settings["OCCLUDED_IMAGES"] + 2 * settings["N_IMAGES"]) / speed
     return (f"time: about {format_duration(seconds)} for notebooks {', '.join(numbers)} ({images:,} images, "
             f"{settings['EPOCHS']} epochs at {train_speed:.0f} images per second, measured just now); "
             "less if trials are pruned or finished parts are reused")

