@@ -326,8 +326,10 @@ def test_without_01_and_with_images_that_are_not_there(flawed, tmp_path, monkeyp
     changes = INSIDE | {"LAYERS": "[]", "ARCHITECTURE": "efficientnet_lite0", "CIFAR10": "cifar10",
                         "IMAGENET_VAL": str(flawed / "sea"), "RESOLUTION_CONTROL": "true", "SEED": 2, "DEVICE": "cpu"}
     assert main(inside(folder, flawed, "02", "03", **changes)) == 0
-    pretrained = json.loads((folder / "02_results.json").read_text())["as_it_is"]
-    assert sum(row["images"] for row in pretrained["most_frequent"].values()) == 14 and pretrained["preprocessing"]["resize"] == 256
+    second = json.loads((folder / "02_results.json").read_text())
+    pretrained, layers = second["as_it_is"], second["scenarios"]["imagenet_own"].values()
+    assert {sum(row["images"] for row in pretrained["most_frequent"].values())} == {layer["images"] for layer in layers}
+    assert pretrained["preprocessing"]["resize"] == 256
     assert pretrained["accuracy"] is None and "WordNet" in pretrained["accuracy_reason"] and (folder / "figures" / "as_it_is.png").exists()
     found = json.loads((folder / "03_results.json").read_text())
     assert found["stages"] is None and "notebook 01" in found["stages_reason"]

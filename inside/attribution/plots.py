@@ -34,6 +34,10 @@ def _bare(ax: Axes) -> Axes:
     return ax
 
 
+def _short(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[:width - 1]}…"
+
+
 def plot_first_layer(picture: np.ndarray, filters: np.ndarray, maps: np.ndarray, names: Sequence[str], *,
                      columns: int = 4) -> Figure:
     """A picture (H,W,3), filters (K,h,w,1 or 3) of the first layer, and below each the map (K,h,w) that it makes of it.
@@ -147,13 +151,13 @@ def plot_guesses(guesses: Sequence[Guesses], *, columns: int = 3) -> Figure:
         _bare(ax)
     for guess, image, bars in zip(guesses, axes[:, ::2].flat, axes[:, 1::2].flat, strict=False):
         image.imshow(guess.picture)
-        image.set_title(textwrap.shorten(guess.label, 24, placeholder="…"), fontsize=9, pad=3, parse_math=False)
+        image.set_title(_short(guess.label, 24), fontsize=9, pad=3, parse_math=False)
         if guess.box is not None:
             mark_box(image, guess.box)
         bars.barh(range(len(guess.names)), guess.probabilities, color=["#D55E00", *["#9FC5E0"] * (len(guess.names) - 1)])
         bars.set(xlim=(0, 1), ylim=(len(guess.names) - 0.5, -0.5))
         for place, (name, probability) in enumerate(zip(guess.names, guess.probabilities, strict=True)):
-            told = f"{format_share(probability, 2)} {textwrap.shorten(name, 30, placeholder='…')}"
+            told = f"{format_share(probability, 2)} {_short(name, 30)}"
             bars.text(0.02, place, told, fontsize=8, va="center", parse_math=False)
     return figure
 
@@ -169,7 +173,7 @@ def plot_objects(pictures: Sequence[np.ndarray], titles: Sequence[str], found: S
         _bare(ax)
     for picture, title, each, ax in zip(pictures, titles, found, axes.flat, strict=False):
         ax.imshow(picture)
-        ax.set_title(textwrap.shorten(title, 40, placeholder="…"), fontsize=9, pad=3, parse_math=False)
+        ax.set_title(_short(title, 40), fontsize=9, pad=3, parse_math=False)
         for box, name, score in zip(each.boxes, each.names, each.scores, strict=True):
             color = f"C{kinds.index(name)}"
             mark_box(ax, box, color)

@@ -231,6 +231,8 @@ def test_the_report_tells_its_numbers(look):
     first, last = f"\u2068a*b*\u2069 ({NAMES[30]}, {top})", f"b ({found.guesses[1].names[0]}, 7.0%)"
     assert figure.caption.startswith(f"Before anything is trained, the network is most certain about the image of {first} and least about that of {last}.")
     assert "20% of the maximum; on average 25% of the image" in figure.caption and f"{first}; {last}" in figure.alt
+    long = parts(dataclasses.replace(found, guesses=[dataclasses.replace(found.guesses[0], label="x" * 30)]))[1]
+    assert long.drawing.axes[0].get_title() == "x" * 23 + "…"
     image, bars, *others = figure.drawing.axes
     assert [round(bar.get_width(), 6) for bar in bars.patches] == [round(value, 6) for value in found.guesses[0].probabilities]
     assert bars.get_ylim()[0] > bars.get_ylim()[1]  # the most probable above
