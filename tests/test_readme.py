@@ -15,6 +15,7 @@ import yaml
 from torch import nn
 
 from inside import preflight
+from inside.cli.commands import COMMANDS as ON_RUNS
 from inside.cli.main import command_parser, main
 from inside.cli.profiles import PROFILES, default_parameters, given_parameters, read_profile
 from inside.data.loading import TensorImages, make_loader
@@ -35,7 +36,8 @@ from shared.kernels import forked_kernels  # noqa: F401
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line, comments=True) for block in re.findall(r"^```\n(.*?)^```", README, flags=re.S | re.M)
             for line in block.replace("\\\n", " ").replace("\\", "/").splitlines()]
-RUNS = [words[2:] for words in COMMANDS if words[1] == "run.py"]
+RUNS = [words[2:] for words in COMMANDS if words[1] == "run.py" and words[2] not in ON_RUNS]
+LATER = [words[2:] for words in COMMANDS if words[1] == "run.py" and words[2] in ON_RUNS]
 TASKS = [words[1:] for words in COMMANDS if words[0] == "make"]
 OTHERS = [words for words in COMMANDS if words[1] != "run.py" and words[0] != "make"]
 SMALL = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 1, "SEARCH_TRIALS": 0, "COMPARE": [],
@@ -63,6 +65,15 @@ def test_what_prints_runs(words, capsys):
     except SystemExit as end:
         assert end.code == 0
     assert "--only" in capsys.readouterr().out or words == ["--parameters"]
+
+
+@pytest.mark.parametrize("words", LATER, ids=" ".join)
+def test_each_command_on_a_run_is_legal(words, capsys):
+    assert main(words) == 2 and re.match("error: (The run 'mine' has no trained network|There is no folder path/to/images)", capsys.readouterr().err)
+
+
+def test_each_command_on_a_run_is_shown():
+    assert {words[0] for words in LATER} == set(ON_RUNS)
 
 
 def small(words, folder, dataset):

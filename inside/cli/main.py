@@ -5,6 +5,7 @@
     python run.py course --only 03
     python run.py course --search          # in a second terminal: shares the work on the trials
     python run.py --parameters             # all parameters and their values
+    python run.py predict mine images/     # the network of the run "mine" on new images; predict --help
 
 Parameters are checked before anything runs. Finished parts of a run are reused if neither their parameters nor their
 images have changed.
@@ -18,9 +19,10 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from inside.cli.commands import COMMANDS
 from inside.cli.profiles import given_parameters
 from inside.cli.waiting import let_others_compute
 from inside.settings import describe_parameters
@@ -31,13 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status. Imports heavy packages only once all names and values are valid."""
     parser = command_parser()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments and arguments[0] in COMMANDS:
+        return _told(lambda: COMMANDS[arguments[0]](arguments[1:]))
     options = parser.parse_args(arguments)
     if options.parameters:
         print(describe_parameters())
         return 0
     if options.profile is None:
         parser.error("a profile is needed: a name in profiles/, such as demo, or the path of a YAML file of parameters")
-    try:
+    def run_notebooks() -> int:
         given = given_parameters(options)
         let_others_compute()
         with _ended_by_ctrl_c():
@@ -47,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except NotebookFailed as error:
             print(f"\nerror: {for_terminal(str(error))}", file=sys.stderr)
             return 1
+    return _told(run_notebooks)
+
+
+def _told(work: Callable[[], int]) -> int:
+    """The exit status of some work; what it cannot do is told in one sentence."""
+    try:
+        return work()
     except ValueError as error:
         print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return 2

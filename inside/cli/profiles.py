@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+from inside.cli.commands import COMMANDS
 from inside.files import ROOT
 from inside.plain_yaml import read_yaml
 from inside.settings import PARAMETERS, name_problems, parameter_problems
@@ -41,6 +42,8 @@ def read_profile(name: str) -> dict[str, Any]:
     if path is None:
         legal = sorted(file.stem for file in PROFILES.glob("*.yaml"))
         raise ValueError(f"There is no profile {brief(name)}: {did_you_mean(name, legal)}")
+    if path.stem in COMMANDS:
+        raise ValueError(f"The profile {path} has the name of a command: rename it.")
     profile = read_yaml(path)
     profile = {} if profile is None else profile
     if not isinstance(profile, dict):

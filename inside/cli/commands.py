@@ -1,0 +1,38 @@
+"""Commands on runs that have finished: a first word of run.py that is no profile."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from inside.cli.waiting import let_others_compute
+from inside.text import for_terminal, plain_text
+
+
+def predict(arguments: Sequence[str]) -> int:
+    """Predict the classes of the images in a folder, with the network of a finished run."""
+    parser = argparse.ArgumentParser(prog="run.py predict", description=predict.__doc__)
+    parser.add_argument("run", help="the name of a run, or its folder")
+    parser.add_argument("folder", type=Path, help="images, in folders or not; folders named as classes are scored")
+    parser.add_argument("--out", type=Path, metavar="FILE.csv",
+                        help="where the table goes, and beside it the sheet (default: predicted/ in the run folder)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute")
+    parser.add_argument("--batch", type=int, default=32, metavar="N", help="images at a time (default: 32)")
+    options = parser.parse_args(arguments)
+    if options.batch < 1:
+        parser.error("--batch takes a whole number from 1 on")
+    let_others_compute()
+    from inside.many_runs.predict import predict_folder
+    from inside.many_runs.sheet import write_sheet
+
+    found = predict_folder(options.run, options.folder, options.out, device=options.device, batch_size=options.batch,
+                           bar=sys.stderr.isatty())
+    for sentence in found.summary:
+        print(for_terminal(plain_text(sentence)))
+    print(f"table: {found.file}\nsheet: {write_sheet(found, found.file.with_suffix('.html'))}")
+    return 0
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"predict": predict}
