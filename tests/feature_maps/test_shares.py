@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from inside.attribution.as_it_is import AsItIs
 from inside.attribution.cam import class_activation_maps
 from inside.attribution.checks import OcclusionCheck, RandomisationCheck
 from inside.attribution.guided import strongest_neurons
 from inside.attribution.inputs import feature_maps_of
+from inside.attribution.objects import ObjectsFound
 from inside.attribution.report import ExampleMaps
 from inside.data.loading import ImageDataset, make_loader
 from inside.data.sources import ImageSet
@@ -701,7 +703,7 @@ def test_claims_on_shares_agree_with_their_numbers(data):
     assert not moved or not any(f"**{layer}**" in moved[0] for layer in frozen)
     real = shares[~shares["scenario"].map(is_stand_in)]["non_positive_share"].dropna()
     if len(real):  # stand-ins are not ranked
-        assert "stand-in" not in spread and f"from {real.min():.1%}" in spread and f"to {real.max():.1%}" in spread
+        assert "stand-in" not in spread and f"from {percent(real.min())}" in spread and f"to {percent(real.max())}" in spread
 
 
 def test_claims_on_channels_and_counts():
@@ -728,7 +730,8 @@ def run_notebook(folder, **changes):
             exec(text, namespace)
             if cell["metadata"].get("tags") == ["parameters"]:
                 namespace |= {"RUN": str(folder / "run"), "INTERACTIVE": False, "MAP_SIZE": 32, "RANDOM_DRAWS": 2} | changes
-                namespace |= {"examples": ExampleMaps(), "checked": RandomisationCheck(), "occluded": OcclusionCheck()}
+                namespace |= {"examples": ExampleMaps(), "checked": RandomisationCheck(), "occluded": OcclusionCheck(),
+                              "pretrained": AsItIs(left_out="not looked"), "objects": ObjectsFound(left_out="not looked")}
     return namespace
 
 
