@@ -35,4 +35,19 @@ def predict(arguments: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"predict": predict}
+def runs(arguments: Sequence[str]) -> int:
+    """List the runs in runs/, the last one first, with their state and their mean class accuracy and mean AP on test."""
+    argparse.ArgumentParser(prog="run.py runs", description=runs.__doc__).parse_args(arguments)
+    from inside.many_runs.listing import list_runs
+
+    found = list_runs()
+    shown = found.to_string(index=False, na_rep="", formatters={"accuracy": _share, "mAP": _share, "MB": "{:,.0f}".format})
+    print(for_terminal(shown) if len(found) else "There are no runs yet: python run.py demo makes the first.")
+    return 0
+
+
+def _share(value: float) -> str:
+    return "" if value is None or value != value else f"{value:.3f}"
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"predict": predict, "runs": runs}
