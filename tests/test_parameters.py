@@ -45,7 +45,7 @@ def told_legal(parameter, value):
         return type(value) is int and int(found[1]) <= value <= int(found[2])
     if found := re.fullmatch(r"a number from (\S+) to (\S+)", parameter.legal):
         return number and float(found[1]) <= value <= float(found[2])
-    if parameter.legal == "True or False":
+    if legal == "True or False":
         return value is True or value is False
     if re.fullmatch(r'("\w+"(, )?)+', parameter.legal):
         return type(value) is str and value in json.loads(f"[{parameter.legal}]")
