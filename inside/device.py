@@ -64,15 +64,24 @@ def tf32() -> Iterator[None]:
             _set_products("ieee")
 
 
-class InParts:
-    """Does work on batches in parts that fit into the memory of the device: where it runs out, parts get half as large."""
+PIXELS = 8 * 224 * 224  # of a part on a processor: the maps of larger ones do not stay in its cache
 
-    def __init__(self) -> None:
-        self.size = 0
+
+class InParts:
+    """Does work on batches in parts that fit into the memory of the device: where it runs out, parts get half as large.
+
+    On a processor (`device`), batches of images (N, C, H, W) are divided so that no part has more than PIXELS pixels.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.size, self.device = 0, device
 
     def __call__(self, work: Callable[..., Any], *tensors: Any) -> list[Any]:
         """The results of `work` on the parts of tensors of the same length, in order."""
-        self.size = self.size or len(tensors[0])
+        images = tensors[0]
+        if self.device is not None and self.device.type == "cpu" and images.ndim == 4:
+            self.size = self.size or max(1, PIXELS // images[0, 0].numel())
+        self.size = self.size or len(images)
         done, results = 0, list[Any]()
         while done < len(tensors[0]):
             try:

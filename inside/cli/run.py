@@ -27,6 +27,7 @@ from inside.device import choose_device
 from inside.files import ROOT, RunFolder, atomic_write, check_writable, put_in_place, why_not_written
 from inside.locks import hold_run
 from inside.preflight import check
+from inside.report.card import write_card
 from inside.report.page import export_report
 from inside.selection.search import run_search
 from inside.text import for_terminal, format_duration, format_share
@@ -153,6 +154,7 @@ def _run_notebooks(chosen: Sequence[Path], folder: Path, given: Mapping[str, Any
                 up_to_there = f"none, {other}"
             raise NotebookFailed(f"{error}\nreport up to there: {up_to_there}") from None
     report = _export(folder, [folder / book.name for book in books], "report.html")
+    write_card(folder)
     (folder / "report.failed.html").unlink(missing_ok=True)
     return report
 

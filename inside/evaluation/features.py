@@ -34,7 +34,8 @@ def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "
 
     Where several processes compute, each takes its share (see `make_loader`), and rank 0 has those of all.
     """
-    device, training, targets, in_parts = next(model.parameters()).device, model.training, [], InParts()
+    device, training, targets = next(model.parameters()).device, model.training, []
+    in_parts = InParts(device)
     with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept:
         model.eval()
         try:

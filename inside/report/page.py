@@ -17,6 +17,7 @@ from pygments.formatters import HtmlFormatter
 from inside.files import atomic_write, read_json
 from inside.report import markup, summary
 from inside.report.article import TEMPLATES, make_article
+from inside.report.card import card_html
 from inside.report.deliverables import BEYOND, Row, deliverables, ordered
 from inside.report.found import Found
 from inside.report.parameters import parameter_rows
@@ -43,7 +44,7 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
         outdated=found.outdated(), drawn=found.results["01"].get("drawn"), articles=articles, failed=failed,
         setting=summary.describe_setting(found), tiles=summary.tiles(found), follows=summary.what_follows(found),
         not_follows=summary.what_does_not_follow(found), tasks=ordered(deliverables(found)), thumbnails=_thumbnails(found),
-        differ=differ, others=others, versions=_versions(books.values()),
+        differ=differ, others=others, versions=_versions(books.values()), card="" if failed else card_html(found),
         highlighting=HtmlFormatter(style="xcode").get_style_defs(".highlight"),
         dark_highlighting=HtmlFormatter(style="monokai").get_style_defs(".highlight"))
     page = markup.smaller_pictures(markup.without_dead_links(markup.unique_ids(page)))
