@@ -25,7 +25,7 @@ def test_precisions():
 
 
 @pytest.mark.parametrize("device, shape, wanted", [
-    ("cpu", (20, 3, 224, 224), [8, 8, 4]), ("cpu", (3, 3, 1000, 1000), [1, 1, 1]), ("cpu", (20, 3, 32, 32), [20]), ("cpu", (20, 7), [20]),
+    ("cpu", (20, 3, 224, 224), [7, 7, 6]), ("cpu", (3, 3, 1000, 1000), [1, 1, 1]), ("cpu", (20, 3, 160, 160), [20]), ("cpu", (20, 7), [20]),
     ("meta", (20, 3, 224, 224), [20]), (None, (20, 3, 224, 224), [20])])
 def test_parts_on_a_processor_stay_in_its_cache(device, shape, wanted):
     in_parts = InParts(device and torch.device(device))

@@ -29,7 +29,7 @@ from inside.models.build import build_network
 from inside.models.saved import SavedModel
 from inside.processes import pass_over
 
-TRAIN_IMAGES, PER_CLASS, VAL_IMAGES = 500, 50, 1000  # at most; of validation enough for ±3 points of an accuracy
+TRAIN_IMAGES, PER_CLASS, VAL_IMAGES = 500, 30, 1000  # at most; of validation enough for ±3 points of an accuracy
 FEWEST_PER_CLASS = 5  # training images, on average, below which there is no probe
 NETWORKS = ("fine-tuned", "initial", "random")
 
