@@ -46,7 +46,7 @@ def features_of(run: RunFolder, model: nn.Module, split: Split, table: pd.DataFr
     return (features.flatten(2).mean(2) if features.ndim > 2 else features).numpy()
 
 
-def costliest_errors(predictions: pd.DataFrame, *, at_most: int = 6) -> pd.DataFrame:
+def costliest_errors(predictions: pd.DataFrame, *, at_most: int = 4) -> pd.DataFrame:
     """The wrong predictions with the highest loss, the highest first."""
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     return wrong.sort_values(["loss", "path"], ascending=[False, True]).head(at_most).reset_index(drop=True)

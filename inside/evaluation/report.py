@@ -78,12 +78,13 @@ def _report_most_confused(predictions: pd.DataFrame) -> list[Shown]:
     pairs = most_confused(predictions)
     caption = (f"{describe_most_confused(pairs, predictions)} One row per kind: true and predicted class, errors, and their "
                "share of the test images of the true class.")
-    return [Table(pairs, "most_confused", caption, rows=10)] if len(pairs) else []
+    table = Table(pairs, "most_confused", caption, rows=10)
+    return [Fold("Errors that occur more than once", (table,))] if len(pairs) else []
 
 
 def report_calibration(found: Calibration) -> list[Shown]:
     """Reliability diagram and accuracy by coverage on test, what the confidences promise, and the table of measures."""
-    fig, axes = plt.subplots(1, 2, figsize=(10.6, 4.9), layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(10.6, 4.5), layout="constrained")
     plot_reliability(found.reliability, ax=axes[0])
     plot_coverage(found.coverage, ax=axes[1])
     claim = f"{describe_calibration(found.measures.iloc[0])} {describe_coverage(found.coverage)}"
@@ -95,12 +96,12 @@ def report_calibration(found: Calibration) -> list[Shown]:
                "when the least confident are left to a person.")
     numbers = (Table(found.reliability, "reliability", "Left: one row per bin."),
                Table(found.coverage, "coverage", "Right: one row per threshold, the lowest confidence that is decided."))
-    return [Figure(fig, "calibration", alt, caption), Text(describe_promise(found)), _calibration_table(found),
-            Fold("The numbers of the figure", numbers)]
+    return [Figure(fig, "calibration", alt, caption), Text(f"{describe_promise(found)} {describe_temperature(found)}"),
+            Fold("All measures, and the numbers of the figure", (_calibration_table(found), *numbers))]
 
 
 def _calibration_table(found: Calibration) -> Table:
-    caption = (f"{describe_temperature(found)} “If calibrated”: what a perfectly calibrated network of these confidences "
+    caption = ("One row for each kind of scores. “If calibrated”: what a perfectly calibrated network of these confidences "
                "would show in 95 of 100 samples of this size. The last row is the baseline, which gives every image the "
                "shares of the classes in training.")
     return Table(format_calibration(found.measures), "calibration", caption)

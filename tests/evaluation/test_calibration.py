@@ -194,8 +194,9 @@ def test_at_the_limits_there_are_numbers_and_sentences(kind, tmp_path):
     assert all(np.isfinite(table.select_dtypes("number")).all(axis=None) for table in (found.measures, found.reliability, found.coverage))
     assert (told["temperature"] is None) == (told["no_temperature"] is not None) == (told["with_the_temperature"] is None)
     shown = report_calibration(found)
-    words = " ".join(getattr(part, name, "") for part in shown for name in ("markdown", "caption", "alt"))
-    assert [type(part).__name__ for part in shown] == ["Figure", "Text", "Table", "Fold"] and "nan" not in words and "-0" not in words
+    parts = [inner for part in shown for inner in getattr(part, "parts", (part,))]
+    words = " ".join(getattr(part, name, "") for part in parts for name in ("markdown", "caption", "alt"))
+    assert [type(part).__name__ for part in shown] == ["Figure", "Text", "Fold"] and "nan" not in words and "-0" not in words
     assert ("all validation images are classified correctly" in words) == (kind == "all correct") == ("There is no error" in words)
     assert ("All test images have the same confidence" in words) == (kind in ("all scores equal", "one image", "sure and wrong"))
     if kind == "one image":
@@ -243,8 +244,10 @@ def test_sentences_on_over_and_underconfident_networks():
 
 def test_the_section_shows_the_numbers():
     found = found_of(600, factor=2)
-    figure, text, table, fold = report_calibration(found)
-    assert figure.name == "calibration" and figure.caption.startswith("The network is overconfident on test: ") and text.markdown == describe_promise(found)
+    figure, text, fold = report_calibration(found)
+    table, *numbers = fold.parts
+    assert figure.name == "calibration" and figure.caption.startswith("The network is overconfident on test: ")
+    assert text.markdown == f"{describe_promise(found)} {describe_temperature(found)}"
     left, right = figure.drawing.axes
     points = [line for line in left.lines if line.get_marker() != "None"]
     for line, (name, bins) in zip(points, found.reliability.groupby("scores", sort=False), strict=True):
@@ -258,7 +261,7 @@ def test_the_section_shows_the_numbers():
     shown, row = format_calibration(found.measures).iloc[0], found.measures.iloc[0]
     assert shown["accuracy if calibrated"] == f"{row['calibrated_low']:.3f} to {row['calibrated_high']:.3f}"
     assert shown["error if calibrated"] == f"at most {row['calibrated_level']:.3f}" and shown["Brier score"] == row["brier_score"]
-    assert [part.name for part in fold.parts] == ["reliability", "coverage"] and fold.parts[1].table is found.coverage
+    assert [part.name for part in numbers] == ["reliability", "coverage"] and numbers[1].table is found.coverage
     plt.close("all")
 
 
@@ -270,10 +273,10 @@ def test_the_most_confused_pairs():
     assert pairs[["label", "predicted", "errors"]].to_numpy().tolist() == [["c 10", "c 9", 3], ["c 9", "c 10", 2]] == [
         ["c 10", "c 9", counts[0, 1]], ["c 9", "c 10", counts[1, 0]]]
     assert pairs["share"].tolist() == pytest.approx([3 / 9, 2 / 6]) and len(most_confused(predictions, at_least=1)) == 5
-    table = report_confusion(predictions, CLASSES)[-1]
+    (table,) = report_confusion(predictions, CLASSES)[-1].parts
     assert table.name == "most_confused" and table.caption.startswith("5 of 8 errors on test are of 2 kinds that occur more than once. ")
     few = predictions[predictions["label"] == "c 9"]
-    assert report_confusion(few, CLASSES)[-1].caption.startswith("2 of 2 errors on test are of 1 kind that occurs more than once. ")
+    assert report_confusion(few, CLASSES)[-1].parts[0].caption.startswith("2 of 2 errors on test are of 1 kind that occurs more than once. ")
     for none in (predictions[predictions["label"] == "b"], predictions[predictions["label"] == "a"]):
         assert most_confused(none).empty and len(report_confusion(none, CLASSES)) == 2
     plt.close("all")

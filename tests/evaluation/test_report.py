@@ -164,7 +164,8 @@ def test_sections_at_the_limits_of_their_numbers(kind, make_folder, tmp_path):
     shown = [*report_metrics(metrics, "test"), *report_scores(metrics, metrics_summary(metrics, predictions), baseline),
              *report_confusion(predictions, classes), *report_ranked(predictions, tmp_path / "images", ["e"], marks={}),
              *report_samples(predictions, tmp_path / "images", [2, 2], seed=0, marks={})]
-    told = " ".join(getattr(part, name, "") for part in shown for name in ("markdown", "caption", "alt"))
+    parts = [inner for part in shown for inner in getattr(part, "parts", (part,))]
+    told = " ".join(getattr(part, name, "") for part in parts for name in ("markdown", "caption", "alt"))
     told += " ".join(describe_evaluation({"val": metrics, "test": metrics}, baseline, conflicts=0, bad=0, drawn=False))
     twice = kind in ("all predictions of one class", "all scores equal")  # d is taken for c, e for c
     assert len(shown) == 9 + twice and "nan" not in told and ("more than once" in told) == twice
