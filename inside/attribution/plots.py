@@ -145,7 +145,7 @@ def plot_guesses(guesses: Sequence[Guesses], *, columns: int = 3) -> Figure:
     """Images with the box of the first guess, and beside each bars of the probabilities of its guesses."""
     columns = min(columns, len(guesses))
     rows = -(-len(guesses) // columns)
-    figure, axes = plt.subplots(rows, 2 * columns, figsize=(3.4 * columns, 1.65 * rows), squeeze=False, layout="constrained",
+    figure, axes = plt.subplots(rows, 2 * columns, figsize=(3.4 * columns, 1.5 * rows), squeeze=False, layout="constrained",
                                 width_ratios=[1.3, 2.1] * columns)
     for ax in axes.flat:
         _bare(ax)

@@ -20,7 +20,7 @@ _SCENARIOS = dict(zip(NETWORKS, ("finetuned_own", "imagenet_own", "random_own"),
 
 def plot_stages(stages: Stages) -> Figure:
     """Six panels over the stages: probe, weights, CKA map; effective rank, share of values ≤ 0, intrinsic dimension."""
-    figure, axes = plt.subplots(2, 3, figsize=(11, 7.4), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6.3), layout="constrained")
     (probes, weights, similar), below = axes
     _lines(probes, stages, "probe", ("probe_low", "probe_high"))
     if stages.no_probe:
