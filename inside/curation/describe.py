@@ -39,11 +39,11 @@ def describe_label_issues(found: LabelIssues) -> list[str]:
     told, total = [f"Of {found.images:,} labels, none is suspected."], len(found.suspects)
     if total:
         conflicts = int((found.suspects["reason"] == "conflict").sum())
-        predicted = f"{total - conflicts:,} because the regression predicts another class"
-        conflicting = f"{conflicts:,} because a copy of the image has another label"
-        why = [reason for count, reason in ((conflicts, conflicting), (total - conflicts, predicted)) if count]
+        reasons = {"because a copy of the image has another label": conflicts,
+                   "because the regression predicts another class": total - conflicts}
+        why = [f"{count:,} {reason}" if count < total else reason for reason, count in reasons.items() if count]
         told = [f"{total:,} of {found.images:,} labels ({percent(total / found.images)}) are suspected, {' and '.join(why)}."
-                if total > 1 else f"1 of {found.images:,} labels is suspected, {why[0][2:]}.",
+                if total > 1 else f"1 of {found.images:,} labels is suspected, {why[0]}.",
                 "A suspect is a reason to look, not an error: nothing is changed. To leave images out, list them in a CSV "
                 "file with a column `path`, and give it as `IGNORE`."]
     if found.left_out:

@@ -172,6 +172,8 @@ def test_the_report_shows_the_worst_with_both_labels(tmp_path):
 def test_sentences():
     assert describe_label_issues(suspects()) == ["Of 100 labels, none is suspected."]
     one = suspects(("a/1", "a", "b", 0.1, "prediction"))
+    both = LabelIssues(pd.concat([one.suspects] * 2), 100)
+    assert describe_label_issues(both)[0] == "2 of 100 labels (2.0%) are suspected, because the regression predicts another class."
     assert describe_label_issues(one)[0] == "1 of 100 labels is suspected, because the regression predicts another class."
     assert describe_suspects(one) == "b is suggested for a 1 time, the most frequent pair."
     two = suspects(("a/1", "a", "b", 0.1, "prediction"), ("b/1", "b", "a", 0.1, "prediction"))
