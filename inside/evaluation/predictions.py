@@ -73,7 +73,8 @@ def saved_predictions(run: RunFolder, part: str, model: nn.Module, split: Split,
     `make_loader`, `processes`: see `pass_over`.
     """
     name, table, saved = f"predictions_{part}.csv", split.parts[part], SavedModel.of(run)
-    described = {key: value for key, value in read_json(run.path("model.json")).items() if key != "temperature"}
+    told = read_json(run.path("model.json"))
+    described = {key: value for key, value in told.items() if key not in ("temperature", "root")}
     stamp = fingerprint(file_hash(run.path("model.safetensors")), described, table[["path", "label", "sha256"]])
     if not run.is_current(stamp, name):
         loader = evaluation_loader(saved, split, table, workers)

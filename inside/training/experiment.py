@@ -21,7 +21,7 @@ from inside.data.split import Split, proportional_sample
 from inside.data.transforms import make_transform
 from inside.device import choose_device, choose_precision
 from inside.evaluation.predictions import predict
-from inside.files import RunFolder, fingerprint, read_csv, write_csv, write_json
+from inside.files import RunFolder, fingerprint, read_csv, read_json, write_csv, write_json
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network, save_network
 from inside.models.surgery import classifier_name, count_costs, freeze
@@ -175,6 +175,7 @@ def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, fea
     stamp = training_fingerprint(settings, split)
     if first(lambda: run.is_current(stamp, "model.safetensors", "model.json", "history.csv")):
         print("the network is used again: neither its settings nor its images have changed")
+        first(lambda: _note_root(run, split))
         return True
     experiment = Experiment(settings, split)
     start = stored_weights(experiment.model)
@@ -186,6 +187,12 @@ def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, fea
     saved = saved_model(experiment, trained, start)
     first(lambda: finish_training(run, trained, saved, stamp))
     return False
+
+
+def _note_root(run: RunFolder, split: Split) -> None:
+    """Note in model.json where the images of a split lie now, for notebooks 02 and 03."""
+    if read_json(run.path("model.json")).get("root") != str(split.root):
+        run.amend("model.json", {"root": str(split.root)})
 
 
 def saved_model(experiment: Experiment, trained: TrainingResult, start: Mapping[str, torch.Tensor]) -> SavedModel:

@@ -1,5 +1,6 @@
 """Tests of inside/training/experiment.py."""
 
+import dataclasses
 import json
 import os
 
@@ -162,6 +163,9 @@ def test_training_into_a_folder_goes_on_and_is_used_again(split, tmp_path):
     first, second = (pd.read_csv(run.path("history.csv")).drop(columns="seconds") for run in (whole, broken))
     assert first.equals(second)
     assert train_into(whole, chosen, split, features=tmp_path) is True
+    moved = dataclasses.replace(split, root=tmp_path / "elsewhere")  # the same images in another folder
+    assert train_into(whole, chosen, moved, features=tmp_path) is True
+    assert load_network(whole)[1].root == str(moved.root) and whole.is_current(training_fingerprint(chosen, split), "model.json")
     model, saved = load_network(whole)
     assert saved.options == chosen["ARCHITECTURE_OPTIONS"] and saved.preprocessing["channels"] == 1
     assert [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)] == [4, 8]
