@@ -83,11 +83,16 @@ def _why_off(table: pd.DataFrame, setting: str) -> str:
     """Why a setting searches nothing in an image table; "" where it does."""
     if setting == "off":
         return 'NEAR_DUPLICATES = "off"'
-    if setting == "group" and len(table) > MOST_IMAGES:
-        return f'there are more than {MOST_IMAGES:,} images; NEAR_DUPLICATES = "always" searches them all the same'
-    if setting == "group" and table[["width", "height"]].min(axis=1).median() < SMALLEST:
-        return f'most images have a side under {SMALLEST} pixels; NEAR_DUPLICATES = "always" searches them all the same'
-    return ""
+    told = beyond_limits(table) if setting == "group" else ""
+    return f'{told}; NEAR_DUPLICATES = "always" searches them all the same' if told else ""
+
+
+def beyond_limits(table: pd.DataFrame) -> str:
+    """Why images are not searched unless that is asked for: they are too many, or too small; "" where they are neither."""
+    if len(table) > MOST_IMAGES:
+        return f"there are more than {MOST_IMAGES:,} images"
+    small = table[["width", "height"]].min(axis=1).median() < SMALLEST
+    return f"most images have a side under {SMALLEST} pixels" if small else ""
 
 
 def limited_groups(pairs: pd.DataFrame, hashes: np.ndarray) -> np.ndarray:

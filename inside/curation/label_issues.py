@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import scale
 
 from inside.curation.features import pretrained_features
-from inside.curation.groups import MOST_IMAGES, SMALLEST, NearDuplicates
+from inside.curation.groups import NearDuplicates, beyond_limits
 from inside.data.sources import ImageSet
 from inside.text import natural_sort
 
@@ -57,7 +57,7 @@ def find_label_issues(images: ImageSet, setting: str | bool, near: NearDuplicate
                       device: torch.device | None = None, bar: bool = False) -> LabelIssues:
     """Suspected label errors among decoded images. Nothing is changed.
 
-    `setting`: LABEL_ISSUES. "auto" examines at most MOST_IMAGES images, of at least SMALLEST pixels; True any. `near`: what
+    `setting`: LABEL_ISSUES. "auto" examines images within the limits of `beyond_limits`; True any. `near`: what
     `group_near_duplicates` has found, by whichever setting: copies of an image do not learn its label.
     """
     table = images.table.reset_index(drop=True)
@@ -85,11 +85,8 @@ def _why_off(table: pd.DataFrame, setting: str | bool) -> str:
     """Why a setting examines nothing in an image table; "" where it does."""
     if setting is False:
         return "LABEL_ISSUES = False"
-    if setting == "auto" and len(table) > MOST_IMAGES:
-        return f"there are more than {MOST_IMAGES:,} images; LABEL_ISSUES = True examines them all the same"
-    if setting == "auto" and table[["width", "height"]].min(axis=1).median() < SMALLEST:
-        return f"most images have a side under {SMALLEST} pixels; LABEL_ISSUES = True examines them all the same"
-    return ""
+    told = beyond_limits(table) if setting == "auto" else ""
+    return f"{told}; LABEL_ISSUES = True examines them all the same" if told else ""
 
 
 def groups_of(table: pd.DataFrame, near: NearDuplicates) -> pd.Series:

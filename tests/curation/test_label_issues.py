@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inside.curation import label_issues
+from inside.curation import groups, label_issues
 from inside.curation.describe import describe_label_issues, describe_suspects
 from inside.curation.groups import NearDuplicates
 from inside.curation.label_issues import (
@@ -144,7 +144,7 @@ def test_an_image_of_a_class_that_is_left_out_can_be_a_conflict(planted):
     (False, {}, "LABEL_ISSUES = False"), ("auto", {"side": 63}, "under 64 pixels"), ("auto", {"labels": ["a", "b"] * 30}, "more than 50 images"),
     (True, {"labels": ["a"] * 20 + ["b"] * 4}, "fewer than two classes have 5 images")])
 def test_what_is_not_examined_says_why(monkeypatch, setting, changes, told):
-    monkeypatch.setattr(label_issues, "MOST_IMAGES", 50)
+    monkeypatch.setattr(groups, "MOST_IMAGES", 50)
     monkeypatch.setattr(label_issues, "pretrained_features", None)  # would fail if it were called
     found = find_label_issues(image_set(**({"labels": ["a", "b"] * 10} | changes)), setting, NOTHING_NEAR)
     assert told in found.why_off and describe_label_issues(found) == [f"Labels were not examined: {found.why_off}."]
