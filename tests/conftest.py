@@ -130,6 +130,15 @@ def browser(tmp_path_factory):
     found.quit()
 
 
+@pytest.fixture(scope="module")
+def lab(scenes, browser, tmp_path_factory):
+    """A JupyterLab server with the notebooks, their parameters those of a small run."""
+    from shared.jupyterlab import Lab
+    found = Lab(tmp_path_factory.mktemp("a lab"), scenes)
+    yield found
+    found.close()
+
+
 @pytest.fixture
 def one_thread():
     """Small inputs: threads would only wait for each other. Figures are closed afterwards."""
