@@ -67,8 +67,8 @@ def by_images(experiment):
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"HEAD": "mlp:16:0.0"}, {"ARCHITECTURE": "resnet18"}, {"HEAD": "mlp:16:0.5", "ARCHITECTURE_OPTIONS": {"dropout": 0.5}},
-    {"ARCHITECTURE": "mobilenet_v3_small", "IMAGE_SIZE": 48}, {"ARCHITECTURE": "mnasnet0_5", "IMAGE_SIZE": 48}], ids=str)
+    {}, {"HEAD": "mlp:16:0.0"}, pytest.param({"ARCHITECTURE": "resnet18"}, marks=pytest.mark.soak), {"HEAD": "mlp:16:0.5", "ARCHITECTURE_OPTIONS": {"dropout": 0.5}},
+    {"ARCHITECTURE": "mobilenet_v3_small", "IMAGE_SIZE": 48}, pytest.param({"ARCHITECTURE": "mnasnet0_5", "IMAGE_SIZE": 48}, marks=pytest.mark.soak)], ids=str)
 def test_kept_features_give_what_the_images_give(split, tmp_path, changes):
     """Dropout that the network has before its head acts on kept features, too: with the same seed to the same numbers."""
     chosen = settings(STRATEGY="head", EPOCHS=6, **changes)
@@ -173,9 +173,9 @@ def test_training_into_a_folder_goes_on_and_is_used_again(split, tmp_path):
 
 
 @pytest.mark.parametrize("changes, frozen", [
-    ({"STRATEGY": "full"}, []), ({"STRATEGY": "last_stage"}, ["conv1", "bn1", "layer1", "layer2", "layer3"]),
+    pytest.param({"STRATEGY": "full"}, [], marks=pytest.mark.soak), ({"STRATEGY": "last_stage"}, ["conv1", "bn1", "layer1", "layer2", "layer3"]),
     ({"STRATEGY": "head"}, ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]),
-    ({"STRATEGY": "from_layer:layer3.1"}, ["conv1", "bn1", "layer1", "layer2", "layer3.0"])], ids=str)
+    pytest.param({"STRATEGY": "from_layer:layer3.1"}, ["conv1", "bn1", "layer1", "layer2", "layer3.0"], marks=pytest.mark.soak)], ids=str)
 def test_a_run_tells_what_did_not_learn(split, tmp_path, changes, frozen):
     run = RunFolder(str(tmp_path / "run"))
     chosen = settings(ARCHITECTURE="resnet18", EPOCHS=1, **changes)
@@ -314,6 +314,7 @@ def test_tensorboard_gets_settings_and_curves(split, tmp_path):
     assert "LEARNING_RATE = 0.01" in text
 
 
+@pytest.mark.soak
 def test_wandb_offline(split, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)  # offline is the default
