@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from inside.cli.main import main
+from inside.cli.commands import COMMANDS
+from inside.cli.main import command_parser, main
 from inside.cli.profiles import notebook_parameters, notebooks
 from inside.files import ROOT
 from inside.models.build import build_network, check_architecture
@@ -136,3 +137,10 @@ def test_a_wrong_word_is_answered_before_anything_heavy_is_loaded(words, status,
             "sys.exit(f'loaded: {heavy}' if heavy else status)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == status and told in done.stdout + done.stderr
+
+
+def test_the_help_fits_one_screen(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = command_parser().format_help().splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert all(sum(line.startswith(f"  {name} ") for line in lines) == 1 for name in COMMANDS)
