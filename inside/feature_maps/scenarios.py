@@ -102,8 +102,7 @@ def open_scenarios(run: RunFolder, own: ImageSet, *, architecture: str, n_images
     `imagenet_val` and `cifar10` are data sets by name or folder; the embedded ones are stand-ins, and the scenario is
     then named after them. All scenarios have the same number of images, that of the smallest set; `image_seed` draws them
     (None: `seed`). `control` adds own and ImageNet images reduced to 32×32 pixels, names ending in _32px. `map_size`: see
-    `input_size`. `draws`: how often random weights are drawn, from the seeds of `random_seeds`: random_own,
-    random_own_draw2, random_own_draw3, …
+    `input_size`. `draws`: how often random weights are drawn, see `random_seeds`: random_own, random_own_draw2, …
     """
     asked = {"n_classes": max(2, len(own.classes)), "device": device, "seed": seed, "image_size": map_size}
     networks, missing = open_networks(run, architecture, **asked)
