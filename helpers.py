@@ -35,6 +35,7 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
 from inside.fonts import save_figure
 from inside.locks import hold_notebook
+from inside.release import release
 from inside.report.later import note_later
 from inside.settings import PARAMETERS, check_parameters, parameter_problems, unknown_problems
 from inside.shown import Figure, Fold, Shown, Table, Text
@@ -94,7 +95,7 @@ class Run(RunFolder):
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""
         seconds, weights = time.perf_counter() - self.started, self.path("model.safetensors")
         network = file_hash(weights) if weights.exists() else None
-        self.write_results(self.number, {**results, "network": network, "notebook_seconds": seconds})
+        self.write_results(self.number, {**results, "network": network, "release": release(), "notebook_seconds": seconds})
         if self.lock:
             self.lock.release()
         print(f"done in {format_duration(seconds)}")
