@@ -49,7 +49,7 @@ def runs(arguments: Sequence[str]) -> int:
 def check(arguments: Sequence[str]) -> int:
     """Check runs that were handed in: their numbers once more from their files, and whether all belongs together.
 
-    Nothing in them is executed. The exit status is 0 if all holds, 1 if something does not, 2 if something cannot be checked.
+    Nothing in them is executed. Exit status: 0 if all holds, 1 if something does not, 2 if something cannot be checked.
     """
     parser = argparse.ArgumentParser(prog="run.py check", description=check.__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the name of a run, or its folder")

@@ -12,8 +12,11 @@ from jinja2 import Environment, FileSystemLoader
 
 from inside.files import atomic_write, write_csv
 from inside.many_runs.check_files import PARTS, HandIn, Missing
+from inside.many_runs.check_notebooks import NUMBERS, check_code, check_shown, own_notebook
+from inside.many_runs.check_report import check_report
 from inside.many_runs.check_rows import COLUMNS, DIFFERS, HOLDS, NOT_FOUND, STATUS, UNDECIDED, Row, number_of
 from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores, check_split
+from inside.many_runs.check_times import check_stamps, check_times
 from inside.text import visible
 
 TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1] / "report"])
@@ -43,8 +46,8 @@ class Checked:
         for name in dict.fromkeys(row.run for row in self.rows):
             own = [row for row in self.rows if row.run == name]
             counts = {verdict: sum(row.verdict == verdict for row in own) for verdict in STATUS}
-            words = "; ".join(f"{number:,} {verdict}" for verdict, number in counts.items() if number and verdict != NOT_FOUND)
-            told.append(f"{name}: {number_of(len(own), 'check')}: {words}")
+            words = "; ".join(f"{number:,} {verdict}" for verdict, number in counts.items() if number)
+            told.append(f"{name}: {number_of(len(own), 'row')}: {words}")
         return told
 
 
@@ -65,7 +68,15 @@ def _check(hand_in: HandIn) -> Iterator[Row]:
     checks: list[tuple[str, Callable[[], Iterable[Row]]]] = [
         ("the split", partial(check_split, hand_in)),
         *((f"the predictions of {part}", partial(check_predictions, hand_in, part)) for part in PARTS),
-        ("the scores", partial(check_scores, hand_in)), ("the tables of scores", partial(check_score_tables, hand_in))]
+        ("the scores", partial(check_scores, hand_in)), ("the tables of scores", partial(check_score_tables, hand_in)),
+        ("stamps", partial(check_stamps, hand_in))]
+    for number in NUMBERS:
+        if number == "01" or hand_in.has(own_notebook(number).name) or hand_in.has(f"{number}_results.json"):
+            checks += [(f"notebook {number}: {what}", partial(check, hand_in, number)) for what, check in (
+                ("code", check_code), ("what it shows", check_shown), ("times", check_times))]
+        else:
+            yield Row(f"notebook {number}", NOT_FOUND, remark="it has not run here")
+    checks.append(("report.html", partial(check_report, hand_in)))
     for what, check in checks:
         yield from guarded(what, check)
 

@@ -1,4 +1,4 @@
-"""The files of a hand-in, read as those of a stranger: nothing runs, nothing is unpickled, no link leads out of the folder."""
+"""The files of a hand-in, read as those of a stranger: nothing runs or is unpickled, no link leads out of the folder."""
 
 from __future__ import annotations
 

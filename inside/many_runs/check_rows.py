@@ -65,7 +65,7 @@ def compared(what: str, told: Any, made: Any, tolerance: Tolerance = EXACT, *, m
         return [Row(what, HOLDS, number_of(len(first)), "the same")]
     rows = [Row(f"{what}: {name}", DIFFERS, _word(first, name), _word(second, name)) for name in wrong[:most]]
     more = len(wrong) - most
-    return rows + ([Row(f"{what}: {more:,} more", DIFFERS, number_of(len(first)), f"{more:,} more differ")] if more > 0 else [])
+    return rows + [Row(f"{what}: {more:,} more", DIFFERS, number_of(len(first)), f"{more:,} more differ")] * (more > 0)
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, object]]:

@@ -11,7 +11,7 @@ from inside.data.split import class_counts, split_overlaps
 from inside.evaluation.calibration import calibrate, class_names, format_calibration, scores_of
 from inside.evaluation.metrics import class_metrics, format_metrics, majority_baseline, metrics_summary, most_confused
 from inside.many_runs.check_files import PARTS, HandIn
-from inside.many_runs.check_rows import DIFFERS, HOLDS, Row, Tolerance, compared, number_of, word
+from inside.many_runs.check_rows import DIFFERS, EXACT, HOLDS, Row, Tolerance, compared, number_of, word
 from inside.names import SPLITS
 from inside.text import visible
 
@@ -33,7 +33,8 @@ def check_predictions(hand_in: HandIn, part: str) -> Iterator[Row]:
         likelihood > 1e-300, made["loss"])})  # of a score that is too small for a float nothing follows
     yield from compared(f"{name}: class, confidence and loss of {number_of(len(table), 'image')}", told, made, SCORE)
     own = hand_in.split.parts.get(part, hand_in.split.table[:0])
-    yield from compared(f"{name}: the images of {part} in split.csv, with their labels", table[["path", "label"]], own[["path", "label"]])
+    yield from compared(f"{name}: the images of {part} in split.csv, with their labels", table[["path", "label"]],
+                        own[["path", "label"]])
 
 
 def remade_scores(hand_in: HandIn) -> dict:
@@ -59,9 +60,8 @@ def check_scores(hand_in: HandIn) -> Iterator[Row]:
     """01_results.json, metrics_*.csv and the tables of the notebook against the predictions."""
     told, made, metrics = hand_in.results("01"), remade_scores(hand_in), remade_metrics(hand_in)
     for key, name in MAIN.items():
-        pair = [(found.get("test") or {}).get(key) if isinstance(found.get("test"), Mapping) else None for found in (told, made)]
-        yield Row(name, HOLDS if not [row for row in compared("", *pair) if row.verdict != HOLDS] else DIFFERS,
-                  *map(word, pair))
+        first, second = told["test"].get(key) if isinstance(told.get("test"), Mapping) else None, made["test"][key]
+        yield Row(name, HOLDS if EXACT.same(first, second) else DIFFERS, word(first), word(second))
     for key, value in made.items():
         yield from compared(f"01_results.json: {key}", told.get(key), value)
     for part in PARTS:
@@ -82,7 +82,7 @@ def check_score_tables(hand_in: HandIn) -> Iterator[Row]:
 
 
 def check_split(hand_in: HandIn) -> Iterator[Row]:
-    """The proof of the split: no image in two parts, the counts of the results, the split that the network was trained on."""
+    """The proof of the split: no image in two parts, the counts of the results, the split of the network's training."""
     split, told = hand_in.split, hand_in.results("01")
     overlaps = split_overlaps(split.table).set_index("parts")
     shared = overlaps.astype(int).sum()
@@ -99,9 +99,9 @@ def check_split(hand_in: HandIn) -> Iterator[Row]:
     yield from compared("01_results.json: n_images", told.get("n_images"), len(split.table))
     if hand_in.has("model.json"):
         trained = hand_in.json("model.json").get("split")
-        yield Row("model.json: the split that the network was trained on", HOLDS if trained == split.fingerprint else DIFFERS,
-                  word(trained), split.fingerprint, remark="" if trained == split.fingerprint else
-                  "split.csv is not the table with which the network was trained")
+        same = trained == split.fingerprint
+        yield Row("model.json: the split that the network was trained on", HOLDS if same else DIFFERS, word(trained),
+                  split.fingerprint, remark="" if same else "split.csv is not the table of that training")
 
 
 def _groups(hand_in: HandIn, part: str) -> pd.Series:
