@@ -80,8 +80,41 @@ def _agreed(question: str) -> bool:
         return False
 
 
+def check(arguments: Sequence[str]) -> int:
+    """Check runs that were handed in: numbers, code, notebooks, report.
+
+    What the files allow is computed once more, and nothing in them is executed. Exit status: 0 if all holds, 1 if
+    something does not, 2 if something cannot be checked.
+    """
+    parser = argparse.ArgumentParser(prog="run.py check", description=check.__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the name of a run, or its folder")
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="where the whole table goes, and beside it the page")
+    options = parser.parse_args(arguments)
+    let_others_compute()
+    from inside.many_runs.check import check_runs, write_table
+    from inside.many_runs.check_rows import HOLDS
+
+    found = check_runs(options.runs)
+    shown = found.table if len(options.runs) == 1 else found.table[found.table["verdict"] != HOLDS]
+    for row in shown.to_dict("records"):
+        print(for_terminal(_line(row, with_run=len(options.runs) > 1)))
+    for sentence in found.summary:
+        print(for_terminal(sentence))
+    if options.out:
+        page = write_table(found, options.out)
+        print(f"table: {options.out}\npage: {page}")
+    return found.status
+
+
+def _line(row: Mapping[str, str], *, with_run: bool) -> str:
+    """A row of the table for a terminal."""
+    values = ", ".join(f"{name} {row[name]}" for name in ("told", "recomputed", "expected") if row[name])
+    parts = [row["run"] if with_run else "", row["verdict"], row["what"], values, row["remark"]]
+    return " | ".join(part for part in parts if part)
+
+
 def _share(value: float) -> str:
     return "" if value is None or value != value else f"{value:.3f}"
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"clean": clean, "predict": predict, "runs": runs}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"predict": predict, "check": check, "runs": runs, "clean": clean}
