@@ -13,12 +13,17 @@ import torch
 from PIL import Image
 
 from inside.attribution.inputs import Inspection
+from inside.cli.main import main
 from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
+from inside.files import RunFolder
+from inside.models.saved import load_network
 from inside.models.scratch import ConvNetGAP
 from shared.attribution import CLASSES, seeded
+from shared.kernels import forking
+from shared.whole import INSIDE, arguments, inside
 
 os.environ.setdefault("MPLBACKEND", "agg")
 plt.switch_backend(os.environ["MPLBACKEND"])
@@ -32,6 +37,37 @@ hypothesis.settings.load_profile("same")
 def scenes(tmp_path_factory):
     """A folder of 120 drawn scenes, 20 a class; never changed by a test."""
     return write_demo_set(tmp_path_factory.mktemp("scenes") / "set", n_images=120, seed=3)
+
+
+@pytest.fixture(scope="session")
+def flawed(scenes, tmp_path_factory):
+    """The scenes with flaws: a file that is no image, a duplicate, and one image under two labels."""
+    folder = tmp_path_factory.mktemp("flawed") / "scenes"
+    shutil.copytree(scenes, folder)
+    (folder / "sea" / "broken.jpg").write_text("no image")
+    shutil.copy(folder / "forest" / "00001.jpg", folder / "forest" / "copy.jpg")
+    shutil.copy(folder / "street" / "00002.jpg", folder / "buildings" / "wrong.jpg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(flawed, tmp_path_factory):
+    """The folder of one whole run of notebook 01 with its report."""
+    folder = tmp_path_factory.mktemp("runs") / "a run"
+    with forking():
+        assert main(arguments(folder, flawed)) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def looked(finished, flawed, tmp_path_factory):
+    """A copy of the finished run with notebooks 02 and 03, on two layers."""
+    folder = tmp_path_factory.mktemp("inside") / "run"
+    shutil.copytree(finished, folder)
+    layers = [name for name in dict(load_network(RunFolder(str(folder)))[0].named_modules()) if "conv1" in name][:2]
+    with forking():
+        assert main(inside(folder, flawed, "02", "03", **INSIDE | {"LAYERS": str(layers)})) == 0
+    return folder, layers
 
 
 @pytest.fixture

@@ -24,43 +24,16 @@ from inside.cli.profiles import NOTEBOOKS, PROFILES, default_parameters, noteboo
 from inside.data.sources import open_dataset
 from inside.feature_maps.scenarios import open_scenarios, other_images
 from inside.files import RunFolder, atomic_write, write_json
-from inside.models.saved import load_network
 from inside.report.page import export_report, outside_requests
 from inside.settings import check_parameters, name_problems
 from shared.kernels import forked_kernels  # noqa: F401
+from shared.whole import INSIDE, TINY, arguments, inside
 
-TINY = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "2", "SEARCH_TRIALS": "2",
-        "SEARCH_SPACE": "{'lr': [0.005, 0.02, 'log'], 'label_smoothing': [0.0, 0.1]}", "SEARCH_EPOCHS": "1", "SEARCH_IMAGES": "30",
-        "FINAL_SEEDS": "1", "LEARNING_RATE": "0.01", "BATCH_SIZE": "16", "INTERACTIVE": "false", "RANKED_CLASSES": "['forest']"}
 BOOKS = sorted(NOTEBOOKS.glob("*.ipynb"))
-
-
-def arguments(folder, dataset, **changes):
-    settings = {"RUN": str(folder), "DATASET": str(dataset)} | TINY | {name: str(value) for name, value in changes.items()}
-    return ["demo", "--only", "01", *(word for name, value in settings.items() for word in ("-p", name, value))]
 
 
 def results(folder):
     return json.loads((folder / "01_results.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def flawed(scenes, tmp_path_factory):
-    """The scenes with flaws: a file that is no image, a duplicate, and one image under two labels."""
-    folder = tmp_path_factory.mktemp("flawed") / "scenes"
-    shutil.copytree(scenes, folder)
-    (folder / "sea" / "broken.jpg").write_text("no image")
-    shutil.copy(folder / "forest" / "00001.jpg", folder / "forest" / "copy.jpg")
-    shutil.copy(folder / "street" / "00002.jpg", folder / "buildings" / "wrong.jpg")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(flawed, tmp_path_factory):
-    """The folder of one whole run of notebook 01 with its report."""
-    folder = tmp_path_factory.mktemp("runs") / "a run"
-    assert main(arguments(folder, flawed)) == 0
-    return folder
 
 
 def test_all_files_of_the_contract_are_there(finished):
@@ -203,26 +176,6 @@ def test_every_parameter_is_tried():
     tried = {name for changes, _ in EFFECTS for name in changes} | set(TINY) | set(INSIDE)
     elsewhere = {"RUN", "DATASET", "TRAIN", "DEMO_IMAGES", "BAD_IMAGES"}  # by tests of their own
     assert {name for book in BOOKS for name in notebook_parameters(book)} == tried | elsewhere
-
-
-INSIDE = {"N_IMAGES": 14, "MAP_SIZE": 64, "TOP_K": 9, "RESAMPLES": 20, "OVERLAP_DIRECTIONS": 3, "RESOLUTION_CONTROL": "false",
-          "NEURON_LAYER": "", "NEURONS": "[3, 1]", "RANDOMISED_IMAGES": 3, "RANDOM_DRAWS": 2, "OCCLUDED_IMAGES": 5, "DETECTOR": "",
-          "LAYERS": "['stem.conv1', 'stages.1.0.conv1_1x1']", "IMAGENET_VAL": "photo_patches", "CIFAR10": "digits"}
-
-
-def inside(folder, dataset, *numbers, **changes):
-    words = arguments(folder, dataset, **changes)
-    return [words[0], "--only", *numbers, *words[3:]]
-
-
-@pytest.fixture(scope="module")
-def looked(finished, flawed, tmp_path_factory):
-    """A copy of the finished run with notebooks 02 and 03, on two layers."""
-    folder = tmp_path_factory.mktemp("inside") / "run"
-    shutil.copytree(finished, folder)
-    layers = [name for name in dict(load_network(RunFolder(str(folder)))[0].named_modules()) if "conv1" in name][:2]
-    assert main(inside(folder, flawed, "02", "03", **INSIDE | {"LAYERS": str(layers)})) == 0
-    return folder, layers
 
 
 def check_stages(folder, third):

@@ -66,6 +66,13 @@ def run_kernel(command, env, cwd, started):
 @pytest.fixture(scope="module", autouse=True)
 def forked_kernels():
     """Kernels of the tests of a file that imports this are forked."""
+    with forking():
+        yield
+
+
+@contextlib.contextmanager
+def forking():
+    """Kernels that start meanwhile are forked."""
     with pytest.MonkeyPatch.context() as patch:
         if sys.platform != "win32":
             patch.setattr(local_provisioner, "launch_kernel", lambda command, **options: ForkedKernel(command, **options))
