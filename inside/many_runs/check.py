@@ -16,6 +16,8 @@ from inside.many_runs.check_notebooks import NUMBERS, check_code, check_shown, o
 from inside.many_runs.check_report import check_report
 from inside.many_runs.check_rows import COLUMNS, DIFFERS, HOLDS, NOT_FOUND, STATUS, UNDECIDED, Row, number_of
 from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores, check_split
+from inside.many_runs.check_shares import check_shares
+from inside.many_runs.check_spectra import Features, check_spectra, check_spectra_tables
 from inside.many_runs.check_times import check_stamps, check_times
 from inside.text import visible
 
@@ -76,9 +78,19 @@ def _check(hand_in: HandIn) -> Iterator[Row]:
                 ("code", check_code), ("what it shows", check_shown), ("times", check_times))]
         else:
             yield Row(f"notebook {number}", NOT_FOUND, remark="it has not run here")
+    if hand_in.has("02_results.json"):
+        checks.append(("the shares of non-positive values", partial(check_shares, hand_in)))
+    if hand_in.has("03_results.json"):
+        checks.append(("the spectra", partial(_check_spectra, hand_in)))
     checks.append(("report.html", partial(check_report, hand_in)))
     for what, check in checks:
         yield from guarded(what, check)
+
+
+def _check_spectra(hand_in: HandIn) -> Iterator[Row]:
+    found = Features.of(hand_in)
+    yield from check_spectra(found)
+    yield from check_spectra_tables(found)
 
 
 def guarded(what: str, check: Callable[[], Iterable[Row]]) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 
 from inside.data.split import Split
 from inside.files import RunFolder, read_csv, read_json
+from inside.settings import name_problems, parameter_problems
 from inside.text import brief
 
 LARGEST = {".json": 20_000_000, ".csv": 500_000_000, ".ipynb": 300_000_000, ".html": 300_000_000, ".png": 50_000_000,
@@ -107,9 +108,12 @@ class HandIn:
 
     @functools.cached_property
     def settings(self) -> Mapping[str, Any]:
-        """The parameters that run.json notes."""
+        """The parameters that run.json notes, which must be valid."""
         found = self.json("run.json").get("parameters")
-        return found if isinstance(found, dict) else {}
+        found = found if isinstance(found, dict) else {}
+        if problems := [*name_problems(found), *parameter_problems(found)]:
+            raise ValueError(f"run.json has parameters that are not valid: {problems[0]}")
+        return found
 
     def notebook(self, name: str) -> NotebookNode:
         """An executed notebook, read, never run."""

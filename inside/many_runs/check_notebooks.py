@@ -79,15 +79,9 @@ def _check_parameters(hand_in: HandIn, name: str, cells: Sequence[NotebookNode])
             yield Row(f"{name}: cells of parameters hold values only", DIFFERS, shown=shortened(cell.source))
             return
         found |= literals(cell.source)
-    both = sorted(set(found) & set(hand_in.settings))  # run.json forgets those of 02 and 03 when 01 runs again
-    told, noted = ({key: _last_part(values[key]) if key == "RUN" else values[key] for key in both}
-                   for values in (found, hand_in.settings))
+    both = sorted(set(found) & set(hand_in.settings) - {"RUN"})  # run.json has those of the last notebook that ran
+    told, noted = ({key: values[key] for key in both} for values in (found, hand_in.settings))
     yield from compared(f"{name}: its parameters are those of run.json", told, noted)
-
-
-def _last_part(run: object) -> str:
-    """The name of a run: folders are moved, and run.json is written by the last notebook that ran."""
-    return Path(str(run).replace("\\", "/")).name
 
 
 def _values_only(source: str) -> bool:

@@ -69,7 +69,7 @@ def compared(what: str, told: Any, made: Any, tolerance: Tolerance = EXACT, *, m
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, object]]:
-    """(name, value) of each value in a nesting; of a table each cell, named by its row and column; NaN is None."""
+    """(name, value) of each value in a nesting; of a table each cell, named by row and column; NaN and "" are None."""
     if isinstance(value, pd.DataFrame):
         value = {f"row {number}": row for number, row in enumerate(value.to_dict("records"), 1)}
     value = value.tolist() if hasattr(value, "tolist") else value
@@ -80,7 +80,7 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, object]]:
         for number, entry in enumerate(value, 1):
             yield from leaves(entry, f"{name}[{number}]")
     else:
-        yield name, None if value is pd.NA or isinstance(value, float) and math.isnan(value) else value
+        yield name, None if value is pd.NA or value == "" or isinstance(value, float) and math.isnan(value) else value
 
 
 def number_of(count: int, noun: str = "value") -> str:
