@@ -72,7 +72,7 @@ def test_each_command_on_runs_is_legal(words, capsys):
     status = main(words)
     told = capsys.readouterr()
     assert status == 0 and told.out or status == 2 and re.match(
-        "error: (The run 'mine' has no trained network|There is no folder path/to/images)", told.err)
+        "error: (The run 'mine' has no trained network|A comparison takes two runs or more|There is no folder path/to/images)", told.err)
 
 
 def test_each_command_on_runs_is_shown():

@@ -6,6 +6,7 @@
     python run.py course --search          # in a second terminal: shares the work on the trials
     python run.py --parameters             # all parameters and their values
     python run.py predict mine images/     # the network of the run "mine" on new images; predict --help
+    python run.py compare mine other       # one page: what differs, and what of it is more than chance
     python run.py runs                     # what has been run, with its main numbers
 
 Parameters are checked before anything runs. Finished parts of a run are reused if neither their parameters nor their
