@@ -36,7 +36,7 @@ from inside.files import RunFolder, atomic_write, file_hash, read_json, write_cs
 from inside.fonts import save_figure
 from inside.locks import hold_notebook
 from inside.report.later import note_later
-from inside.settings import PARAMETERS, check_parameters, parameter_problems, unknown_problems
+from inside.settings import PARAMETERS, check_parameters, parameter_problems, split_seed, unknown_problems
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration, plain_text, raise_all
 
@@ -78,7 +78,6 @@ def _note_run(run: Run) -> None:
 
 class Run(RunFolder):
     """An open run: its folder, its checked `settings`, its `device`; shows and saves the findings of notebook `number`.
-
     `places` holds the names of the figures and of the tables in the order in which they were first shown: their numbers.
     """
 
@@ -89,6 +88,11 @@ class Run(RunFolder):
         self.device = choose_device(str(settings["DEVICE"]))
         self.lock: BaseFileLock | None = None
         self.without_font: set[str] = set()  # signs in figures that no font of this machine has
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split and of the images that are drawn."""
+        return split_seed(self.settings)
 
     def finish(self, results: Mapping[str, object]) -> None:
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from inside import preflight
+from inside import files, preflight
 from inside.cli.commands import COMMANDS as ON_RUNS
 from inside.cli.main import command_parser, main
 from inside.cli.profiles import PROFILES, default_parameters, given_parameters, read_profile
@@ -68,11 +68,12 @@ def test_what_prints_runs(words, capsys):
 
 
 @pytest.mark.parametrize("words", LATER, ids=" ".join)
-def test_each_command_on_runs_is_legal(words, capsys):
+def test_each_command_on_runs_is_legal(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RUNS", tmp_path)
     status = main(words)
     told = capsys.readouterr()
     assert status == 0 and told.out or status == 2 and re.match(
-        "error: (The run 'mine' has no trained network|A comparison takes two runs or more|There is no folder path/to/images)", told.err)
+        "error: (The run 'mine' has no trained network|A comparison takes two runs or more|There is no folder path/to/images|.*/mine is no run)", told.err)
 
 
 def test_each_command_on_runs_is_shown():

@@ -5,11 +5,12 @@ import sys
 
 import pytest
 
-from inside.cli.main import main
+from inside.cli.commands import COMMANDS
+from inside.cli.main import command_parser, main
 from inside.cli.profiles import notebook_parameters, notebooks
 from inside.files import ROOT
 from inside.models.build import build_network, check_architecture
-from inside.settings import PARAMETERS, THEMES, check_parameters, parameters_where, unknown_problems
+from inside.settings import PARAMETERS, THEMES, check_parameters, parameters_where, split_seed, unknown_problems
 
 TABLE = [parameter.name for parameters in THEMES.values() for parameter in parameters]
 
@@ -80,6 +81,13 @@ def parameter_lines(book):
     return {line.split(" = ")[0]: line for line in cell.source.splitlines() if not line.startswith("#")}
 
 
+def test_the_split_has_a_seed_of_its_own_where_one_is_given():
+    assert split_seed({"SEED": 7, "SPLIT_SEED": "auto"}) == 7 and split_seed({"SEED": 7, "SPLIT_SEED": 0}) == 0
+    for wrong in ("Auto", -1, 1.0, True, None):
+        with pytest.raises(ValueError, match="^SPLIT_SEED = "):
+            check_parameters({"SPLIT_SEED": wrong})
+
+
 def test_what_searches_and_comparisons_may_change_bears_on_training():
     assert set(parameters_where(searchable=True)) < set(parameters_where(comparable=True)) < set(parameters_where(trains=True))
     assert set(parameters_where(pretrained=True)) == {"WEIGHTS", "HEAD", "STRATEGY", "HEAD_EPOCHS", "BACKBONE_FACTOR"}
@@ -129,3 +137,10 @@ def test_a_wrong_word_is_answered_before_anything_heavy_is_loaded(words, status,
             "sys.exit(f'loaded: {heavy}' if heavy else status)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == status and told in done.stdout + done.stderr
+
+
+def test_the_help_fits_one_screen(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = command_parser().format_help().splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert all(sum(line.startswith(f"  {name} ") for line in lines) == 1 for name in COMMANDS)

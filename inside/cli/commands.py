@@ -12,7 +12,7 @@ from inside.text import for_terminal, plain_text
 
 
 def predict(arguments: Sequence[str]) -> int:
-    """Predict the classes of the images in a folder, with the network of a finished run."""
+    """Predict the classes of new images with the network of a run."""
     parser = argparse.ArgumentParser(prog="run.py predict", description=predict.__doc__)
     parser.add_argument("run", help="the name of a run, or its folder")
     parser.add_argument("folder", type=Path, help="images, in folders or not; folders named as classes are scored")
@@ -36,7 +36,10 @@ def predict(arguments: Sequence[str]) -> int:
 
 
 def runs(arguments: Sequence[str]) -> int:
-    """List the runs in runs/, the last one first, with their state and their mean class accuracy and mean AP on test."""
+    """List the runs in runs/ with their state and main numbers.
+
+    The last one first; accuracy is the mean class accuracy on test, mAP the mean average precision there.
+    """
     argparse.ArgumentParser(prog="run.py runs", description=runs.__doc__).parse_args(arguments)
     from inside.many_runs.listing import list_runs
 
@@ -63,8 +66,40 @@ def compare(arguments: Sequence[str]) -> int:
     return 0
 
 
+def clean(arguments: Sequence[str]) -> int:
+    """Remove caches of runs, or whole runs; asks first."""
+    parser = argparse.ArgumentParser(prog="run.py clean", description=clean.__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the name of a run, or its folder")
+    parser.add_argument("--all", action="store_true", help="remove the results and the folder, too; this cannot be undone")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    options = parser.parse_args(arguments)
+    from inside.disk import format_bytes
+    from inside.many_runs.clean import clean_run, measure_run
+
+    rooms = [measure_run(name) for name in dict.fromkeys(options.runs)]
+    for room in rooms:
+        print(for_terminal(f"{room.name}: caches and checkpoints {format_bytes(room.again)}, "
+                           f"results {format_bytes(room.results)}"))
+    what = "the whole folders, results included" if options.all else "caches and checkpoints; the results stay"
+    if not options.yes and not _agreed(f"Remove {what}? [y/N] "):
+        print("Nothing was removed.")
+        return 1
+    freed = sum(clean_run(room.name, results=options.all) for room in rooms)
+    print(f"{format_bytes(freed)} are free again.")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
 def _share(value: float) -> str:
     return "" if value is None or value != value else f"{value:.3f}"
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"predict": predict, "runs": runs, "compare": compare}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"clean": clean, "compare": compare, "predict": predict,
+                                                         "runs": runs}

@@ -1,17 +1,4 @@
-"""Run the notebooks in order under a profile, and export them as one report.
-
-    python run.py demo
-    python run.py profiles/course.yaml -p EPOCHS 5 --name mine
-    python run.py course --only 03
-    python run.py course --search          # in a second terminal: shares the work on the trials
-    python run.py --parameters             # all parameters and their values
-    python run.py predict mine images/     # the network of the run "mine" on new images; predict --help
-    python run.py compare mine other       # one page: what differs, and what of it is more than chance
-    python run.py runs                     # what has been run, with its main numbers
-
-Parameters are checked before anything runs. Finished parts of a run are reused if neither their parameters nor their
-images have changed.
-"""
+"""The command line: the notebooks under a profile, exported as one report, and commands on runs that have finished."""
 
 from __future__ import annotations
 
@@ -86,15 +73,16 @@ def _ended_by_ctrl_c() -> Iterator[None]:
 
 
 def command_parser() -> argparse.ArgumentParser:
-    """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog="run.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("profile", nargs="?", help="a name in profiles/, or the path of a YAML file of parameters")
+    """The parser of the command line, whose help fits a terminal of 80 by 24 characters."""
+    commands = "\n".join(f"  {name:<12}{(work.__doc__ or '').partition('.')[0]}" for name, work in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="run.py", usage="run.py PROFILE [options], or run.py COMMAND ... (run.py COMMAND --help)",
+        epilog=f"commands on runs:\n{commands}", formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profile", nargs="?", help="a name in profiles/, or a YAML file of parameters")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set one parameter")
-    parser.add_argument("--parameters", action="store_true", help="print every parameter, its valid values and meaning")
-    parser.add_argument("--name", help="the name of the run folder, runs/NAME (default: that of the profile)")
+    parser.add_argument("--parameters", action="store_true", help="print all parameters and their values")
+    parser.add_argument("--name", help="of the run folder, runs/NAME (default: the profile's)")
     parser.add_argument("--only", nargs="+", metavar="NN", help="run these notebooks only, such as 01")
-    parser.add_argument("--search", action="store_true",
-                        help="only work on the search of notebook 01, as one of several processes that share a study")
-    parser.add_argument("--publish", metavar="FOLDER", help="afterwards, copy the figures that README shows to FOLDER")
+    parser.add_argument("--search", action="store_true", help="only share the work on the search of notebook 01")
+    parser.add_argument("--publish", metavar="FOLDER", help="copy the figures that README shows to FOLDER")
     return parser

@@ -35,13 +35,13 @@ def plot_class_metrics(metrics: pd.DataFrame, *, baseline: float | None = None, 
     it stands in the row of the mean.
     """
     last, color = len(metrics) - 1, "#0072b2"
-    ax = ax or plt.subplots(figsize=(9.5, 0.4 * len(metrics) + 1.1), layout="constrained")[1]
+    ax = ax or plt.subplots(figsize=(6, 0.4 * len(metrics) + 1.1), layout="constrained")[1]
     for column, (name, (title, marker, shift)) in enumerate(MEASURES.items()):
         at = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
-        ax.annotate(title.replace(" ", "\n"), (1, 1), (32 + 58 * column, 3), xycoords="axes fraction", va="bottom", **at)
+        ax.annotate(title.replace(" ", "\n"), (1, 1), (25 + 48 * column, 3), xycoords="axes fraction", va="bottom", **at)
         for place, row in enumerate(metrics.to_dict("records")):
             known = math.isfinite(row[name])
-            ax.annotate(format_share(row[name]), (1, place), (32 + 58 * column, 0), va="center",
+            ax.annotate(format_share(row[name]), (1, place), (25 + 48 * column, 0), va="center",
                         xycoords=("axes fraction", "data"), fontweight="bold" if place == last else None, **at)
             if known:
                 ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [place + shift] * 2, color=color, lw=2.5, alpha=0.4)
@@ -50,7 +50,7 @@ def plot_class_metrics(metrics: pd.DataFrame, *, baseline: float | None = None, 
     ax.axhline(last - 0.5, color="black", linewidth=0.8)
     names = [f"{short_name(row['class'])} ({row['support']:,})" for row in metrics.to_dict("records")]
     ax.set_yticks(range(last + 1), names, parse_math=False)
-    ax.set(xlabel="accuracy (●) and average precision (◇), with 95 % intervals", ylim=(last + 0.5, -0.5))
+    ax.set(xlabel="accuracy (●), average precision (◇), 95 % intervals", ylim=(last + 0.5, -0.5))
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
     if baseline is not None:
         line, = ax.plot([baseline] * 2, [last - 0.4, last + 0.4], color="gray", linestyle=":")

@@ -22,7 +22,7 @@ def list_runs(folder: Path | None = None) -> pd.DataFrame:
     `accuracy`: mean class accuracy on test; `mAP`: mean average precision there; `changed`: when it was last written to.
     """
     folder = files.RUNS if folder is None else folder
-    rows = [_row(run) for run in sorted(folder.iterdir()) if (run / "run.json").is_file()] if folder.is_dir() else []
+    rows = [_row(run) for run in sorted(folder.glob("[!.]*")) if (run / "run.json").is_file()] if folder.is_dir() else []
     return pd.DataFrame(rows, columns=COLUMNS).sort_values("changed", ascending=False, ignore_index=True)
 
 
