@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from inside.many_runs import compare_details as details
 from inside.many_runs.differences import (
     MOST_ALL_PAIRS,
     describe_runs,
@@ -22,6 +23,7 @@ from inside.many_runs.finished import FinishedRun, differing_parameters, grouped
 from inside.shown import Shown, Table, Text
 from inside.text import format_duration, format_share, listed, literal, points
 
+ENDS = ("low", "high")
 VERDICTS = {1: "first is better", 0: "not told apart", -1: "second is better"}
 
 
@@ -71,10 +73,16 @@ class Comparison:
 
     def sections(self) -> Iterator[tuple[str, list[Shown]]]:
         """(title, what it shows) of the sections that have something to show."""
+        missing = list(self.left_out)
+        together = self.groups[0] if self.groups else []
         sections = [("The runs", self._runs()), ("Parameters that differ", self._parameters()),
                     ("Settings over their seeds", self._settings()),
                     ("Differences on the same test images", self._differences()),
-                    ("Not in this page", self._not_here())]
+                    ("Learning curves", details.learning_curves(self.runs, missing)),
+                    ("Classes", details.classes(self.runs, missing)),
+                    ("Images that only one classifies correctly", details.disagreements(together, missing)),
+                    ("Feature maps", details.feature_maps(self.runs, missing)),
+                    ("Not in this page", self._not_here(missing))]
         return ((title, shown) for title, parts in sections if (shown := list(parts)))
 
     def _runs(self) -> Iterator[Shown]:
@@ -111,20 +119,25 @@ class Comparison:
                          "test: lowest": test.min(), "test: highest": test.max()})
         yield Table(pd.DataFrame(rows), "settings", "Mean class accuracy of each setting over its seeds: mean, standard "
                     "deviation (sd) and range.", rows=len(rows))
+        table = self.setting_pairs
+        if len(table):
+            shown = table[["first", "second"]].assign(**{
+                "mean class accuracy": _differences_told(table, "difference", *ENDS), "p": _p_values(table["p"])})
+            if len(table) > 1:
+                shown["p, adjusted"] = _p_values(table["adjusted"])
+            yield Table(shown.assign(verdict=table["verdict"].map(VERDICTS)), "setting_differences", _setting_rule(table),
+                        rows=len(table))
 
     def _differences(self) -> Iterator[Shown]:
         table = self.pairs
         if table.empty:
             return
-        shown = table[["first", "second", "images"]].copy()
-        for title, name, ends in (("mean class accuracy", "difference", ("low", "high")),
-                                  ("accuracy", "accuracy", ("accuracy_low", "accuracy_high"))):
-            shown[title] = [f"{points(row[name])} ({points(row[ends[0]])} to {points(row[ends[1]])})"
-                                                 for row in table.to_dict("records")]
-        shown["only first right"], shown["only second right"] = table["only_first"], table["only_second"]
-        for title, name in (("McNemar’s p", "p"), ("p, adjusted", "adjusted")):
-            shown[title] = [format_p(value).removeprefix("p = ").removeprefix("p ") for value in table[name]]
-        shown["verdict"] = table["verdict"].map(VERDICTS)
+        shown = table[["first", "second", "images"]].assign(**{
+            "mean class accuracy": _differences_told(table, "difference", *ENDS),
+            "accuracy": _differences_told(table, "accuracy", "accuracy_low", "accuracy_high"),
+            "only first right": table["only_first"], "only second right": table["only_second"],
+            "McNemar’s p": _p_values(table["p"]), "p, adjusted": _p_values(table["adjusted"]),
+            "verdict": table["verdict"].map(VERDICTS)})
         many = len(table) > 1
         adjusted = f", and its p adjusted for {len(table)} comparisons by Holm’s method" * many
         told = ["Differences in percentage points, first minus second, with 95 % intervals by a bootstrap over the images "
@@ -135,8 +148,8 @@ class Comparison:
             told.append(f"Of more than {MOST_ALL_PAIRS} runs, the best on validation is compared with each of the others.")
         yield Table(shown if many else shown.drop(columns="p, adjusted"), "differences", " ".join(told), rows=len(table))
 
-    def _not_here(self) -> Iterator[Shown]:
-        lines = list(self.left_out)
+    def _not_here(self, missing: Sequence[str]) -> Iterator[Shown]:
+        lines = list(missing)
         lines += [f"{literal(run.name)} is not compared image by image: {run.unpaired}."
                   for run in self.runs if run.unpaired]
         alone = [group for group in self.groups if len(self.groups) > 1]
@@ -155,6 +168,26 @@ def _with_interval(run: FinishedRun, part: str, measure: str) -> str:
     if metrics.empty or not set(ends) <= set(metrics) or metrics.iloc[-1][ends].isna().any():
         return format_share(value)
     return f"{format_share(value)} ({' to '.join(format_share(metrics.iloc[-1][end]) for end in ends)})"
+
+
+def _differences_told(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
+    """Differences in percentage points with their intervals, as text."""
+    return [points(a) + ("" if pd.isna(b) else f" ({points(b)} to {points(c)})")
+            for a, b, c in table[[value, low, high]].to_numpy(float)]
+
+
+def _p_values(values: pd.Series) -> list[str]:
+    return [format_p(value).removeprefix("p = ").removeprefix("p ") for value in values]
+
+
+def _setting_rule(table: pd.DataFrame) -> str:
+    """How settings are compared, for the caption of their differences."""
+    images = {(True,): ", to which the variance of drawing other test images is added", (False,): ""}.get(
+        tuple(table["same_images"].unique()), ", to which the variance of drawing other test images is added where all runs "
+        "of both have the same")
+    many = f", its p adjusted for {len(table)} comparisons by Holm’s method" if len(table) > 1 else ""
+    return ("Differences of the means over seeds in percentage points, first minus second, with Welch’s 95 % interval over "
+            f"seeds{images}{many}. A setting is called better where that interval leaves out 0 and p is below 0.05.")
 
 
 def _costs(run: FinishedRun) -> dict[str, object]:

@@ -78,8 +78,8 @@ class FinishedRun:
 
     @property
     def setting(self) -> str:
-        """The fingerprint of what its network was trained with, but for seeds."""
-        return fingerprint({name: value for name, value in self.parameters.items() if _matters(name)})
+        """The fingerprint of what its network was trained with, but for seeds; its own where that is not known."""
+        return fingerprint({name: value for name, value in self.parameters.items() if _matters(name)} or self.name)
 
     @property
     def seed(self) -> str:

@@ -5,12 +5,16 @@ import re
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image
 
 from inside.cli.main import main
+from inside.files import write_json
 from inside.many_runs.compare import compare_runs
+from inside.many_runs.compare_details import disagreements, one_sided_images
 from inside.many_runs.compare_sections import Comparison
 from inside.report.page import outside_requests
-from shared.invented import invent_images, invent_run
+from inside.shown import Figure, Fold, Table
+from shared.invented import invent_images, invent_maps, invent_run
 
 N = 120  # test images
 
@@ -58,8 +62,6 @@ def test_other_images_are_never_paired(two, tmp_path):
     other = invent_run(tmp_path / "other", hits(0.5), val=0.95, images=invent_images(N // 3, seed=7))  # the same paths, other pixels
     found = Comparison.of([*two, other])
     assert found.pairs[["first", "second"]].to_numpy().tolist() == [["good", "weak"]]
-    page = words(compare_runs([*two, other], tmp_path / "compare.html"))
-    assert "Runs with different test images are not compared image by image: good and weak; other" in page and "0.950" in page
     alone = Comparison.of([two[0], other])
     assert alone.pairs.empty and "No two of these runs were tested on the same images" in alone.verdict()[0]
 
@@ -75,7 +77,7 @@ def test_copies_count_once(two, tmp_path):
 
 def test_many_runs_are_compared_with_the_best_and_p_is_adjusted(tmp_path):
     shares = [0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6]
-    runs = [invent_run(tmp_path / f"run{place}", hits(share), val=share, maps=False) for place, share in enumerate(shares)]
+    runs = [invent_run(tmp_path / f"run{place}", hits(share), val=share) for place, share in enumerate(shares)]
     found = Comparison.of(runs).pairs
     assert set(found["first"]) == {"run0"} and len(found) == 6 and found["adjusted"].iloc[0] == pytest.approx(found["p"].iloc[0])
     assert found["adjusted"].iloc[-1] == pytest.approx(6 * found["p"].iloc[-1])
@@ -120,9 +122,58 @@ def test_hostile_names(tmp_path):
     (lambda run: (run / "predictions_test.csv").write_bytes(b"\xff\xfe\x00"), "cannot be read")])
 def test_a_damaged_run_is_named(two, tmp_path, damage, told):
     """It is left out, or stands beside the others, and the page says why."""
-    damage(broken := invent_run(tmp_path / "broken", hits(0.6)))
-    assert told in words(compare_runs([*two, broken], tmp_path / "compare.html"))
-    assert len(Comparison.of([*two, broken]).pairs) == 1
+    damage(broken := invent_run(tmp_path / "broken", hits(0.6), maps=True))
+    found = Comparison.of([*two, broken])
+    assert told in " ".join([*found.left_out, *(run.unpaired for run in found.runs)]) and len(found.pairs) == 1
+
+
+def test_the_whole_page(tmp_path):
+    """Ten runs on two sets of images, with feature maps: each section is there, each figure says in words what it shows."""
+    shares, others = np.linspace(0.9, 0.5, 9), invent_images(N // 3, seed=3)
+    runs = [invent_run(tmp_path / f"run{place}", hits(share, place % 3), val=share, maps=place != 4) for place, share in enumerate(shares)]
+    runs.append(invent_run(tmp_path / "other", hits(0.5), images=others, val=0.95, maps=True))
+    invent_maps(runs[2], ["stem", "head"])
+    (runs[1] / "history.csv").unlink()
+    soup = BeautifulSoup(compare_runs(runs, tmp_path / "compare.html").read_text(encoding="utf-8"), "html.parser")
+    assert [head.get_text() for head in soup.find_all("h2")] == [
+        "The runs", "Parameters that differ", "Differences on the same test images", "Learning curves", "Classes",
+        "Images that only one classifies correctly", "Feature maps", "Not in this page"]
+    assert [figure["id"] for figure in soup.find_all("figure")] == [
+        "table-runs", "table-differences", "figure-learning", "figure-classes", "table-classes", "table-only_1", "table-only_2",
+        "figure-non_positive_share", "figure-effective_rank", "figure-spectra"]
+    assert all(len(image["alt"]) > 60 for image in soup.find_all("img")) and "none: the runs have the same" in soup.get_text().lower()
+    missing = soup.find_all("section")[-1].get_text()
+    for told in ("Learning curves of run1", "The effective rank of run4: notebook 03 has not run there", "The effective rank of run2: other layers",
+                 "Pictures of the test images of run0 and run1", "not compared image by image: run0, run1, run2, run3 and 5 more; other"):
+        assert told in missing, told
+    first = soup.find(id="table-only_1").find_all("td")
+    assert len(soup.find(id="table-differences").find_all("tr")) == 9 and first[0].get_text().endswith(".png")
+
+
+def test_the_images_of_a_disagreement(tmp_path):
+    """They are drawn while they are there; the most confident error comes first."""
+    images, root = invent_images(N // 3), tmp_path / "images"
+    for path in images["path"]:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(root / path)
+    runs = [invent_run(tmp_path / name, hits(share), images=images, val=share) for name, share in (("good", 0.9), ("weak", 0.8))]
+    write_json(runs[0] / "model.json", {"root": str(root)})
+    group = Comparison.of(runs).groups[0]
+    found = one_sided_images(*group)
+    assert len(found) == 12 and (np.diff(found["wrong confidence"]) <= 0).all() and (found["predicted"] != found["label"]).all()
+    assert set(found["path"]) == set(images["path"][hits(0.9) & ~hits(0.8)])
+    missing = []
+    drawn, fold, none = disagreements(group, missing)
+    assert isinstance(drawn, Figure) and found["path"][0] in drawn.alt and isinstance(fold, Fold) and none.markdown.startswith("0 of 120") and not missing
+    write_json(runs[0] / "model.json", {"root": str(root / "forest")})
+    assert isinstance(next(disagreements(group, missing)), Table) and "cannot be decoded" in missing[0] or "is gone" in missing[0]
+
+
+def test_no_image_outside_of_its_folder_is_shown(two, tmp_path):
+    images = invent_images(N // 3)
+    images.loc[0, "path"] = "../secret.png"
+    run = invent_run(tmp_path / "away", hits(0.8), images=images)
+    assert [found.name for found in Comparison.of([*two, run]).runs if found.unpaired] == ["away"]
 
 
 def test_the_command(two, tmp_path, capsys):

@@ -31,7 +31,7 @@ def invent_predictions(images, hit, classes, seed=0):
     return table.join(pd.DataFrame(scores, columns=[f"prob_{name}" for name in classes]))
 
 
-def invent_run(folder, hit, *, images=None, val=0.9, classes=CLASSES, parameters=None, shuffled=False, maps=True):
+def invent_run(folder, hit, *, images=None, val=0.9, classes=CLASSES, parameters=None, shuffled=False, maps=False):
     """A finished run whose network has the images of `hit` (N,) right; `val`: its mean class accuracy on validation."""
     folder.mkdir(parents=True)
     images = invent_images(len(hit) // len(classes), classes=classes) if images is None else images
