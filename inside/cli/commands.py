@@ -49,6 +49,23 @@ def runs(arguments: Sequence[str]) -> int:
     return 0
 
 
+def compare(arguments: Sequence[str]) -> int:
+    """Compare finished runs on one HTML page: what differs between them, and what of it is more than chance."""
+    parser = argparse.ArgumentParser(prog="run.py compare", description=compare.__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the names of runs, or their folders")
+    parser.add_argument("--out", type=Path, metavar="FILE.html", help="where the page goes (default: compare.html in runs/)")
+    options = parser.parse_args(arguments)
+    let_others_compute()
+    from inside.files import RUNS
+    from inside.many_runs.compare import Comparison, write_comparison
+
+    compared = Comparison.of(options.runs)
+    for sentence in compared.verdict():
+        print(for_terminal(plain_text(sentence)))
+    print(f"page: {write_comparison(compared, options.out or RUNS / 'compare.html')}")
+    return 0
+
+
 def clean(arguments: Sequence[str]) -> int:
     """Remove caches of runs, or whole runs; asks first."""
     parser = argparse.ArgumentParser(prog="run.py clean", description=clean.__doc__)
@@ -117,4 +134,5 @@ def _share(value: float) -> str:
     return "" if value is None or value != value else f"{value:.3f}"
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"predict": predict, "check": check, "runs": runs, "clean": clean}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"compare": compare, "check": check, "predict": predict,
+                                                         "runs": runs, "clean": clean}
