@@ -50,7 +50,7 @@ def runs(arguments: Sequence[str]) -> int:
 
 
 def compare(arguments: Sequence[str]) -> int:
-    """Compare finished runs on one HTML page: what differs between them, and what of it is more than chance."""
+    """Compare runs on one HTML page, differences paired by image."""
     parser = argparse.ArgumentParser(prog="run.py compare", description=compare.__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the names of runs, or their folders")
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="where the page goes (default: compare.html in runs/)")
