@@ -105,13 +105,17 @@ def check(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="run.py check", description=check.__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the name of a run, or its folder")
+    parser.add_argument("--against", default="", metavar="REFERENCE", help="a run, or a YAML file of expected values such "
+                        "as test.mean_class_accuracy: {value: 0.93, within: 0.02}")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the images: predictions are computed again from the "
+                        "weights, without which those that were invented consistently cannot be found")
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="where the whole table goes, and beside it the page")
     options = parser.parse_args(arguments)
     let_others_compute()
     from inside.many_runs.check import check_runs, write_table
     from inside.many_runs.check_rows import HOLDS
 
-    found = check_runs(options.runs)
+    found = check_runs(options.runs, against=options.against, images=options.images)
     shown = found.table if len(options.runs) == 1 else found.table[found.table["verdict"] != HOLDS]
     for row in shown.to_dict("records"):
         print(for_terminal(_line(row, with_run=len(options.runs) > 1)))

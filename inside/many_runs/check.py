@@ -11,13 +11,17 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from inside.files import atomic_write, write_csv
+from inside.many_runs.check_against import Check, read_reference
+from inside.many_runs.check_copies import check_copies
 from inside.many_runs.check_files import PARTS, HandIn, Missing
+from inside.many_runs.check_images import check_images, check_weights
 from inside.many_runs.check_notebooks import NUMBERS, check_code, check_shown, own_notebook
 from inside.many_runs.check_report import check_report
 from inside.many_runs.check_rows import COLUMNS, DIFFERS, HOLDS, NOT_FOUND, STATUS, UNDECIDED, Row, number_of
-from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores, check_split
+from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores
 from inside.many_runs.check_shares import check_shares
 from inside.many_runs.check_spectra import Features, check_spectra, check_spectra_tables
+from inside.many_runs.check_split import check_draw, check_split
 from inside.many_runs.check_times import check_stamps, check_times
 from inside.text import visible
 
@@ -53,22 +57,32 @@ class Checked:
         return told
 
 
-def check_runs(runs: Sequence[str]) -> Checked:
-    """Check hand-ins, run folders or names in runs/: nothing in them is executed or unpickled, nothing is written there."""
-    rows: list[Row] = []
+def check_runs(runs: Sequence[str], *, against: str = "", images: Path | None = None) -> Checked:
+    """Check hand-ins, run folders or names in runs/: nothing in them is executed or unpickled, nothing is written there.
+
+    `against`: a run, or a YAML file of expected values; `images`: the folder of the images, from which predictions and
+    hashes are computed again. Raises ValueError where these two are not there.
+    """
+    if images and not images.is_dir():
+        raise ValueError(f"There is no folder {visible(str(images))}: give the folder of the images of these runs.")
+    expected, rows, hand_ins = read_reference(against) if against else None, list[Row](), list[HandIn]()
     for name in runs:
         try:
             hand_in = HandIn.open(name)
         except ValueError as error:
             rows.append(Row("the run folder", UNDECIDED, remark=str(error), run=visible(name)))
             continue
-        rows += [dataclasses.replace(row, run=visible(hand_in.name)) for row in _check(hand_in)]
-    return Checked(rows)
+        hand_ins.append(hand_in)
+        rows += [dataclasses.replace(row, run=visible(hand_in.name)) for row in _check(hand_in, expected, images)]
+    copies = list(check_copies(hand_ins))
+    order = list(dict.fromkeys(row.run for row in rows))
+    return Checked(sorted([*rows, *copies], key=lambda row: order.index(row.run)))
 
 
-def _check(hand_in: HandIn) -> Iterator[Row]:
+def _check(hand_in: HandIn, expected: Check | None, images: Path | None) -> Iterator[Row]:
+    """All checks of a hand-in."""
     checks: list[tuple[str, Callable[[], Iterable[Row]]]] = [
-        ("the split", partial(check_split, hand_in)),
+        ("the split", partial(check_split, hand_in)), ("the draw of the split", partial(check_draw, hand_in)),
         *((f"the predictions of {part}", partial(check_predictions, hand_in, part)) for part in PARTS),
         ("the scores", partial(check_scores, hand_in)), ("the tables of scores", partial(check_score_tables, hand_in)),
         ("stamps", partial(check_stamps, hand_in))]
@@ -83,6 +97,11 @@ def _check(hand_in: HandIn) -> Iterator[Row]:
     if hand_in.has("03_results.json"):
         checks.append(("the spectra", partial(_check_spectra, hand_in)))
     checks.append(("report.html", partial(check_report, hand_in)))
+    if images:
+        checks += [("the images", partial(check_images, hand_in, images)), *(
+            (f"the weights, {part}", partial(check_weights, hand_in, part, images)) for part in PARTS)]
+    if expected:
+        checks.append(("what is expected", partial(expected, hand_in)))
     for what, check in checks:
         yield from guarded(what, check)
 

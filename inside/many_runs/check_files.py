@@ -32,7 +32,10 @@ class Missing(ValueError):
 
 @dataclass(frozen=True)
 class HandIn:
-    """A run folder that somebody has handed in. All that reads raises ValueError with one sentence, Missing for no file."""
+    """A run folder that somebody has handed in, and the name that it was called by.
+
+    All that reads raises ValueError with one sentence, Missing for no file.
+    """
 
     name: str
     folder: Path
@@ -43,7 +46,7 @@ class HandIn:
         folder = RunFolder(name, make=False).folder
         if not folder.is_dir():
             raise ValueError(f"There is no run folder {brief(str(folder))}: give its path, or the name of a run.")
-        return cls(folder.name or str(folder.resolve()), folder)
+        return cls(name, folder)
 
     def has(self, *parts: str) -> bool:
         """Whether there is a file of this name, or what stands in its place."""

@@ -94,7 +94,7 @@ def word(value: object) -> str:
         return "none"
     if _is_number(value):
         return f"{value:.6g}" if isinstance(value, float) else brief(value)
-    return brief(value)[1:-1] if isinstance(value, str) else brief(value)
+    return " ".join(brief(value).split()) if not isinstance(value, str) else brief(value)[1:-1]
 
 
 def _word(found: Mapping[str, object], name: str) -> str:

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from inside.data.split import class_counts, split_overlaps
+from inside.data.split import class_counts
 from inside.evaluation.calibration import calibrate, class_names, format_calibration, scores_of
 from inside.evaluation.metrics import class_metrics, format_metrics, majority_baseline, metrics_summary, most_confused
 from inside.many_runs.check_files import PARTS, HandIn
 from inside.many_runs.check_rows import DIFFERS, EXACT, HOLDS, Row, Tolerance, compared, number_of, word
-from inside.names import SPLITS
-from inside.text import visible
 
 MAIN = {"mean_class_accuracy": "mean class accuracy on test", "mean_average_precision": "mean average precision on test"}
 # Scores are saved as float64 of float32 logits, losses from their logarithms: what a loss says of a score near 1, 1 - loss,
@@ -81,37 +79,7 @@ def check_score_tables(hand_in: HandIn) -> Iterator[Row]:
             yield from compared(f"tables/{name}.csv", hand_in.csv("tables", f"{name}.csv"), made)
 
 
-def check_split(hand_in: HandIn) -> Iterator[Row]:
-    """The proof of the split: no image in two parts, the counts of the results, the split of the network's training."""
-    split, told = hand_in.split, hand_in.results("01")
-    overlaps = split_overlaps(split.table).set_index("parts")
-    shared = overlaps.astype(int).sum()
-    for what, told_key in (("shared paths", "path"), ("shared content", "content")):
-        number = int(shared[what])
-        between = ", ".join(overlaps.index[overlaps[what] > 0])
-        leaks = told.get("leaks")
-        claim = leaks.get(told_key) if isinstance(leaks, Mapping) else None
-        yield Row(f"split.csv: images in two parts, by {'path' if told_key == 'path' else 'sha256'}",
-                  HOLDS if number == 0 and claim == 0 else DIFFERS, word(claim), f"{number:,}", "0",
-                  f"between {between}: {_shared(split.table, what)}" if number else "")
-    counts = {part: len(split.parts.get(part, ())) for part in SPLITS}
-    yield from compared("01_results.json: split", told.get("split"), counts)
-    yield from compared("01_results.json: n_images", told.get("n_images"), len(split.table))
-    if hand_in.has("model.json"):
-        trained = hand_in.json("model.json").get("split")
-        same = trained == split.fingerprint
-        yield Row("model.json: the split that the network was trained on", HOLDS if same else DIFFERS, word(trained),
-                  split.fingerprint, remark="" if same else "split.csv is not the table of that training")
-
-
 def _groups(hand_in: HandIn, part: str) -> pd.Series:
     """The group of duplicates of each predicted image of a part, by its path."""
     paths = hand_in.predictions(part)["path"]
     return paths.map(hand_in.split.table.set_index("path")["group"])
-
-
-def _shared(table: pd.DataFrame, what: str) -> str:
-    column = "path" if what == "shared paths" else "sha256"
-    used = table[table["split"] != ""]
-    parts = used.groupby(column)["split"].transform("nunique")
-    return ", ".join(visible(str(path)) for path in used.loc[parts > 1, "path"].head(4))

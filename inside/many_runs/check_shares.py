@@ -23,17 +23,22 @@ def check_shares(hand_in: HandIn) -> Iterator[Row]:
     scenarios = told if isinstance(told, Mapping) else {}
     entries = {name: {layer: {key: entry[key] for key in TOLD if key in entry} for layer, entry in by_layer.items()}
                for name, by_layer in scenarios.items() if by_layer}
-    made: dict[str, dict[str, dict]] = {}
-    for (name, layer), rows in shares.groupby(["scenario", "layer"], sort=False):
-        first, several = rows.iloc[0], rows["non_positive_share"]
-        entry = {key: first[key] for key in TOLD[:3]}
-        if len(rows) > 1:
-            entry["draws"] = {"n": len(rows), "mean": several.mean(), "low": several.min(), "high": several.max()}
-        made.setdefault(name, {})[layer] = entry
-    yield from compared("02_results.json: shares of non-positive values", entries, made)
+    yield from compared("02_results.json: shares of non-positive values", entries, remade_shares(hand_in))
     if hand_in.has("tables", "non_positive_shares.csv"):
         yield from compared("tables/non_positive_shares.csv", hand_in.csv("tables", "non_positive_shares.csv"),
                             mark_frozen(share_overview(shares), frozen_names(hand_in)))
+
+
+def remade_shares(hand_in: HandIn) -> dict[str, dict[str, dict]]:
+    """{scenario: {layer: numbers}} as 02_results.json has them, from feature_maps.csv."""
+    shares, made = hand_in.csv("feature_maps.csv", columns=SHARE_COLUMNS), dict[str, dict[str, dict]]()
+    for (name, layer), rows in shares.groupby(["scenario", "layer"], sort=False):
+        first, several = rows.iloc[0], rows["non_positive"] / rows["values"]
+        entry = {"channels": first["channels"], "images": first["images"], "non_positive_share": several.iloc[0]}
+        if len(rows) > 1:
+            entry["draws"] = {"n": len(rows), "mean": several.mean(), "low": several.min(), "high": several.max()}
+        made.setdefault(name, {})[layer] = entry
+    return made
 
 
 def frozen_names(hand_in: HandIn) -> list[str]:

@@ -9,16 +9,22 @@ import pandas as pd
 import pytest
 
 from inside.cli.main import main
+from inside.files import write_csv
 from inside.many_runs import check_report as check_report_module
 from inside.many_runs.check import check_runs
+from inside.many_runs.check_against import read_reference
+from inside.many_runs.check_copies import check_copies
 from inside.many_runs.check_files import HandIn
+from inside.many_runs.check_images import check_images, check_weights
 from inside.many_runs.check_notebooks import check_code, check_shown
 from inside.many_runs.check_report import check_report
 from inside.many_runs.check_rows import DIFFERS, HOLDS, NOT_FOUND, OTHER_VERSION, UNDECIDED, Tolerance, compared
-from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores, check_split
+from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores, remade_metrics, remade_scores
 from inside.many_runs.check_shares import check_shares
 from inside.many_runs.check_spectra import Features, check_spectra, check_spectra_tables
+from inside.many_runs.check_split import check_draw, check_split, given_parts
 from inside.many_runs.check_times import check_stamps, check_times
+from inside.report.page import outside_requests
 
 
 @pytest.fixture
@@ -199,3 +205,112 @@ def test_comparison():
     assert (row.what, row.told, row.recomputed, row.verdict) == ("x: b", "not there", "none", DIFFERS)
     assert [row.what for row in compared("x", [1, 2, 3, 4], [2, 3, 4, 5], most=2)] == ["x: [1]", "x: [2]", "x: 2 more"]
     assert compared("x", True, 1)[0].verdict == HOLDS and compared("x", "1", 1)[0].verdict == DIFFERS
+
+
+def test_predictions_that_were_invented_consistently_are_found_with_the_images(handed_in, flawed):
+    """Scores, results, metrics and tables tell the same story; only the weights tell another."""
+    hand_in = HandIn.open(str(handed_in))
+    assert verdicts(check_weights(hand_in, "test", flawed)) == {HOLDS}
+    def change(table):
+        scores = [name for name in table if name.startswith("prob_")]
+        table[scores] = 0.02
+        for row, label in enumerate(table["label"]):
+            table.loc[row, f"prob_{label}"] = 0.9
+        table["predicted"], table["confidence"], table["loss"] = table["label"], 0.9, -np.log(0.9)
+    change_csv(handed_in / "predictions_test.csv", change)
+    made, metrics = remade_scores(hand_in), remade_metrics(hand_in)
+    change_json(handed_in / "01_results.json", lambda found: found.update(json.loads(json.dumps(made, default=float))))
+    write_csv(handed_in / "metrics_test.csv", metrics["test"])
+    assert verdicts([*check_predictions(hand_in, "test"), *check_scores(hand_in)]) == {HOLDS}
+    (row,) = check_weights(hand_in, "test", flawed)
+    assert row.verdict == DIFFERS and row.told == "accuracy 100.0%" and "differ by more than 0.001" in row.remark
+
+
+def test_images_that_are_not_those_of_the_split(handed_in, flawed, make_folder):
+    hand_in = HandIn.open(str(handed_in))
+    assert verdicts(check_images(hand_in, flawed)) == {HOLDS}
+    def change(table):
+        table.loc[0, "path"] = "sea/invented.jpg"
+        table.loc[1, "label"] = "sea"
+        table.loc[2, "sha256"] = table.loc[3, "sha256"]
+    change_csv(handed_in / "split.csv", change)
+    found = {row.what: row.remark for row in check_images(HandIn.open(str(handed_in)), flawed) if row.verdict == DIFFERS}
+    assert [told.split(":")[0] for told in found.values()] == ["1 image"] * 3 and "sea/invented.jpg" in next(iter(found.values()))
+    (row,) = check_images(hand_in, make_folder({"a": 1, "b": 1}))
+    assert row.verdict == UNDECIDED
+
+
+def test_a_split_that_was_not_drawn_is_found_though_all_else_was_made_to_fit(handed_in):
+    assert verdicts(check_draw(HandIn.open(str(handed_in)))) == {HOLDS}
+    change_csv(handed_in / "split.csv", lambda table: table.__setitem__("split", table["split"].where(table.index != table.index[table["split"] == "test"][0], "train")))
+    (row,) = check_draw(HandIn.open(str(handed_in)))
+    assert row.verdict == DIFFERS and row.recomputed == "1 image in another part" and "is in train, drawn test" in row.remark
+
+
+def test_parts_that_the_data_set_gives():
+    assert given_parts(pd.Series(["train/a/1.png", "VAL/a/1.png"])) == ["train", "val"]
+    assert given_parts(pd.Series(["a/1.png", "b/1.png"])) == given_parts(pd.Series(["train/1.png", "test/1.png"])) == ["", ""]
+    assert given_parts(pd.Series(["train/a/1.png", "train/a/2.png"])) == ["", ""]
+
+
+def test_what_was_handed_in_twice(handed_in, tmp_path):
+    shutil.copytree(handed_in, tmp_path / "ben")
+    ours, theirs = (HandIn.open(str(tmp_path / name)) for name in ("anna", "ben"))
+    rows = list(check_copies([ours, theirs]))
+    assert [row.verdict for row in rows] == [DIFFERS, DIFFERS] and rows[0].run == str(handed_in) and f"the same as in {theirs.name}" in rows[0].remark
+    for name in ("01_split_and_classify.ipynb", "02_feature_map_statistics.ipynb", "03_feature_map_spectra.ipynb"):
+        change_notebook(tmp_path / "ben" / name, lambda book: [cell.metadata.pop("papermill", None) for cell in book.cells])
+    assert [row.verdict for row in check_copies([ours, theirs])] == [UNDECIDED] * 2  # executed again, or made to look so
+    change_json(tmp_path / "ben" / "run.json", lambda found: found["parameters"].update(EPOCHS=7))
+    assert [row.verdict for row in check_copies([ours, HandIn.open(str(tmp_path / "ben"))])] == [DIFFERS] * 2
+    (tmp_path / "ben" / "model.safetensors").write_bytes(b"other")
+    (row, _) = check_copies([ours, theirs])
+    assert row.told == "predictions"
+
+
+def test_against_expected_values(handed_in, tmp_path):
+    told = json.loads((handed_in / "01_results.json").read_text())["test"]["mean_class_accuracy"]
+    (tmp_path / "expected.yaml").write_text(
+        f"test.mean_class_accuracy: {{value: {told + 0.04}, within: 0.05}}\nparameters.EPOCHS: 3\n01.architecture: timm/test_resnet\nno.such: 1\n"
+        "03.scenarios.finetuned_own.conv1.effective_rank: {value: 0.5, within: 0.1}\nper_class: 1\n")
+    rows = list(read_reference(str(tmp_path / "expected.yaml"))(HandIn.open(str(handed_in))))
+    assert [row.verdict for row in rows] == [HOLDS, DIFFERS, HOLDS, UNDECIDED, DIFFERS, UNDECIDED]
+    assert rows[0].recomputed and rows[0].expected.endswith("± 0.05") and "as told" in rows[1].remark and rows[4].recomputed == rows[4].told
+    change_json(handed_in / "01_results.json", lambda found: found["test"].update(mean_class_accuracy=told + 0.5))
+    assert next(iter(read_reference(str(tmp_path / "expected.yaml"))(HandIn.open(str(handed_in))))).verdict == HOLDS  # by what is recomputed
+
+
+@pytest.mark.parametrize("text, problem", [("", "holds no expected values"), ("a: {within: 1}", "takes a value"), ("a: {value: 1, within: -1}", "takes a value"),
+                                           ("a: {value: 1, with: 1}", "takes a value"), ("a: !!python/object:os.system x", "cannot be read")])
+def test_expected_values_that_are_none(tmp_path, text, problem):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        read_reference(str(tmp_path / "x.yaml"))
+
+
+def test_against_a_run(handed_in, looked):
+    check = read_reference(str(looked[0]))
+    assert verdicts(check(HandIn.open(str(handed_in)))) == {HOLDS}
+    change_json(handed_in / "run.json", lambda found: found["parameters"].update(EPOCHS=7, DEVICE="cpu"))
+    change_csv(handed_in / "split.csv", lambda table: table.__setitem__("sha256", table["sha256"].str.upper()))
+    change_csv(handed_in / "predictions_test.csv", lambda table: table.__setitem__("predicted", table["label"]))
+    found = {row.what: row.told or row.recomputed for row in check(HandIn.open(str(handed_in))) if row.verdict != HOLDS}
+    assert found.keys() == {"expected: parameters: EPOCHS", "expected: the split of the reference", "expected: mean class accuracy on test"}
+
+
+def test_names_that_are_hostile(handed_in, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("inside.many_runs.check.check_report", lambda hand_in: [])
+    folder = handed_in.rename(tmp_path / "<img src=x onerror=alert(1)>\x1b[2Jx")
+    change_csv(folder / "split.csv", lambda table: table.__setitem__("path", "<script>alert(1)</script>\x1b[31m/" + table["path"]))
+    assert main(["check", str(folder), "--out", str(tmp_path / "out" / "told.csv")]) == 1
+    told, page = capsys.readouterr().out, (tmp_path / "out" / "told.html").read_text()
+    assert "\x1b" not in told and "\\x1b" in told and "<script" not in page and "<img" not in page and "&lt;script" in page
+    assert outside_requests(page) == [] and "default-src 'none'" in page and len(pd.read_csv(tmp_path / "out" / "told.csv")) > 40
+
+
+def test_what_is_not_there_is_told_in_one_sentence(tmp_path, capsys):
+    for words, told in ((["--images", "nowhere"], "There is no folder nowhere"), (["--against", "x.yaml"], "There is no file 'x.yaml'"), (["--against", "no-run"], "There is no run folder")):
+        assert main(["check", str(tmp_path), *words]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and told in error and error.count("\n") == 1
+    assert main(["check", str(tmp_path / "nowhere")]) == 2 and "cannot be checked" in capsys.readouterr().out
