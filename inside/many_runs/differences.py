@@ -10,11 +10,18 @@ import numpy as np
 import pandas as pd
 
 from inside.many_runs.finished import FinishedRun
-from inside.many_runs.paired import holm, one_sided, paired_differences, resampled_means, setting_difference
+from inside.many_runs.paired import (
+    Difference,
+    holm,
+    one_sided,
+    paired_differences,
+    resampled_means,
+    setting_difference,
+    verdict,
+)
 from inside.text import format_significant, listed, literal, points
 
 MOST_ALL_PAIRS = 6  # runs; of more, each is compared with the best on validation only
-LEVEL = 0.05
 PAIRED = ["first", "second", "images", "difference", "low", "high", "accuracy", "accuracy_low", "accuracy_high",
           "only_first", "only_second", "p", "adjusted", "verdict"]
 SETTINGS = ["first", "second", "first_seeds", "second_seeds", "same_images", "difference", "low", "high", "p", "adjusted",
@@ -26,7 +33,7 @@ def paired_table(groups: Sequence[Sequence[FinishedRun]]) -> pd.DataFrame:
 
     `difference` (mean class accuracy) and `accuracy` are first minus second with their 95 % intervals; `only_first`,
     `only_second`: pictures that only one of them has right; `p`: McNemar's exact test, `adjusted` for all rows by Holm.
-    `verdict`: 1 where the first is better, -1 where the second is, 0 where they cannot be told apart; see `_verdict`.
+    `verdict`: 1 where the first is better, -1 where the second is, 0 where they cannot be told apart; see `paired.verdict`.
     """
     rows = []
     for group in groups:
@@ -67,13 +74,10 @@ def _image_variance(first: Sequence[FinishedRun], second: Sequence[FinishedRun])
 
 
 def _judged(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """A table of differences with p-values adjusted for all rows, and verdicts.
-
-    A verdict takes both: an adjusted p-value below LEVEL, and an interval of the difference on one side of 0.
-    """
+    """A table of differences with p-values adjusted for all rows, and verdicts."""
     table["adjusted"] = holm(table["p"])
-    side = np.sign(table["low"]).where(np.sign(table["low"]) == np.sign(table["high"]), 0)
-    table["verdict"] = side.where(table["adjusted"] < LEVEL, 0).fillna(0).astype(int)
+    table["verdict"] = [verdict(Difference(*ends), p) for *ends, p in
+                        table[["difference", "low", "high", "adjusted"]].to_numpy(float)]
     return table[list(columns)]
 
 
@@ -82,9 +86,9 @@ def describe_runs(group: Sequence[FinishedRun], table: pd.DataFrame) -> str:
     own = table[table["first"].isin([run.name for run in group])]
     if len(group) == 2:
         return _describe_pair(own.iloc[0])
-    against = _describe_against(group[0].name, own)
+    other = " (whose images are not the same for all)" if len({run.validation for run in group}) > 1 else ""
     return (f"Of {len(group)} runs on the same {len(group[0].test):,} test images, **{literal(group[0].name)}** is the best "
-            f"on validation. On test, it {against}.")
+            f"on validation{other}. On test, it {_describe_against(group[0].name, own)}.")
 
 
 def _describe_pair(row: pd.Series) -> str:

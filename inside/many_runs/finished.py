@@ -29,13 +29,14 @@ class FinishedRun:
     """A run with the results of notebook 01; `name` is its folder's, told apart from others where several have it.
 
     `test`: path, label, sha256, group (of duplicates), predicted, confidence of the test images, sorted by path; empty where
-    they cannot be paired, for the reason `unpaired`.
+    they cannot be paired, for the reason `unpaired`. `validation`: the fingerprint of the validation images.
     """
 
     name: str
     found: Found
     parameters: Mapping[str, Any]
     test: pd.DataFrame
+    validation: str = ""
     unpaired: str = ""
 
     @classmethod
@@ -48,8 +49,7 @@ class FinishedRun:
             raise ValueError(f"The run {visible(name)} has no results of notebook 01: run that first, or leave the run out.")
         made = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
         parameters = made.get("parameters")
-        test, unpaired = _tested(folder)
-        return cls(name, found, parameters if isinstance(parameters, Mapping) else {}, test, unpaired)
+        return cls(name, found, parameters if isinstance(parameters, Mapping) else {}, *_images(folder))
 
     @property
     def own(self) -> Mapping[str, Any]:
@@ -64,7 +64,7 @@ class FinishedRun:
     @cached_property
     def images(self) -> str:
         """The fingerprint of the test images and their labels: equal for runs that can be paired; "" for none."""
-        return fingerprint(self.test[["path", "label", "sha256"]]) if len(self.test) else ""
+        return _fingerprint(self.test)
 
     @cached_property
     def hits(self) -> np.ndarray:
@@ -92,19 +92,24 @@ def _matters(name: str) -> bool:
     return name not in ASIDE and (known is None or "1" in known.notebooks)
 
 
-def _tested(folder: Path) -> tuple[pd.DataFrame, str]:
-    """The test images with their predictions, sorted by path; an empty table and the reason where they do not agree."""
+def _images(folder: Path) -> tuple[pd.DataFrame, str, str]:
+    """`test`, `validation` and `unpaired` of a run."""
     none = pd.DataFrame(columns=["path", "label", "sha256", "group", "predicted", "confidence"])
     try:
-        split = Split.read(folder / "split.csv", folder).parts.get("test", none)[list(none)[:4]]
+        parts = Split.read(folder / "split.csv", folder).parts
         predictions = read_csv(folder / "predictions_test.csv", texts=("path", "label", "predicted"))
-        test = split.merge(predictions[["path", "label", "predicted", "confidence"]], on=["path", "label"], how="outer",
-                           indicator=True, validate="1:1")
+        test = parts.get("test", none)[list(none)[:4]].merge(
+            predictions[["path", "label", "predicted", "confidence"]], on=["path", "label"], how="outer", indicator=True,
+            validate="1:1")
     except (ValueError, KeyError, OSError) as error:
-        return none, f"split.csv or predictions_test.csv cannot be read ({type(error).__name__})"
+        return none, "", f"split.csv or predictions_test.csv cannot be read ({type(error).__name__})"
     if not (test["_merge"] == "both").all() or test.empty:
-        return none, "predictions_test.csv is not of the test images in split.csv"
-    return test.drop(columns="_merge").sort_values("path", ignore_index=True), ""
+        return none, "", "predictions_test.csv is not of the test images in split.csv"
+    return test.drop(columns="_merge").sort_values("path", ignore_index=True), _fingerprint(parts.get("val", none)), ""
+
+
+def _fingerprint(images: pd.DataFrame) -> str:
+    return fingerprint(images.sort_values("path")[["path", "label", "sha256"]]) if len(images) else ""
 
 
 def read_runs(runs: Sequence[str | Path]) -> tuple[list[FinishedRun], list[str]]:

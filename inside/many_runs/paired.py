@@ -1,6 +1,6 @@
 """Differences between runs on the same images, and between settings that several seeds repeat.
 
-Their coverage, and how often equal networks and equal settings are told apart: benchmarks/paired_coverage.py.
+Their coverage: benchmarks/coverage.py; how often equal settings are told apart: benchmarks/seeds.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy.stats import t as student_t
 
 from inside.feature_maps.probes import paired_p_value
 
-RESAMPLES = 4000
+RESAMPLES, LEVEL = 4000, 0.05
 
 
 class Difference(NamedTuple):
@@ -99,3 +99,11 @@ def setting_difference(first: Sequence[float], second: Sequence[float],
     freedom, error = variance ** 2 / spread if spread > 0 else math.inf, math.sqrt(variance)
     half = student_t.ppf(0.975, freedom) * error
     return Difference(value, value - half, value + half), float(2 * student_t.sf(abs(value) / error, freedom))
+
+
+def verdict(difference: Difference, p_value: float) -> int:
+    """1 where the first is better, -1 where the second is, 0 where they cannot be told apart.
+
+    It takes both: a p-value (adjusted, where there are several) below LEVEL, and an interval on one side of 0.
+    """
+    return 0 if not p_value < LEVEL else int(difference.low > 0) - int(difference.high < 0)
