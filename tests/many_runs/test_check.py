@@ -64,7 +64,7 @@ def change_notebook(path, change):
 def test_a_run_that_nobody_changed_passes(looked, capsys):
     assert main(["check", str(looked[0])]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert len(told) > 50 and {line.split(" | ")[0] for line in told[:-1]} == {HOLDS, NOT_FOUND} and told[-1].startswith(f"{looked[0].name}: ")
+    assert len(told) > 50 and {line.split(" | ")[0] for line in told[:-1]} == {HOLDS, NOT_FOUND} and told[-1].startswith(f"{looked[0]}: ")
     assert sum(line.startswith(NOT_FOUND) for line in told) == 1  # further draws of random weights
 
 
