@@ -35,8 +35,9 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
 from inside.fonts import save_figure
 from inside.locks import hold_notebook
+from inside.release import release
 from inside.report.later import note_later
-from inside.settings import PARAMETERS, check_parameters, parameter_problems, unknown_problems
+from inside.settings import PARAMETERS, check_parameters, parameter_problems, split_seed, unknown_problems
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_duration, plain_text, raise_all
 
@@ -87,6 +88,7 @@ class Run(RunFolder):
         self.settings, self.number, self.started = dict(settings), number, time.perf_counter()
         self.places = {} if places is None else places
         self.device = choose_device(str(settings["DEVICE"]))
+        self.split_seed = split_seed(settings)  # of the split, and of the images that are drawn
         self.lock: BaseFileLock | None = None
         self.without_font: set[str] = set()  # signs in figures that no font of this machine has
 
@@ -94,7 +96,7 @@ class Run(RunFolder):
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""
         seconds, weights = time.perf_counter() - self.started, self.path("model.safetensors")
         network = file_hash(weights) if weights.exists() else None
-        self.write_results(self.number, {**results, "network": network, "notebook_seconds": seconds})
+        self.write_results(self.number, {**results, "network": network, "release": release(), "notebook_seconds": seconds})
         if self.lock:
             self.lock.release()
         print(f"done in {format_duration(seconds)}")

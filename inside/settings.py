@@ -87,6 +87,7 @@ def _text(says: str, check: Callable[[str], object] | None = None, *, empty: boo
 
 
 ALL, MAPS = "123", "23"
+_seeds = Whole(0, 2**31 - 1)
 _learnt = partial(Parameter, trains=True, searchable=True, comparable=True)  # what a search and a comparison may change
 
 THEMES: Mapping[str, tuple[Parameter, ...]] = {
@@ -102,8 +103,9 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
         Parameter("IGNORE", _text('"", a CSV file with a column path', empty=True), "images to leave out, after the split"),
         Parameter("SPLIT", (Literal(list, "three fractions that sum to at most 1, or three counts", names.check_split),),
                   "train, validation, test", trains=True),
-        Parameter("SEED", (Whole(0, 2**31 - 1),), "for the split, new weights, image order and augmentation", ALL,
-                  trains=True, comparable=True),
+        Parameter("SEED", (_seeds,), "for new weights, image order, augmentation and, by default, the split",
+                  ALL, trains=True, comparable=True),
+        Parameter("SPLIT_SEED", (Word("auto"), _seeds), "for split and drawn images; auto: SEED", ALL),
         _learnt("IMAGE_SIZE", (Whole(8, 1024),), "images are resized to IMAGE_SIZE × IMAGE_SIZE pixels"),
         _learnt("AUGMENTATION", (Word(*names.AUGMENTATIONS),), "of the training images"),
         _learnt("BATCH_SIZE", (Whole(2, 4096),), "images per batch", ALL),
@@ -192,6 +194,11 @@ def parameters_where(**wanted: bool) -> tuple[str, ...]:
     """The names of the parameters with these properties, in the order of the table: parameters_where(searchable=True)."""
     return tuple(name for name, parameter in PARAMETERS.items()
                  if all(getattr(parameter, key) == value for key, value in wanted.items()))
+
+
+def split_seed(settings: Mapping[str, Any]) -> int:
+    """The seed of the split, and of the images that are drawn: SPLIT_SEED, or SEED where that is "auto"."""
+    return settings["SEED"] if settings["SPLIT_SEED"] == "auto" else settings["SPLIT_SEED"]
 
 
 def name_problems(given: Iterable[object]) -> list[str]:

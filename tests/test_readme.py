@@ -1,8 +1,9 @@
-"""README: its commands are legal (tests/soak/test_readme.py runs them), its messages are those of the code, its links and pictures resolve."""
+"""README: its commands are legal and run, its messages are those of the code, its links and pictures resolve."""
 
 import errno
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 from torch import nn
 
 from inside import files, preflight
+from inside.cli.commands import COMMANDS as ON_RUNS
 from inside.cli.main import command_parser, main
 from inside.cli.profiles import PROFILES, default_parameters, given_parameters, read_profile
 from inside.data.loading import TensorImages, make_loader
@@ -29,11 +31,18 @@ from inside.models.saved import SavedModel, save_network
 from inside.training.experiment import load_trained
 from inside.training.loop import Trainer
 from inside.training.recipe import Recipe
-from shared.readme import COMMANDS, ON_RUNS, README, RUNS
+from shared.kernels import forked_kernels  # noqa: F401
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [shlex.split(line, comments=True) for block in re.findall(r"^```\n(.*?)^```", README, flags=re.S | re.M)
+            for line in block.replace("\\\n", " ").replace("\\", "/").splitlines()]
+RUNS = [words[2:] for words in COMMANDS if words[1] == "run.py" and words[2] not in ON_RUNS]
 LATER = [words[2:] for words in COMMANDS if words[1] == "run.py" and words[2] in ON_RUNS]
 TASKS = [words[1:] for words in COMMANDS if words[0] == "make"]
 OTHERS = [words for words in COMMANDS if words[1] != "run.py" and words[0] != "make"]
+SMALL = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE": 32, "EPOCHS": 1, "SEARCH_TRIALS": 0, "COMPARE": [],
+         "BATCH_SIZE": 16, "INTERACTIVE": "false"}
+SMALL_SEARCH = {"SEARCH_TRIALS": 2, "SEARCH_EPOCHS": 1, "SEARCH_IMAGES": 30, "FINAL_SEEDS": 1, "STRATEGY": "full"}
 
 
 def given(words):
@@ -61,14 +70,31 @@ def test_what_prints_runs(words, capsys):
 @pytest.mark.parametrize("words", LATER, ids=" ".join)
 def test_each_command_on_runs_is_legal(words, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RUNS", tmp_path)
-    status = main(words)
+    status = main([str(tmp_path / word) if word.endswith(".csv") else word for word in words])
     told = capsys.readouterr()
     assert status == 0 and told.out or status == 2 and re.match(
-        "error: (The run 'mine' has no trained network|There is no folder path/to/images|.*/mine is no run)", told.err)
+        "error: (The run 'mine' has no trained network|A comparison takes two runs or more|There is no folder path/to/images|"
+        ".*/mine is no run)", told.err) or words[0] == "check" and status == 2 and told.out.count("There is no run folder 'path/to/") == 2
 
 
 def test_each_command_on_runs_is_shown():
     assert {words[0] for words in LATER} == set(ON_RUNS)
+
+
+def small(words, folder, dataset):
+    """A command of README with `dataset` for its folder of images, on a small network, for notebook 01 only."""
+    changes = SMALL | (SMALL_SEARCH if "SEARCH_TRIALS" in words else {}) | {"DATASET": dataset}
+    if "digits" in words:  # its own network is small
+        changes = {"EPOCHS": 1, "COMPARE": []}
+    return [*words, *(word for name, value in changes.items() for word in ("-p", name, str(value))), "--only", "01", "--name", str(folder)]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("start", ["demo -p DATASET", "digits --only", "photographs -p DATASET path/to/folder -p SEARCH_TRIALS"])
+def test_long_runs_in_small(start, scenes, tmp_path):
+    (words,) = [words for words in RUNS if " ".join(words).startswith(start)]
+    assert main(small(words, tmp_path / "run", scenes)) == 0
+    assert (tmp_path / "run" / "report.html").exists() and (tmp_path / "run" / "trials.csv").exists() == ("SEARCH_TRIALS" in words)
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

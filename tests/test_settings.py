@@ -10,7 +10,7 @@ from inside.cli.main import command_parser, main
 from inside.cli.profiles import notebook_parameters, notebooks
 from inside.files import ROOT
 from inside.models.build import build_network, check_architecture
-from inside.settings import PARAMETERS, THEMES, check_parameters, parameters_where, unknown_problems
+from inside.settings import PARAMETERS, THEMES, check_parameters, parameters_where, split_seed, unknown_problems
 
 TABLE = [parameter.name for parameters in THEMES.values() for parameter in parameters]
 
@@ -79,6 +79,13 @@ def parameter_lines(book):
     import nbformat
     cell = next(cell for cell in nbformat.read(book, as_version=4).cells if "parameters" in cell.metadata.get("tags", []))
     return {line.split(" = ")[0]: line for line in cell.source.splitlines() if not line.startswith("#")}
+
+
+def test_the_split_has_a_seed_of_its_own_where_one_is_given():
+    assert split_seed({"SEED": 7, "SPLIT_SEED": "auto"}) == 7 and split_seed({"SEED": 7, "SPLIT_SEED": 0}) == 0
+    for wrong in ("Auto", -1, 1.0, True, None):
+        with pytest.raises(ValueError, match="^SPLIT_SEED = "):
+            check_parameters({"SPLIT_SEED": wrong})
 
 
 def test_what_searches_and_comparisons_may_change_bears_on_training():

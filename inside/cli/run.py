@@ -30,6 +30,7 @@ from inside.preflight import check
 from inside.report.card import write_card
 from inside.report.page import export_report
 from inside.selection.search import run_search
+from inside.settings import split_seed
 from inside.text import for_terminal, format_duration, format_share
 
 for name in ("papermill", "asyncio"):  # Ctrl-C stops the kernel while they wait for it; other failures are told below
@@ -45,10 +46,11 @@ def help_search(settings: Mapping[str, Any]) -> None:
 
     The images, the split and hence the study are those that notebook 01 makes from the same settings.
     """
-    images = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=settings["SEED"])
+    seed = split_seed(settings)
+    images = open_dataset(settings["DATASET"], demo_images=settings["DEMO_IMAGES"], seed=seed)
     images, _ = decode_images(images, bad_images=settings["BAD_IMAGES"])
     images, _ = group_near_duplicates(images, settings["NEAR_DUPLICATES"], device=choose_device(settings["DEVICE"]))
-    split = ignore_images(split_images(images, settings["SPLIT"], seed=settings["SEED"]), settings["IGNORE"])
+    split = ignore_images(split_images(images, settings["SPLIT"], seed=seed), settings["IGNORE"])
     found = run_search(settings, split, folder=RunFolder(settings["RUN"]).folder)
     print(f"all {found.n_trials} trials have finished; best: {format_share(found.ranked[0].value)}")
 

@@ -96,27 +96,27 @@ def other_images(dataset: str, n: int, *, demo_images: int = 900, seed: int = 0)
 
 def open_scenarios(run: RunFolder, own: ImageSet, *, architecture: str, n_images: int, imagenet_val: str, cifar10: str,
                    device: torch.device, seed: int = 0, control: bool = False, map_size: int = 224,
-                   draws: int = 1) -> tuple[dict[str, Scenario], dict[str, str]]:
+                   draws: int = 1, image_seed: int | None = None) -> tuple[dict[str, Scenario], dict[str, str]]:
     """The scenarios of the design that can be had, and for the others the reason and the remedy, by name.
 
     `imagenet_val` and `cifar10` are data sets by name or folder; the embedded ones are stand-ins, and the scenario is
-    then named after them. All scenarios have the same number of images, that of the smallest set. `control` adds own and
-    ImageNet images reduced to 32×32 pixels, names ending in _32px. `map_size`: see `input_size`. `draws`: how often random
-    weights are drawn, from the seeds of `random_seeds`: random_own, random_own_draw2, random_own_draw3, …
+    then named after them. All scenarios have the same number of images, that of the smallest set; `image_seed` draws them
+    (None: `seed`). `control` adds own and ImageNet images reduced to 32×32 pixels, names ending in _32px. `map_size`: see
+    `input_size`. `draws`: how often random weights are drawn, see `random_seeds`: random_own, random_own_draw2, …
     """
     asked = {"n_classes": max(2, len(own.classes)), "device": device, "seed": seed, "image_size": map_size}
     networks, missing = open_networks(run, architecture, **asked)
-    images = {"own": own}
+    images, image_seed = {"own": own}, seed if image_seed is None else image_seed
     for name, dataset, parameter in (("imagenet", imagenet_val, "IMAGENET_VAL"), ("cifar10", cifar10, "CIFAR10")):
         key = dataset if dataset in STAND_INS else name
         if key != name:
             missing[f"imagenet_{name}"] = f"a stand-in takes its place until {parameter} names a folder of these images"
         try:
-            images[key] = other_images(dataset, n_images, seed=seed)
+            images[key] = other_images(dataset, n_images, seed=image_seed)
         except ValueError as error:
             missing[f"imagenet_{key}"] = str(error).replace("DATASET", parameter)
     same = min(len(found.table) for found in images.values())  # the effective rank grows with the number of images
-    images = {key: dataclasses.replace(found, table=pick_images(found.table, same, seed=seed))
+    images = {key: dataclasses.replace(found, table=pick_images(found.table, same, seed=image_seed))
               for key, found in images.items()}
     pairs = [("finetuned", "own"), *(("imagenet", key) for key in images), ("random", "own")]
     small = cifar10 if cifar10 in STAND_INS else "cifar10"

@@ -259,7 +259,7 @@ def load_trained(run: RunFolder, *, split: Split) -> tuple[nn.Module, SavedModel
     model, saved = load_network(run)
     if saved.classes != split.classes or saved.split != split.fingerprint:
         raise ValueError(f"The network of the run {run.name!r} was trained on a different split or different classes: "
-                         "set TRAIN = True, or undo the changes to DATASET, SPLIT and SEED.")
+                         "set TRAIN = True, or undo the changes to DATASET, SPLIT, SEED and SPLIT_SEED.")
     try:
         history = read_csv(run.path("history.csv"))
         missing = [name for name in ("epoch", "val_mean_class_accuracy", "val_loss", "seconds") if name not in history]

@@ -352,6 +352,15 @@ def opened(run, own, stand_in="digits", **options):
                                           "cifar10": stand_in, "device": torch.device("cpu"), "map_size": 32} | options)[0]
 
 
+def test_images_have_a_seed_of_their_own(tmp_path, make_folder):
+    """With another seed and the same image_seed, all scenarios see the same images through other random weights."""
+    run, own = RunFolder(str(tmp_path / "run")), own_set(make_folder, {"a": 20, "b": 20})
+    found = [opened(run, own, seed=seed, image_seed=image_seed) for seed, image_seed in ((0, None), (1, 0), (1, None))]
+    paths = [{name: scenario.images.table["path"].tolist() for name, scenario in scenarios.items()} for scenarios in found]
+    assert paths[0] == paths[1] != paths[2]
+    assert found[0]["random_own"].stamp != found[1]["random_own"].stamp == found[2]["random_own"].stamp
+
+
 def test_the_random_baseline_is_not_the_start_of_the_run(tmp_path, make_folder):
     run, start = start_of_a_run(tmp_path)
     scenarios = opened(run, own_set(make_folder, {"a": 2, "b": 2, "c": 2}), draws=4)

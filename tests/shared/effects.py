@@ -6,11 +6,12 @@ from shared.whole_runs import model_of, split_of
 
 # each parameter at another value than its default, with what it must change
 EFFECTS = [
-    ({"EPOCHS": 1, "STRATEGY": "head", "SEED": 5, "AUGMENTATION": "none", "WORKERS": 1, "SEARCH_TRIALS": 0, "LABEL_ISSUES": "false"},
+    ({"EPOCHS": 1, "STRATEGY": "head", "SEED": 5, "SPLIT_SEED": 0, "AUGMENTATION": "none", "WORKERS": 1, "SEARCH_TRIALS": 0, "LABEL_ISSUES": "false"},
      lambda new, old, folder: new["epochs"] == 1 and not (folder / "trials.csv").exists()
      and new["trainable"] < new["parameters"] and new["split"] == old["split"]
      and (new["suspected_labels"]["why_off"], old["suspected_labels"]["why_off"]) == ("LABEL_ISSUES = False", None)
-     and not split_of(folder).equals(split_of(old["folder"])) and "worker processes: 1" in (folder / "report.html").read_text()
+     and split_of(folder).equals(split_of(old["folder"])) and (model_of(folder)["recipe"]["seed"], model_of(old["folder"])["recipe"]["seed"]) == (5, 0)
+     and "worker processes: 1" in (folder / "report.html").read_text()
      and "worker processes: 0" in (old["folder"] / "report.html").read_text()),
     ({"ARCHITECTURE": "efficientnet_lite0", "WEIGHTS": "imagenet", "EPOCHS": 3, "PRECISION": "float32",
       "AUGMENTATION": "strong", "DEVICE": "cpu", "BACKBONE_FACTOR": 0.5, "HEAD": "mlp:64:0.1", "HEAD_EPOCHS": 8, "SEARCH_TRIALS": 0, "LEARNING_RATE": 0.001},
@@ -36,8 +37,8 @@ EFFECTS = [
      and (new["leaks"]["near"], old["leaks"]["near"], old["near_duplicates"]["mode"], new["near_duplicates"]["mode"]) == (None, 0, "group", "off")
      and {path.name for path in (folder / "figures").glob("ranked*")} == {"ranked_sea.png"}),
     ({"OPTIMIZER": "sgd", "SCHEDULE": "constant", "WARMUP": 0, "LEARNING_RATE": 0.02, "EPOCHS": 25, "PATIENCE": 1, "PRECISION": "bfloat16",
-      "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "BATCH_NORM": "frozen", "SEARCH_TRIALS": 0, "PROCESSES": 2},
-     lambda new, old, folder: model_of(folder)["settings"]["PROCESSES"] == 2 and pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02] * new["epochs"]
+      "WEIGHT_DECAY": 0.1, "LABEL_SMOOTHING": 0.2, "CLASS_WEIGHTS": "true", "BATCH_NORM": "frozen", "SEARCH_TRIALS": 0, "PROCESSES": 2, "SPLIT_SEED": 3},
+     lambda new, old, folder: new["split"] == old["split"] and not split_of(folder).equals(split_of(old["folder"])) and model_of(folder)["settings"]["PROCESSES"] == 2 and pd.read_csv(folder / "history.csv")["lr"].tolist() == [0.02] * new["epochs"]
      and new["epochs"] == new["best_epoch"] + 1 < 25 and model_of(folder)["precision"] == "bfloat16"
      and model_of(folder)["recipe"] == {
          "epochs": 25, "optimizer": "sgd", "learning_rate": 0.02, "backbone_factor": 1.0, "weight_decay": 0.1,
