@@ -11,7 +11,7 @@ CLASSES = ["<svg onload=document.title='owned'>", "<img src=x onerror=document.t
 FILES = ["1.png", "$2$ | `x`.png", "<b>3.png", "=4.png", "5\n6.png", "\x1b[31m6.png", *(f"{number}.png" for number in range(7, 13))]
 SETTINGS = {"ARCHITECTURE": "convnet_gap", "ARCHITECTURE_OPTIONS": "{'widths': [6, 8]}", "WEIGHTS": "random", "IMAGE_SIZE": "32", "EPOCHS": "1",
             "SEARCH_TRIALS": "0", "COMPARE": "[]", "BATCH_SIZE": "8", "INTERACTIVE": "false", "SPLIT": "[0.5, 0.2, 0.3]", "N_IMAGES": "12",
-            "RANDOM_DRAWS": "1", "RANDOMISED_IMAGES": "2", "OCCLUDED_IMAGES": "2", "RESAMPLES": "20", "TOP_K": "5"}
+            "RANDOM_DRAWS": "1", "RANDOMISED_IMAGES": "2", "OCCLUDED_IMAGES": "2", "RESAMPLES": "20", "TOP_K": "5", "SAMPLE_GRID": "[2, 3]"}
 
 
 def hostile_run(place, folder, *more, ranked):
