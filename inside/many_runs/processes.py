@@ -60,12 +60,12 @@ class Processes:
     def _start(self, words: Sequence[str], output: Any, slot: int) -> subprocess.Popen:
         cores = _share(slot, self.jobs)
         environment = ({"OMP_NUM_THREADS": str(len(cores))} if self.jobs > 1 else {}) | os.environ
-        group = {"process_group": 0} if os.name == "posix" else {}  # Ctrl-C is for the sweep, which stops its rows
+        group = 0 if os.name == "posix" else None  # one of its own: Ctrl-C is for the sweep, which stops its rows
         with self.lock:
             if self.stopped:
                 raise SystemExit
             child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                     env=environment, **group)
+                                     env=environment, process_group=group)
             self.children.add(child)
         if self.jobs > 1 and hasattr(os, "sched_setaffinity"):
             with contextlib.suppress(ProcessLookupError):

@@ -160,16 +160,18 @@ class Progress:
         """Tell what has changed since the last call."""
         trials = self._trials()
         for trial in trials:
-            if trial.state != self.known.get(trial.number) and trial.number not in self.used:
-                told = self._event(trial)
-                if told:
-                    _say(f"row {self.sweep.rows[trial.number].number}, {self.sweep.rows[trial.number].name}: {told}"
-                         + (f" · {self._left(trials)}" if trial.state in FINISHED else ""))
+            if trial.state == TrialState.RUNNING and "worker" not in trial.user_attrs:
+                continue  # it has just been claimed
+            if trial.state == self.known.get(trial.number) or trial.number in self.used:
+                continue
             self.known[trial.number] = trial.state
+            if told := self._event(trial):
+                row, left = self.sweep.rows[trial.number], f" · {self._left(trials)}" if trial.state in FINISHED else ""
+                _say(f"row {row.number}, {row.name}: {told}{left}")
 
     def _event(self, trial: FrozenTrial) -> str:
         if trial.state == TrialState.RUNNING:
-            name = trial.user_attrs.get("worker", [worker()])[0]
+            name = trial.user_attrs["worker"][0]
             return "started" + (f" by {name}" if name != worker() else "")
         if trial.state == TrialState.FAIL:
             return f"failed: {trial.user_attrs.get('reason', 'for a reason that is not known')}"
