@@ -39,6 +39,7 @@ bench-long: .venv/installed
 	$(PY) benchmarks/kept_features.py
 	$(PY) benchmarks/processes.py
 	$(PY) benchmarks/coverage.py
+	$(PY) benchmarks/seeds.py
 
 figures: .venv/installed
 	$(PY) run.py demo --publish figures

@@ -31,6 +31,7 @@ from inside.evaluation.intervals import (
     mean_share_interval,
     wilson_interval,
 )
+from inside.many_runs.paired import paired_differences
 
 SIZES, SHARES = (18, 27, 88, 344), (0.5, 0.8, 0.95, 0.99)
 IMAGES, QUALITIES, CLASSES = (60, 162, 528, 3000), (0.7, 0.9, 0.98, 0.999), 6
@@ -108,6 +109,21 @@ def difference_rows(repeats: int) -> list[dict]:
                     parts.append((shares.mean(), *mean_share_interval(shares, [n] * CLASSES)))
                 ends.append(difference_interval(*parts))
             rows.append(row("validation - test: MOVER", f"six classes, p {p}", f"{val} and {test}", ends, 0))
+    return rows
+
+
+def paired_rows(repeats: int) -> list[dict]:
+    """Differences of mean class accuracy on the same images, six classes; the chances that only one network is right."""
+    rng, rows = np.random.default_rng(0), []
+    for n in SIZES:
+        label = np.repeat(np.arange(CLASSES), n)
+        for only in ((0.01, 0.01), (0.05, 0.05), (0.15, 0.15), (0.02, 0.005), (0.05, 0.01), (0.2, 0.05)):
+            for name, copies in (("paired difference: bootstrap", 1), ("paired difference: bootstrap, copies together", 2)):
+                drawn, units, ends = np.repeat(label, copies), np.repeat(np.arange(len(label)), copies), []
+                for repeat in range(repeats):
+                    kind = np.repeat(rng.choice(3, len(label), p=[*only, 1 - sum(only)]), copies)
+                    ends.append(paired_differences(kind != 1, kind != 0, drawn, units, seed=repeat)[0][1:])
+                rows.append(row(name, f"only one right: {only[0]} and {only[1]}", n, ends, only[0] - only[1]))
     return rows
 
 
@@ -308,6 +324,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     families: list[Callable[[], list[dict]]] = [
         class_accuracy_rows, lambda: mean_accuracy_rows(4 * repeats), lambda: difference_rows(2 * repeats),
+        lambda: paired_rows(repeats),
         lambda: average_precision_rows(repeats), lambda: mean_average_precision_rows(repeats),
         lambda: duplicates_rows(2 * repeats), lambda: calibration_rows(repeats),
         lambda: attribution_rows(samples=4 * repeats)]

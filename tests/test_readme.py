@@ -70,10 +70,11 @@ def test_what_prints_runs(words, capsys):
 @pytest.mark.parametrize("words", LATER, ids=" ".join)
 def test_each_command_on_runs_is_legal(words, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RUNS", tmp_path)
-    status = main(words)
+    status = main([str(tmp_path / word) if word.endswith(".csv") else word for word in words])
     told = capsys.readouterr()
     assert status == 0 and told.out or status == 2 and re.match(
-        "error: (The run 'mine' has no trained network|There is no folder path/to/images|.*/mine is no run)", told.err)
+        "error: (The run 'mine' has no trained network|A comparison takes two runs or more|There is no folder path/to/images|"
+        ".*/mine is no run)", told.err) or words[0] == "check" and status == 2 and told.out.count("There is no run folder 'path/to/") == 2
 
 
 def test_each_command_on_runs_is_shown():

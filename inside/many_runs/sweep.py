@@ -6,7 +6,6 @@ claimed, and claimed again where its process has died.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 import time
@@ -217,12 +216,11 @@ def _conclude(sweep: Sweep, study: optuna.Study) -> bool:
         else:
             _say(f"{state}: row {row.number}, {row.name}: {reasons.get(row.name) or 'the same command runs it again'}")
     _say(f"summary: {shown_path(sweep.folder / 'summary.csv')}")
-    if len(finished) > 1 and importlib.util.find_spec("inside.many_runs.compare"):
-        from inside.many_runs.compare import compare_runs
-        try:
-            _say(f"comparison: {shown_path(compare_runs(finished, sweep.folder / 'compare.html'))}")
-        except ValueError as error:
-            _say(f"comparison: none, {error}")
+    try:
+        from inside.many_runs.compare import compare_runs  # which loads what draws
+        _say(f"comparison: {shown_path(compare_runs(finished, sweep.folder / 'compare.html'))}")
+    except ValueError as error:  # fewer than two have finished, or have run notebook 01
+        _say(f"comparison: none, {error}")
     return len(finished) == len(sweep.rows)
 
 

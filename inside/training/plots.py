@@ -75,15 +75,23 @@ def add_legend(ax: plt.Axes, title: str = "") -> None:
         text.set_parse_math(False)
 
 
-def plot_learning_curves(histories: Mapping[str, pd.DataFrame], *, ax: plt.Axes | None = None) -> plt.Axes:
-    """Mean class accuracy on validation by epoch, one line per network, the chosen epoch marked."""
+def line_styles(names: Sequence[str]) -> dict[str, dict]:
+    """{name: colour, line, marker and label} of the lines of several networks, each told apart without colour, too."""
+    palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
+    return {name: {"color": color, "label": name, **_style(place)}
+            for place, (name, color) in enumerate(zip(names, palette, strict=True))}
+
+
+def plot_learning_curves(histories: Mapping[str, pd.DataFrame], *, styles: Mapping[str, dict] | None = None,
+                         ax: plt.Axes | None = None) -> plt.Axes:
+    """Mean class accuracy on validation by epoch, one line per network, the chosen epoch marked; `styles`: `line_styles`."""
     ax = ax or plt.subplots(figsize=(10.4, 4), layout="constrained")[1]
-    palette = sns.color_palette("colorblind" if len(histories) <= 10 else "husl", len(histories))
-    for place, ((name, history), color) in enumerate(zip(histories.items(), palette, strict=True)):
+    styles = styles or line_styles(list(histories))
+    for name, history in histories.items():
         best = best_epoch(history.to_dict("records"))
-        ax.plot(history["epoch"], history["val_mean_class_accuracy"], color=color, label=name, **_style(place))
-        ax.plot(best, history.set_index("epoch").loc[best, "val_mean_class_accuracy"], "*", markersize=15, color=color,
-                markeredgecolor="black")
+        ax.plot(history["epoch"], history["val_mean_class_accuracy"], **styles[name])
+        ax.plot(best, history.set_index("epoch").loc[best, "val_mean_class_accuracy"], "*", markersize=15,
+                color=styles[name]["color"], markeredgecolor="black")
     ax.set(xlabel="epoch", ylabel="mean class accuracy on validation")
     ax.xaxis.get_major_locator().set_params(integer=True)
     add_legend(ax, "★ chosen epoch")

@@ -17,8 +17,10 @@ from inside.cli.profiles import NOTEBOOKS
 from inside.feature_maps.scenario_names import mark_frozen
 from inside.feature_maps.shares import share_overview
 from inside.files import ROOT
+from inside.many_runs import compare_runs
 from inside.report.page import export_report
 from inside.shown import Figure, Fold, Table, Text
+from shared.invented import invent_images, invent_run
 
 AXE = ROOT / ".venv" / "axe-core-4.14.1.tgz"
 PAPER = 695  # CSS pixels that A4 has between the margins of the page
@@ -73,16 +75,35 @@ def open_page(browser, page, width, *, media="screen", theme="light", unfolded=F
         browser.execute_script("document.querySelectorAll('details').forEach(fold => fold.open = true)")
 
 
-@pytest.mark.parametrize("width, theme, unfolded", [
-    (1280, "light", True), (1280, "dark", True), (390, "light", True), (390, "dark", True), (1280, "light", False), (390, "dark", False)])
-def test_axe_finds_nothing_serious(browser, axe, page, width, theme, unfolded):
-    open_page(browser, page, width, theme=theme, unfolded=unfolded)
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """The address of a page that compares three runs, one of them on other images."""
+    folder, right = tmp_path_factory.mktemp("comparison"), np.arange(60)
+    runs = [invent_run(folder / "a-long-name-of-a-run-with-a-learning-rate-of-0.001", right < 55, maps=True), invent_run(folder / "b", right < 40),
+            invent_run(folder / "c", right < 50, images=invent_images(20, seed=1))]
+    return compare_runs(runs, folder / "compare.html").as_uri()
+
+
+@pytest.mark.parametrize("width, theme", [(1280, "light"), (390, "dark")])
+def test_axe_finds_nothing_serious_in_a_comparison(browser, axe, comparison, width, theme):
+    assert serious(browser, axe, comparison, width, theme=theme, unfolded=True) == []
+
+
+def serious(browser, axe, page, width, **options):
+    """What axe-core finds that is serious; nothing may move sideways as a whole."""
+    open_page(browser, page, width, **options)
     browser.execute_script(axe)
     browser.set_script_timeout(120)
     found = browser.execute_async_script("const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(done)")
     assert found["testEngine"]["version"] == "4.14.1" and len(found["passes"]) > 15
-    assert [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found["violations"] if rule["impact"] in ("serious", "critical")] == []
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width  # nothing moves sideways as a whole
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    return [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("width, theme, unfolded", [
+    (1280, "light", True), (1280, "dark", True), (390, "light", True), (390, "dark", True), (1280, "light", False), (390, "dark", False)])
+def test_axe_finds_nothing_serious(browser, axe, page, width, theme, unfolded):
+    assert serious(browser, axe, page, width, theme=theme, unfolded=unfolded) == []
 
 
 def test_the_table_of_shares_fits_a_laptop(browser, run_folder):

@@ -1,0 +1,147 @@
+"""Which run, or which setting, is better than which on the same test images: tables, and sentences made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from inside.many_runs.finished import FinishedRun
+from inside.many_runs.paired import (
+    Difference,
+    holm,
+    one_sided,
+    paired_differences,
+    resampled_means,
+    setting_difference,
+    verdict,
+)
+from inside.text import format_significant, listed, literal, points
+
+MOST_ALL_PAIRS = 6  # runs; of more, each is compared with the best on validation only
+PAIRED = ["first", "second", "images", "difference", "low", "high", "accuracy", "accuracy_low", "accuracy_high",
+          "only_first", "only_second", "p", "adjusted", "verdict"]
+SETTINGS = ["first", "second", "first_seeds", "second_seeds", "same_images", "difference", "low", "high", "p", "adjusted",
+            "verdict"]
+
+
+def paired_table(groups: Sequence[Sequence[FinishedRun]]) -> pd.DataFrame:
+    """PAIRED, a row for each pair of runs within a group that was tested on the same images.
+
+    `difference` (mean class accuracy) and `accuracy` are first minus second with their 95 % intervals; `only_first`,
+    `only_second`: pictures that only one of them has right; `p`: McNemar's exact test, `adjusted` for all rows by Holm.
+    `verdict`: 1 where the first is better, -1 where the second is, 0 where they cannot be told apart; see `paired.verdict`.
+    """
+    rows = []
+    for group in groups:
+        units = min((run.units for run in group), key=lambda found: found.max())  # the copies that most runs know of
+        for first, second in pairs(group):
+            by_class, overall = paired_differences(first.hits, second.hits, first.test["label"], units)
+            rows.append([first.name, second.name, len(units), *by_class, *overall,
+                         *one_sided(first.hits, second.hits, units)])
+    return _judged(pd.DataFrame(rows, columns=PAIRED[:-2]), PAIRED)
+
+
+def pairs(group: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """All pairs; of more than MOST_ALL_PAIRS the first with each of the others."""
+    return list(combinations(group, 2)) if len(group) <= MOST_ALL_PAIRS else [(group[0], other) for other in group[1:]]
+
+
+def setting_table(settings: Mapping[str, Sequence[FinishedRun]]) -> pd.DataFrame:
+    """SETTINGS, a row for each pair of settings: means over seeds of the mean class accuracy on test, first minus second.
+
+    Where all runs of both were tested on the same images (`same_images`), the interval also holds for other images.
+    """
+    rows = []
+    for first, second in pairs(list(settings)):
+        runs = [*settings[first], *settings[second]]
+        same = bool(runs[0].images) and len({run.images for run in runs}) == 1
+        variance = _image_variance(settings[first], settings[second]) if same else 0.0
+        scores, others = ([run.score("test") for run in settings[name]] for name in (first, second))
+        found, p = setting_difference(scores, others, variance)
+        rows.append([first, second, len(scores), len(others), same, *found, p])
+    return _judged(pd.DataFrame(rows, columns=SETTINGS[:-2]), SETTINGS)
+
+
+def _image_variance(first: Sequence[FinishedRun], second: Sequence[FinishedRun]) -> float:
+    """The variance of the difference of the means over seeds when other images are drawn."""
+    gain = np.mean([run.hits for run in first], axis=0) - np.mean([run.hits for run in second], axis=0)
+    units = min((run.units for run in (*first, *second)), key=lambda found: found.max())
+    return float(resampled_means(gain, first[0].test["label"], units)[0].var())
+
+
+def _judged(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of differences with p-values adjusted for all rows, and verdicts."""
+    table["adjusted"] = holm(table["p"])
+    table["verdict"] = [verdict(Difference(*ends), p) for *ends, p in
+                        table[["difference", "low", "high", "adjusted"]].to_numpy(float)]
+    return table[list(columns)]
+
+
+def describe_runs(group: Sequence[FinishedRun], table: pd.DataFrame) -> str:
+    """A sentence on runs with the same test images: which is better than which, by more than chance."""
+    own = table[table["first"].isin([run.name for run in group])]
+    if len(group) == 2:
+        return _describe_pair(own.iloc[0])
+    other = " (whose images are not the same for all)" if len({run.validation for run in group}) > 1 else ""
+    return (f"Of {len(group)} runs on the same {len(group[0].test):,} test images, **{literal(group[0].name)}** is the best "
+            f"on validation{other}. On test, it {_describe_against(group[0].name, own)}.")
+
+
+def _describe_pair(row: pd.Series) -> str:
+    names = [literal(row[name]) for name in ("first", "second")]
+    start = f"On the same {row['images']:,} test images"
+    numbers = (f"the difference in mean class accuracy is {points(abs(row['difference']))} percentage points (95 % interval "
+               f"{_interval(row)}; McNemar’s exact test: {format_p(row['p'])})")
+    if not row["verdict"]:
+        return f"{start}, **{names[0]}** and **{names[1]}** cannot be told apart: {numbers}."
+    better, worse = names if row["verdict"] > 0 else names[::-1]
+    return f"{start}, **{better}** is better than **{worse}** by more than chance: {numbers}."
+
+
+def _interval(row: pd.Series) -> str:
+    """The interval of a difference in percentage points, turned as the difference is told: above 0."""
+    low, high = (row["low"], row["high"]) if row["difference"] >= 0 else (-row["high"], -row["low"])
+    return "not known" if low != low else f"{points(low)} to {points(high)}"
+
+
+def format_p(value: float) -> str:
+    """A p-value for a sentence: p = 0.031, p < 0.0001."""
+    return "p < 0.0001" if value < 1e-4 else f"p = {format_significant(value, 2)}"
+
+
+def _describe_against(name: str, table: pd.DataFrame) -> str:
+    """Which others `name` is better than, worse than and not told apart from, in a table of differences."""
+    own = table[(table["first"] == name) | (table["second"] == name)]
+    verdict = own["verdict"].where(own["first"] == name, -own["verdict"])
+    other = own["second"].where(own["first"] == name, own["first"])
+    parts = [f"{words} {listed([f'**{literal(found)}**' for found in other[verdict == sign]])}" for sign, words in (
+        (1, "is better by more than chance than"), (-1, "is worse by more than chance than"),
+        (0, "cannot be told apart from")) if (verdict == sign).any()]
+    return ", and ".join(parts)
+
+
+def describe_settings(settings: Mapping[str, Sequence[FinishedRun]], table: pd.DataFrame) -> list[str]:
+    """Sentences on settings that several seeds repeat: which is better than which, by more than seeds and images explain."""
+    best, *others = list(settings)
+    seeds = sorted({len(runs) for runs in settings.values()})
+    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    if not others:
+        return [f"One setting is repeated, with {count} seeds: no other setting can be compared with it as a setting."]
+    if len(others) == 1:
+        row = table.iloc[0]
+        numbers = (f"the means of their mean class accuracy on test differ by {points(abs(row['difference']))} percentage "
+                   f"points (95 % interval {_interval(row)}; {format_p(row['p'])})")
+        better, worse = (best, others[0]) if row["difference"] >= 0 else (others[0], best)
+        told = (f"the setting **{literal(better)}** is better than **{literal(worse)}** by more than the spread over seeds"
+                if row["verdict"] else f"the settings **{literal(best)}** and **{literal(others[0])}** cannot be told apart")
+        lines = [f"With {count} seeds each, {told}: {numbers}."]
+    else:
+        lines = [f"Of {len(settings)} settings with {count} seeds each, **{literal(best)}** is the best on validation. "
+                 f"On test, it {_describe_against(best, table)}; the spread over seeds is taken into account."]
+    if seeds[0] < 3:
+        lines.append("Two seeds say little about a spread: only large differences between settings can be seen with them.")
+    return lines
