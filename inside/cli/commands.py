@@ -145,5 +145,5 @@ def _share(value: float) -> str:
     return "" if value is None or value != value else f"{value:.3f}"
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"sweep": sweep, "compare": compare, "check": check, "predict": predict,
-                                                         "runs": runs, "clean": clean}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "sweep": sweep, "compare": compare, "check": check, "predict": predict, "runs": runs, "clean": clean}
