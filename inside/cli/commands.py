@@ -89,6 +89,13 @@ def clean(arguments: Sequence[str]) -> int:
     return 0
 
 
+def sweep(arguments: Sequence[str]) -> int:
+    """Run a profile once for each row of a table."""
+    from inside.cli.sweep import sweep_profile  # which reads profiles, whose names must not be those of commands
+
+    return sweep_profile(arguments)
+
+
 def _agreed(question: str) -> bool:
     try:
         return input(question).strip().lower() in ("y", "yes")
@@ -138,5 +145,5 @@ def _share(value: float) -> str:
     return "" if value is None or value != value else f"{value:.3f}"
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"compare": compare, "check": check, "predict": predict,
-                                                         "runs": runs, "clean": clean}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "sweep": sweep, "compare": compare, "check": check, "predict": predict, "runs": runs, "clean": clean}

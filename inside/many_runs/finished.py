@@ -143,7 +143,7 @@ def differing_parameters(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     names = dict.fromkeys(name for run in runs for name in run.parameters if name != "RUN")
     rows = [[name, *(told(run.parameters[name]) if name in run.parameters else "–" for run in runs)] for name in names]
     table = pd.DataFrame(rows, columns=["parameter", *(run.name for run in runs)])
-    return table[[len(set(row[1:])) > 1 for row in rows]].reset_index(drop=True)
+    return table[np.array([len(set(row[1:])) > 1 for row in rows], dtype=bool)].reset_index(drop=True)
 
 
 def told(value: object) -> str:
@@ -166,7 +166,7 @@ def settings_of(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
     repeated = [group for group in groups if len(group) > 1]
     repeated.sort(key=lambda group: -np.nan_to_num(np.mean([run.score("val") for run in group]), nan=-1))
     changed = differing_parameters([group[0] for group in groups]).set_index("parameter")
-    changed = changed[[_matters(name) for name in changed.index]]
+    changed = changed[np.array([_matters(name) for name in changed.index], dtype=bool)]
     return {_setting_name(changed, group[0]): group for group in repeated}
 
 

@@ -192,6 +192,9 @@ def _alive(study: optuna.Study, trial_id: int) -> Iterator[None]:
         thread.join()
 
 
+_at_work: set[int] = set()  # the trials that threads of this process work on
+
+
 def is_stale(trial: FrozenTrial) -> bool:
     """Whether nobody works on a running trial any more: its process is gone, or has been silent for GRACE_PERIOD seconds."""
     name, heard = trial.user_attrs.get("worker", ("", 0.0))
@@ -199,7 +202,7 @@ def is_stale(trial: FrozenTrial) -> bool:
         return (datetime.now() - trial.datetime_start).total_seconds() > BRIEF
     host, _, process = name.rpartition(":")
     if name == worker():
-        return True  # this process works on one trial at a time, and now on none
+        return trial._trial_id not in _at_work
     if host == socket.gethostname() and os.name == "posix":
         try:
             os.kill(int(process), 0)
@@ -211,7 +214,7 @@ def is_stale(trial: FrozenTrial) -> bool:
 
 
 def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.Trial], float], *, poll: float = 1.0) -> None:
-    """Work on the trials 0, …, n_trials - 1 of a study until all have ended; any number of processes can do so at once.
+    """Work on the trials 0, …, n_trials - 1 of a study until all have ended; any number of processes and threads can do so.
 
     `objective` returns the score, raises optuna.TrialPruned, or another Exception for a trial that fails, which ends that
     trial only. A trial whose process is gone is started again, with the same options, by whoever sees it first.
@@ -232,6 +235,7 @@ def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.T
         if trial.number >= n_trials:  # two processes have asked for the last one: it waits for a longer search
             storage.set_trial_state_values(trial._trial_id, state=waits)
             continue
+        _at_work.add(trial._trial_id)
         try:
             with _alive(study, trial._trial_id):
                 state, value = _ended(trial, objective)
@@ -240,7 +244,10 @@ def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.T
         except BaseException:
             storage.set_trial_state_values(trial._trial_id, state=waits)
             raise
-        study.tell(trial.number, value, state=state, skip_if_finished=True)
+        else:
+            study.tell(trial.number, value, state=state, skip_if_finished=True)
+        finally:
+            _at_work.discard(trial._trial_id)
 
 
 def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> tuple[TrialState, float | None]:

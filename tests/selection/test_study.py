@@ -4,11 +4,8 @@ import math
 import multiprocessing
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 
 import numpy as np
@@ -22,6 +19,7 @@ from inside.files import NotWritten
 from inside.preflight import check_settings
 from inside.selection import study
 from inside.selection.study import FINISHED, GRACE_PERIOD, RepeatableSampler, is_stale, run_trials, trial_table, worker
+from shared.databases import database  # noqa: F401
 from shared.searches import settings
 
 
@@ -127,26 +125,6 @@ def test_kills_change_nothing(tmp_path, monkeypatch):
     assert process.exitcode == 0
     pd.testing.assert_frame_equal(outcome(tmp_path / "calm"), outcome(tmp_path / "killed"))
     assert len(open_study(tmp_path / "killed").trials) == 24
-
-
-@pytest.fixture
-def database():
-    """The URL of a PostgreSQL server of its own, on a socket in a temporary folder; skipped where it is not installed."""
-    pytest.importorskip("psycopg")
-    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
-        pytest.skip("PostgreSQL (initdb, pg_ctl) is not installed")
-    user = {"user": "postgres"} if os.getuid() == 0 else {}  # it refuses to run as root
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        if user:
-            shutil.chown(folder, "postgres")
-        def run(*command):
-            subprocess.run([*command], check=True, capture_output=True, cwd=folder, **user)
-        run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "tester")
-        run("pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", f"-k {folder} -c listen_addresses=''", "start")
-        try:
-            yield f"postgresql+psycopg://tester@/postgres?host={folder}"
-        finally:
-            run("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
 
 
 @needs_fork

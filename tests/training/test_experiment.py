@@ -17,6 +17,7 @@ from torch import nn
 from inside.data.loading import ImageDataset, make_loader
 from inside.data.split import Split, proportional_sample
 from inside.data.transforms import make_transform
+from inside.evaluation.neighbours import features_of, training_features
 from inside.evaluation.predictions import predict, saved_predictions
 from inside.files import RunFolder, read_json, write_csv, write_json
 from inside.models.build import build_network
@@ -204,6 +205,17 @@ def test_the_training_images_are_scored_once_more_not_augmented(split, tmp_path,
     assert found["mean_class_accuracy"] == pytest.approx(hits.mean())  # the classes have the same size
     assert train_into(run, chosen, split, features=tmp_path / "features")
     assert load_network(run)[1].train_unaugmented == found
+
+
+@pytest.mark.parametrize("changes", [{}, {"HEAD": "mlp:8"}, {"ARCHITECTURE": "squeezenet1_1", "IMAGE_SIZE": 64}], ids=str)
+def test_features_of_the_training_images_come_from_the_pass_that_scores_them(split, tmp_path, monkeypatch, changes):
+    run = RunFolder(str(tmp_path / "run"))
+    train_into(run, settings(EPOCHS=1, **changes), split, features=tmp_path / "features")
+    model = load_network(run)[0]
+    wanted = features_of(run, model, split, split.parts["train"])
+    monkeypatch.setattr("inside.evaluation.neighbours.features_of", None)  # no other pass
+    paths, features = training_features(run, model, split, seed=0)
+    assert paths == split.parts["train"]["path"].tolist() and np.allclose(features, wanted, rtol=2e-3, atol=1e-4)
 
 
 def test_scores_that_are_no_numbers_are_not_saved(split, tmp_path):
