@@ -4,6 +4,7 @@ import copy
 import math
 import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,24 @@ def test_a_kill_at_any_moment_leaves_a_good_checkpoint(tmp_path):
         train(LONG, checkpoint=tmp_path / "uninterrupted.pt", stamp="s", after_epoch=stop)
     whole = _read_checkpoint(tmp_path / "uninterrupted.pt")
     assert [row["val_loss"] for row in whole["history"]] == [row["val_loss"] for row in history]
+
+
+@needs_fork
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path):
+    save = torch.save
+
+    def save_half(state, file):
+        save(state, file)
+        if len(state["history"]) == 4:
+            os.truncate(file, 1000)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def work():
+        torch.save = save_half
+        train(LONG, checkpoint=tmp_path / "c.pt", stamp="s")
+    process = fork(work)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and len(_read_checkpoint(tmp_path / "c.pt")["history"]) == 3
 
 
 def test_the_best_epoch_is_kept_not_the_last():
