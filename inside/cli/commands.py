@@ -1,4 +1,4 @@
-"""Commands on runs that have finished: a first word of run.py that is no profile."""
+"""Commands on runs: a first word of run.py that is no profile."""
 
 from __future__ import annotations
 
@@ -145,5 +145,5 @@ def _share(value: float) -> str:
     return "" if value is None or value != value else f"{value:.3f}"
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"sweep": sweep, "compare": compare, "check": check, "predict": predict,
-                                                         "runs": runs, "clean": clean}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "sweep": sweep, "compare": compare, "check": check, "predict": predict, "runs": runs, "clean": clean}
