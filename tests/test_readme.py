@@ -26,6 +26,7 @@ from inside.device import choose_device
 from inside.disk import Need, check_room
 from inside.files import ROOT, NotWritten, RunFolder, atomic_write, require_reachable
 from inside.locks import hold
+from inside.many_runs import sweep
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.training.experiment import load_trained
@@ -70,6 +71,8 @@ def test_what_prints_runs(words, capsys):
 @pytest.mark.parametrize("words", LATER, ids=" ".join)
 def test_each_command_on_runs_is_legal(words, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RUNS", tmp_path)
+    monkeypatch.setattr(sweep, "run_sweep", lambda plan, *_, **options: print(len(plan.rows), "runs") or len(plan.rows) == 6)
+    (tmp_path / "rates.csv").write_text("\n".join(re.search(r"`rates.csv` with the lines\n`(.*?)`, `(.*?)` and `(.*?)` asks for six", README).groups()))
     status = main([str(tmp_path / word) if word.endswith(".csv") else word for word in words])
     told = capsys.readouterr()
     assert status == 0 and told.out or status == 2 and re.match(

@@ -1,4 +1,4 @@
-"""Commands on runs that have finished: a first word of run.py that is no profile."""
+"""Commands on runs: a first word of run.py that is no profile."""
 
 from __future__ import annotations
 

@@ -33,15 +33,16 @@ def sweep_profile(arguments: Sequence[str]) -> int:
     given, defaults = given_parameters(options), default_parameters()
     given["SPLIT_SEED"] = split_seed(defaults | given)
     let_others_compute()
+    from inside.many_runs.processes import signals
     from inside.many_runs.sweep import Sweep, check_sweep, run_sweep
 
     numbers = options.only or [book.name[:2] for book in notebooks()]
     rows = Sweep(folder, read_rows(options.settings), given, sorted(set(numbers)))
     check_sweep(rows, defaults, options.storage)
-    for ends in ("SIGTERM", "SIGHUP"):  # the rows must not outlive the sweep
-        if hasattr(signal, ends):
-            signal.signal(getattr(signal, ends), signal.default_int_handler)
-    return 0 if run_sweep(rows, [sys.executable, str(ROOT / "run.py")], jobs=options.jobs, storage=options.storage) else 1
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    with signals(dict.fromkeys(ends, signal.default_int_handler)):  # the rows must not outlive the sweep
+        finished = run_sweep(rows, [sys.executable, str(ROOT / "run.py")], jobs=options.jobs, storage=options.storage)
+    return 0 if finished else 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -119,9 +119,12 @@ def _describe_against(name: str, table: pd.DataFrame) -> str:
     own = table[(table["first"] == name) | (table["second"] == name)]
     verdict = own["verdict"].where(own["first"] == name, -own["verdict"])
     other = own["second"].where(own["first"] == name, own["first"])
-    parts = [f"{words} {listed([f'**{literal(found)}**' for found in other[verdict == sign]])}" for sign, words in (
-        (1, "is better by more than chance than"), (-1, "is worse by more than chance than"),
-        (0, "cannot be told apart from")) if (verdict == sign).any()]
+    parts = []
+    for sign, words in ((1, "is better by more than chance than"), (-1, "is worse by more than chance than"),
+                        (0, "cannot be told apart from")):
+        found = [f"**{literal(name)}**" for name in other[verdict == sign]]
+        if found:
+            parts.append(f"{words} {listed(found) if len(found) < MOST_ALL_PAIRS else f'{len(found)} others'}")
     return ", and ".join(parts)
 
 

@@ -19,6 +19,7 @@ from inside.report.found import Found
 from inside.settings import PARAMETERS
 from inside.text import brief, visible, without_passwords
 
+MOST_NAMED = 8  # runs
 SEEDS = ("SEED", "SPLIT_SEED")
 ASIDE = {"RUN", *SEEDS, "LABEL_ISSUES", "STUDY_STORAGE", "COMPARE", "RANKED_CLASSES", "SAMPLE_GRID", "WORKERS", "PROCESSES",
          "TRACKERS", "INTERACTIVE"}  # of notebook 01: they change nothing of what its network learns
@@ -136,6 +137,11 @@ def _names(folders: Sequence[Path]) -> list[str]:
     while len(names := ["/".join(folder.parts[-depth:]) for folder in folders]) > len(set(names)):
         depth += 1
     return names
+
+
+def run_labels(runs: Sequence[FinishedRun]) -> dict[str, str]:
+    """{name: what figures and heads of tables call a run}: its name, or, of more than MOST_NAMED, its place among them."""
+    return {run.name: run.name if len(runs) <= MOST_NAMED else f"{place}" for place, run in enumerate(runs, 1)}
 
 
 def differing_parameters(runs: Sequence[FinishedRun]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +74,30 @@ class Processes:
 
     def stop(self) -> None:
         """End all rows that run: as by Ctrl-C, and where they have not ended after PATIENCE, at once."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave some of them behind
         with self.lock:
             self.stopped, children = True, list(self.children)
-        for child in children:
-            child.send_signal(signal.SIGINT) if os.name == "posix" else child.terminate()
-        end = time.monotonic() + PATIENCE
-        for child in children:
-            try:
-                child.wait(max(0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL) if os.name == "posix" else child.kill()
-                child.wait()
+        with signals({signal.SIGINT: signal.SIG_IGN}):  # a second Ctrl-C would leave some of them behind
+            for child in children:
+                child.send_signal(signal.SIGINT) if os.name == "posix" else child.terminate()
+            end = time.monotonic() + PATIENCE
+            for child in children:
+                try:
+                    child.wait(max(0, end - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    os.killpg(child.pid, signal.SIGKILL) if os.name == "posix" else child.kill()
+                    child.wait()
+
+
+@contextlib.contextmanager
+def signals(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Handle signals so while the block runs, where it runs in the main thread."""
+    here = handlers if threading.current_thread() is threading.main_thread() else {}
+    before = {name: signal.signal(name, handler) for name, handler in here.items()}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler or signal.SIG_DFL)
 
 
 def _share(slot: int, jobs: int) -> list[int]:

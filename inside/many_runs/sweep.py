@@ -23,7 +23,7 @@ from inside.files import RunFolder, fingerprint, read_json, shown_path, write_cs
 from inside.many_runs.processes import Processes
 from inside.many_runs.rows import Row, raise_by_row
 from inside.preflight import check
-from inside.selection.study import FINISHED, RepeatableSampler, open_study, require_storage, run_trials, worker
+from inside.selection.study import FINISHED, RepeatableSampler, open_study, reason_of, require_storage, run_trials, worker
 from inside.text import errors_of, for_terminal, format_duration, format_share
 
 PAGE = "report.html"  # whose stamp tells that a row has finished
@@ -219,8 +219,8 @@ def _conclude(sweep: Sweep, study: optuna.Study) -> bool:
     try:
         from inside.many_runs.compare import compare_runs  # which loads what draws
         _say(f"comparison: {shown_path(compare_runs(finished, sweep.folder / 'compare.html'))}")
-    except ValueError as error:  # fewer than two have finished, or have run notebook 01
-        _say(f"comparison: none, {error}")
+    except Exception as error:  # fewer than two have run notebook 01; whatever it is must not hide what has run
+        _say(f"comparison: none, {reason_of(error)}")
     return len(finished) == len(sweep.rows)
 
 

@@ -18,7 +18,7 @@ from inside.cli.main import main
 from inside.cli.profiles import read_profile
 from inside.files import RunFolder, write_json
 from inside.locks import hold
-from inside.many_runs import list_runs, sweep
+from inside.many_runs import compare, list_runs, sweep
 from inside.many_runs.processes import Processes, reason_in
 from inside.many_runs.rows import LONGEST, Row, read_rows
 from inside.many_runs.sweep import Sweep, check_sweep, run_sweep, summary
@@ -45,6 +45,14 @@ scores = {"mean_class_accuracy": 0.75, "mean_average_precision": 0.5}
 (folder / "run.json").write_text("{}")
 (folder / "report.html").write_text(json.dumps([start, time.time(), cores, sys.argv[2:]]))
 """
+
+
+@pytest.fixture(autouse=True)
+def compared(monkeypatch):
+    """The folders of which a page was asked for; it is not made."""
+    asked = []
+    monkeypatch.setattr(compare, "compare_runs", lambda folders, target: asked.append(folders) or target)
+    return asked
 
 
 def table(folder, text, name="table.csv"):
@@ -165,7 +173,6 @@ def test_all_rows_have_the_same_split_unless_it_is_a_column(tmp_path, monkeypatc
     plans = []
     monkeypatch.setattr(sweep, "check_sweep", lambda plan, *_: None)
     monkeypatch.setattr(sweep, "run_sweep", lambda plan, *_, **options: plans.append((plan, options)) or True)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert main([*words(tmp_path, text, *given), "--jobs", "3"]) == 0
     (plan, options), = plans
     assert [plan.parameters(row)["SPLIT_SEED"] for row in plan.rows] == seeds and options == {"jobs": 3, "storage": ""}
@@ -173,7 +180,7 @@ def test_all_rows_have_the_same_split_unless_it_is_a_column(tmp_path, monkeypatc
     assert plan.numbers == ["01"] and plan.parameters(plan.rows[0])["RUN"] == str(tmp_path / "sweep" / plan.rows[0].name)
 
 
-def test_a_failure_is_told_and_the_same_command_goes_on(tmp_path, capsys):
+def test_a_failure_is_told_and_the_same_command_goes_on(tmp_path, capsys, compared):
     plan, command = made(tmp_path, "EPOCHS,SEED\n1,0 1\n3,\n2,\n", LAYERS=["a"], DATASET="a: 1e-3 # ö\u2028")
     assert run_sweep(plan, command, poll=0.02) is False
     told = capsys.readouterr().out.splitlines()
@@ -184,6 +191,7 @@ def test_a_failure_is_told_and_the_same_command_goes_on(tmp_path, capsys):
     found = pd.read_csv(plan.folder / "summary.csv").set_index("run")
     assert found["state"].to_dict() == {"epochs-1+seed-0": "finished", "epochs-1+seed-1": "finished", "epochs-3": "failed", "epochs-2": "finished"}
     assert found.loc["epochs-2", ["EPOCHS", "seconds", "val accuracy", "test mAP"]].tolist() == [2, 2, 0.75, 0.5] and pd.isna(found.loc["epochs-3", "test mAP"])
+    assert compared == [[plan.run_of(row).folder for row in plan.rows if row.name != "epochs-3"]]
     profile = read_profile(str(plan.run_of(plan.rows[0]).path("parameters.yaml")))  # run.py repeats the row with it
     assert profile == plan.parameters(plan.rows[0]) and profile["DATASET"] == "a: 1e-3 # ö\u2028"
 
@@ -232,10 +240,8 @@ def forked(plan, command):
     plan.folder.mkdir()
     (plan.folder / "pause").write_text("60")
 
-    def work():
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which it is not where the tests run in the background
-        run_sweep(plan, command, jobs=2, poll=0.05)
-    process = multiprocessing.get_context("fork").Process(target=work)
+    process = multiprocessing.get_context("fork").Process(
+        target=run_sweep, args=(plan, command), kwargs={"jobs": 2, "poll": 0.05})
     process.start()
     while len(started(plan)) < 2:
         time.sleep(0.05)
@@ -302,9 +308,7 @@ def test_why_a_row_failed(tmp_path, text, status, reason):
 def test_a_stopped_runner_starts_nothing(tmp_path):
     plan, command = made(tmp_path)
     processes = Processes(command, 1)
-    before = signal.getsignal(signal.SIGINT)
     processes.stop()
-    signal.signal(signal.SIGINT, before)
     with pytest.raises(SystemExit):
         processes.run(plan.run_of(plan.rows[0], make=True), {}, ["01"], 0)
     assert started(plan) == []
