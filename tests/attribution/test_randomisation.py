@@ -35,7 +35,7 @@ from shared.attribution import SMALL_VIT, gap_network, images, lite, seeded
 @pytest.mark.parametrize("make, first, last", [
     (torchvision.models.resnet18, ["fc", "layer4.1", "layer4.0"], "conv1"),
     (torchvision.models.alexnet, ["classifier.6", "classifier.4", "classifier.1", "features.10"], "features.0"),
-    (gap_network, ["output"], None), (lite, ["classifier", "bn2", "conv_head", "blocks.6"], "conv_stem"),
+    (gap_network, ["output"], None), pytest.param(lite, ["classifier", "bn2", "conv_head", "blocks.6"], "conv_stem", marks=pytest.mark.soak),
     (lambda: nn.DataParallel(torchvision.models.resnet18()), ["module.fc", "module.layer4.1"], "module.conv1"),
     (lambda: torchvision.models.VisionTransformer(**SMALL_VIT | {"num_layers": 8}), ["heads.head", "encoder.ln", "encoder.layers.encoder_layer_7"], "conv_proj")])
 def test_weights_are_drawn_anew_from_the_top_down(make, first, last):

@@ -46,6 +46,7 @@ def test_a_strong_negative_correlation_keeps_its_sign_and_is_above_chance():
     assert describe_importances(table).startswith(f"Above their chance level: lr (Spearman ρ −1.00, chance {level:.2f})")
 
 
+@pytest.mark.soak
 def test_the_chance_level_is_what_unrelated_scores_stay_below():
     """Of unrelated values, 5 % exceed their chance level; related ones do; it is the same in each call."""
     rng = np.random.default_rng(0)
