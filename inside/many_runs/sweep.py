@@ -134,8 +134,9 @@ def _in_threads(work: Callable[[int], object], n: int, *, meanwhile: Callable[[]
             meanwhile()
     finally:
         stop()
+        end = time.monotonic() + 1  # in which they give back what they have claimed
         for thread in threads:
-            thread.join(1)  # in which it gives back what it has claimed
+            thread.join(max(0, end - time.monotonic()))
     if errors:
         raise errors[0]
 
