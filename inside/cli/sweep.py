@@ -43,10 +43,11 @@ def sweep_profile(arguments: Sequence[str]) -> int:
 
     numbers = options.only or [book.name[:2] for book in notebooks()]
     rows = Sweep(folder, read_rows(options.settings), given, sorted(set(numbers)))
-    check_sweep(rows, defaults, options.storage)
+    storage = options.storage if "://" in options.storage or not options.storage else str(Path(options.storage).absolute())
+    check_sweep(rows, defaults, storage)
     ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     with signals(dict.fromkeys(ends, signal.default_int_handler)):  # the rows must not outlive the sweep
-        finished = run_sweep(rows, [sys.executable, str(ROOT / "run.py")], jobs=options.jobs, storage=options.storage)
+        finished = run_sweep(rows, [sys.executable, str(ROOT / "run.py")], jobs=options.jobs, storage=storage)
     return 0 if finished else 1
 
 

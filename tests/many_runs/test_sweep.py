@@ -150,7 +150,7 @@ def test_all_rows_are_checked_before_the_first_starts(tmp_path, capsys):
     assert "--storage = 'postgresql+psycopg://127.0.0.1:9/db': no database answers" in told and not (tmp_path / "sweep").exists()
 
 
-@pytest.mark.parametrize("more, told", [(["--jobs", "0"], "--jobs takes"), (["-p", "RUN", "x"], "leave out -p RUN"), (["--only", "07"], "no such notebook"),
+@pytest.mark.parametrize("more, told", [(["--jobs", "0"], "--jobs takes"), (["-p", "RUN", "x"], "leave out -p RUN"), (["--only", "07"], "no such notebook"), (["--storage", "sqlite:///a"], "--storage = 'sqlite:///a': SQLite breaks"),
                                         (["--name", "a b"], "RUN = 'a b' is not valid")])
 def test_wrong_options_of_a_sweep(tmp_path, capsys, more, told):
     try:
@@ -166,6 +166,14 @@ def test_rows_that_differ_in_their_seeds_are_checked_once(tmp_path, monkeypatch)
     plan, _ = made(tmp_path, "EPOCHS,SEED\n1,0 1 2\n2,0 1\n")
     check_sweep(plan, {})
     assert asked == [(0, 1, ("01",)), (0, 2, ("01",))]
+
+
+def test_a_journal_that_is_something_else_stays_as_it_is(tmp_path):
+    plan, command = made(tmp_path)
+    (tmp_path / "other.txt").write_text("mine\n")
+    with pytest.raises(ValueError, match="other.txt is no journal .* give --storage another"):
+        run_sweep(plan, command, storage=str(tmp_path / "other.txt"))
+    assert (tmp_path / "other.txt").read_text() == "mine\n" and started(plan) == []
 
 
 def test_a_run_is_no_sweep(tmp_path):
