@@ -29,9 +29,16 @@ from shared.whole_runs import INSIDE, arguments, inside
 os.environ.setdefault("MPLBACKEND", "agg")
 plt.switch_backend(os.environ["MPLBACKEND"])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is tested, also where a shell starts the tests in the background
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))  # xdist has a process a core
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)  # the same examples in every run
 hypothesis.settings.load_profile("same")
+
+LONG = {"flawed", "hostile", "browser"}  # fixtures
+
+
+def pytest_collection_modifyitems(items):
+    """Whole runs and what a browser shows come first: a long test at the end would leave the other cores without work."""
+    items.sort(key=lambda item: LONG.isdisjoint(item.fixturenames))
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 
 import pytest
 import torch
 import yaml
 from torch import nn
+from torch.distributed.run import get_args_parser
 
 from inside import files, preflight
 from inside.cli.commands import COMMANDS as ON_RUNS
@@ -92,6 +92,7 @@ def small(words, folder, dataset):
     return [*words, *(word for name, value in changes.items() for word in ("-p", name, str(value))), "--only", "01", "--name", str(folder)]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("start", ["demo -p DATASET", "digits --only", "photographs -p DATASET path/to/folder -p SEARCH_TRIALS"])
 def test_long_runs_in_small(start, scenes, tmp_path):
     (words,) = [words for words in RUNS if " ".join(words).startswith(start)]
@@ -112,7 +113,7 @@ def test_the_other_commands_name_what_there_is():
     variable, *together = OTHERS[3]
     assert len(OTHERS) == 4 and together[0] == "torchrun" and together[-3:-1] == ["-m", "inside.training.worker"]
     assert importlib.util.find_spec(together[-2]) and variable.partition("=")[0] in (ROOT / "inside" / "processes.py").read_text()
-    torchrun = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--help"], capture_output=True, text=True).stdout
+    torchrun = get_args_parser().format_help()
     assert all(word in torchrun for word in together if word.startswith("--"))
     assert OTHERS[1][3:] == ["install", "--editable", "."] and OTHERS[2][0] == "papermill" and OTHERS[2][3] == "-f"
     assert (ROOT / OTHERS[2][1]).is_file() and (ROOT / OTHERS[2][4]).parent == PROFILES and (ROOT / OTHERS[2][4]).is_file()

@@ -309,7 +309,7 @@ def test_estimate_tells_a_time():
     assert count_images(settings | {"DATASET": "intel"}) == 17034
 
 
-@pytest.mark.parametrize("book", BOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("book", [BOOKS[0], *(pytest.param(book, marks=pytest.mark.soak) for book in BOOKS[1:])], ids=lambda path: path.stem)
 def test_plain_papermill_stops_at_an_unknown_name(book, tmp_path):
     with pytest.raises(PapermillExecutionError, match="No notebook has a parameter 'EPOCS': did you mean 'EPOCHS'"):
         papermill.execute_notebook(book, tmp_path / "out.ipynb", {"RUN": str(tmp_path / "run"), "EPOCS": 3}, progress_bar=False)

@@ -41,7 +41,7 @@ def pretrained_features(table: pd.DataFrame, root: Path, *, device: torch.device
     keys = table["sha256"] + f" {NETWORK} {SIZE}"
     kept, computed = Pixels(folder), dict[str, np.ndarray]()
     if not set(keys) <= kept.places.keys():
-        with one_at_a_time(folder), PixelWriter(folder) as writer:
+        with one_at_a_time(folder), PixelWriter(folder, "pretrained features") as writer:
             kept = Pixels(folder)  # another process may have computed them
             new = table[~keys.isin(kept.places)].drop_duplicates("sha256")
             for key, row in zip(keys[new.index], _compute(new, root, device or torch.device("cpu"), bar), strict=True):

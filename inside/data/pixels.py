@@ -32,13 +32,13 @@ def folder_of_pixels() -> Path:
 
 
 class PixelWriter:
-    """Keeps decoded images while the block runs; `add` may be called by several threads.
+    """Keeps decoded images, or another `kind`, while the block runs; `add` may be called by several threads.
 
-    The cache saves time and nothing else: where it cannot be written, a line says why, and the images are decoded each time.
+    The cache saves time and nothing else: where it cannot be written, a line says why, and all is computed each time.
     """
 
-    def __init__(self, folder: Path):
-        self.folder, self.lock = folder, threading.Lock()
+    def __init__(self, folder: Path, kind: str = "decoded images"):
+        self.folder, self.kind, self.lock = folder, kind, threading.Lock()
         self.kept: dict[str, np.ndarray] = {}
         self.size, self.waiting, self.room = 0, 0, LIMIT
 
@@ -65,7 +65,7 @@ class PixelWriter:
                 save_file(self.kept, temporary)
         except (OSError, SafetensorError) as error:
             self.room = 0
-            print(f"The cache of decoded images is not written: {error}", flush=True)
+            print(f"The cache of {self.kind} is not written: {error}", flush=True)
         self.kept, self.waiting = {}, 0
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -74,7 +74,7 @@ class PixelWriter:
         if self.size and self.room:
             total = make_room(self.folder)
             if self.size > TOLD:
-                print(f"decoded images are kept in {shown_path(self.folder)}: {total / 1e9:.1f} of at most "
+                print(f"{self.kind} are kept in {shown_path(self.folder)}: {total / 1e9:.1f} of at most "
                       f"{LIMIT / 1e9:.0f} GB", flush=True)
 
 

@@ -20,9 +20,11 @@ from inside.many_runs.compare_plots import (
     plot_classes,
     plot_one_sided,
     plot_spectra,
+    put_legend,
     run_styles,
+    wide_axes,
 )
-from inside.many_runs.finished import FinishedRun, grouped
+from inside.many_runs.finished import FinishedRun, grouped, run_labels
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_number, format_share, listed, literal, points
 from inside.training.plots import plot_learning_curves
@@ -30,7 +32,7 @@ from inside.training.plots import plot_learning_curves
 PICTURES, ROWS, CLASSES_DRAWN = 12, 30, 20
 MEASURED = (("02", "non_positive_share", "share of values ≤ 0"), ("03", "effective_rank", "effective rank"))
 OWN = "finetuned_own"  # the scenario that differs between runs
-NEEDED = {"epoch", "val_loss", "val_mean_class_accuracy"}
+NEEDED = ["epoch", "val_loss", "val_mean_class_accuracy"]
 
 
 def learning_curves(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator[Shown]:
@@ -38,17 +40,19 @@ def learning_curves(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator
     histories, without = {}, []
     for run in runs:
         try:
-            history = run.found.table("history.csv")
-        except (ValueError, OSError):
-            history = pd.DataFrame()
-        if NEEDED <= set(history) and history["val_mean_class_accuracy"].notna().any():
+            history = run.found.table("history.csv")[NEEDED].astype(float)
+        except (ValueError, KeyError, OSError):
+            history = pd.DataFrame(columns=NEEDED)
+        if history["val_mean_class_accuracy"].notna().any():
             histories[run.name] = history
         else:
             without.append(run.name)
     if without:
         missing.append(f"Learning curves of {_named(without)}: there is no history.csv, or none that can be read.")
     if histories:
-        ax = plot_learning_curves(histories, styles=run_styles(runs))
+        styles = run_styles(runs)
+        ax = plot_learning_curves(histories, styles=styles, ax=wide_axes(styles))
+        put_legend(ax, styles, "★ chosen epoch")
         last = {name: history["val_mean_class_accuracy"].max() for name, history in histories.items()}
         yield Figure(ax.figure, "learning", "Mean class accuracy on validation by epoch; the highest of each run: "
                      f"{_told(last)}.", "Mean class accuracy on validation by epoch. Where runs had different validation "
@@ -58,7 +62,7 @@ def learning_curves(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator
 def classes(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator[Shown]:
     """Accuracy and average precision of each class on test, the runs side by side."""
     rows = [{"class": name, "run": run.name, **{measure: _number(numbers.get(measure)) for measure in _MEASURES}}
-            for run in runs for name, numbers in (run.own["test"].get("per_class") or {}).items()]
+            for run in runs for name, numbers in _rows(run.own["test"].get("per_class")).items()]
     if not rows:
         missing.append("Numbers by class: no run has any.")
         return
@@ -66,11 +70,11 @@ def classes(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator[Shown]:
     wide = {measure: long.pivot(index="class", columns="run", values=measure) for measure in _MEASURES}
     spread = (wide["accuracy"].max(axis=1) - wide["accuracy"].min(axis=1)).fillna(-1)
     order = spread.sort_values(ascending=False, kind="stable").index
-    shown = pd.DataFrame({"class": order})
+    shown, labels = pd.DataFrame({"class": order}), run_labels(runs)
     for measure, title in _MEASURES.items():
         for run in runs:
             if run.name in wide[measure]:
-                shown[f"{title}: {run.name}"] = wide[measure].loc[order, run.name].to_numpy()
+                shown[f"{title}: {labels[run.name]}"] = wide[measure].loc[order, run.name].to_numpy()
     first = (f"Accuracies differ most in **{literal(order[0])}**, by {points(spread[order[0]])} percentage points"
              if spread[order[0]] > 0 else "No class has accuracies that differ")
     drawn = long.set_index("class").loc[order[:CLASSES_DRAWN]].reset_index()
@@ -162,9 +166,15 @@ def feature_maps(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator[Sh
 
 def _by_layer(run: FinishedRun, number: str, column: str) -> dict[str, tuple[float, int]]:
     """{layer: (number, images)} of the fine-tuned network on its own images; {} where not all are known."""
-    layers: Any = run.found.scenarios(number).get(OWN) or {}
+    scenarios = run.found.results[number].get("scenarios")
+    layers = _rows(scenarios.get(OWN)) if isinstance(scenarios, Mapping) else {}
     found = {name: (_number(numbers.get(column)), numbers.get("images", 0)) for name, numbers in layers.items()}
     return {} if any(value != value for value, _ in found.values()) else found
+
+
+def _rows(found: Any) -> dict[str, Mapping]:
+    """{name: {…}} of a part of a results file; what is nothing of the kind is left out."""
+    return {name: row for name, row in found.items() if isinstance(row, Mapping)} if isinstance(found, Mapping) else {}
 
 
 def _same_layers(found: Mapping[str, Mapping], runs: Sequence[FinishedRun], number: str, title: str,

@@ -15,24 +15,48 @@ from inside.data.grids import WIDTH, plot_images, short_paths
 from inside.data.table import load_image
 from inside.evaluation.plots import short_name
 from inside.feature_maps.axes import mark_layers
-from inside.many_runs.finished import FinishedRun
+from inside.many_runs.finished import MOST_NAMED, FinishedRun, run_labels
 from inside.text import format_share, visible
-from inside.training.plots import add_legend, line_styles
+from inside.training.plots import line_styles
 
 LAYERS_SHOWN = 11  # panels of spectra, at most
 
 
 def run_styles(runs: Sequence[FinishedRun]) -> dict[str, dict]:
-    """The line of each run by its name, which is broken into lines where it is long; runs of a setting share a colour."""
-    styles, settings = line_styles([run.name for run in runs]), list(dict.fromkeys(run.setting for run in runs))
-    colors = [style["color"] for style in line_styles(settings).values()]
-    return {run.name: styles[run.name] | {"label": textwrap.fill(visible(run.name), 40),
+    """The line of each run by its name, with its label in lines of 40 signs; runs of a setting share a colour."""
+    labels, settings = run_labels(runs), list(dict.fromkeys(run.setting for run in runs))
+    styles, colors = line_styles(list(labels)), [style["color"] for style in line_styles(settings).values()]
+    return {run.name: styles[run.name] | {"label": textwrap.fill(visible(labels[run.name]), 40),
                                           "color": colors[settings.index(run.setting)]} for run in runs}
+
+
+def wide_axes(styles: Mapping[str, dict]) -> plt.Axes:
+    """Axes as wide as the page, high enough for a legend of all runs."""
+    return plt.subplots(figsize=(WIDTH, max(4, _legend_height(styles))), layout="constrained")[1]
+
+
+def _legend_height(styles: Mapping[str, dict]) -> float:
+    """The height in inches of a legend of all runs, which has two columns where they have numbers."""
+    return 0.8 + 0.22 * sum(style["label"].count("\n") + 1 for style in styles.values()) / _columns(styles)
+
+
+def _columns(styles: Mapping[str, dict]) -> int:
+    return 2 if len(styles) > MOST_NAMED else 1
+
+
+def put_legend(ax: plt.Axes, styles: Mapping[str, dict], title: str = "") -> None:
+    """A legend to the right of the axes, names as they are; `title` above it."""
+    numbers = "run, by its number in Table 1" if len(styles) > MOST_NAMED else ""
+    handles, labels = ax.get_legend_handles_labels()
+    legend = ax.legend(handles, labels, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3.2,
+                       ncols=_columns(styles), title="\n".join(filter(None, [title, numbers])) or None)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def plot_by_run(table: pd.DataFrame, styles: Mapping[str, dict], ylabel: str, *, share: bool = False) -> plt.Figure:
     """A number by layer (index, from input to output), a line a run (columns); `share`: in percent."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 4), layout="constrained")
+    ax = wide_axes(styles)
     for name in table:
         ax.plot(range(len(table)), table[name], **styles[str(name)])
     mark_layers(ax, list(table.index))
@@ -41,8 +65,8 @@ def plot_by_run(table: pd.DataFrame, styles: Mapping[str, dict], ylabel: str, *,
         ax.yaxis.set_major_formatter(PercentFormatter(1))
     else:
         ax.set_ylim(bottom=0)
-    add_legend(ax)
-    return figure
+    put_legend(ax, styles)
+    return ax.figure
 
 
 def plot_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]], styles: Mapping[str, dict]) -> plt.Figure:
@@ -63,8 +87,8 @@ def plot_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]], styles: Mappin
     for ax in axes.flat[len(layers):]:
         ax.axis("off")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8.5, ncols=2,
-                           handlelength=3.2)
+    legend = figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8.5,
+                           ncols=2 if len(styles) <= MOST_NAMED else 10, handlelength=3.2)
     for text in legend.get_texts():
         text.set_parse_math(False)
     return figure
@@ -73,8 +97,8 @@ def plot_spectra(spectra: Mapping[str, Mapping[str, np.ndarray]], styles: Mappin
 def plot_classes(table: pd.DataFrame, styles: Mapping[str, dict]) -> plt.Figure:
     """Accuracy and average precision of each class, a marker a run; columns class, run, accuracy, average_precision."""
     classes, runs = list(dict.fromkeys(table["class"])), list(dict.fromkeys(table["run"]))
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 1.6 + len(classes) * (0.25 + 0.05 * len(runs))), sharey=True,
-                                layout="constrained")
+    height = max(1.6 + len(classes) * (0.2 + 0.03 * min(len(runs), 10)), _legend_height(styles))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, height), sharey=True, layout="constrained")
     places = np.linspace(-0.3, 0.3, len(runs)) if len(runs) > 1 else [0.0]
     for ax, column, title in zip(axes, ("accuracy", "average_precision"), ("accuracy", "average precision"), strict=True):
         for place, name in zip(places, runs, strict=True):
@@ -85,7 +109,7 @@ def plot_classes(table: pd.DataFrame, styles: Mapping[str, dict]) -> plt.Figure:
             ax.axhline(edge, color="0.85", linewidth=0.6)
     axes[0].set_yticks(range(len(classes)), [short_name(visible(name)) for name in classes], parse_math=False)
     axes[0].set_ylim(len(classes) - 0.5, -0.5)
-    add_legend(axes[1])
+    put_legend(axes[1], styles)
     return figure
 
 

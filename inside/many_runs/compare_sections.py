@@ -19,7 +19,15 @@ from inside.many_runs.differences import (
     paired_table,
     setting_table,
 )
-from inside.many_runs.finished import FinishedRun, differing_parameters, grouped, read_runs, settings_of
+from inside.many_runs.finished import (
+    MOST_NAMED,
+    FinishedRun,
+    differing_parameters,
+    grouped,
+    read_runs,
+    run_labels,
+    settings_of,
+)
 from inside.shown import Shown, Table, Text
 from inside.text import format_duration, format_share, listed, literal, points
 
@@ -62,6 +70,10 @@ class Comparison:
     def verdict(self) -> list[str]:
         """What the page says first: which setting or run is better, and whether by more than chance."""
         told = describe_settings(self.settings, self.setting_pairs) if self.settings else []
+        single = len({run.setting for run in self.runs}) - len(self.settings)
+        if self.settings and single:
+            told.append(f"{single} other setting{'s have' if single > 1 else ' has'} one seed only: what is said of a "
+                        "network of one seed is not said of its setting.")
         told += [describe_runs(group, self.pairs) for group in self.groups if len(group) > 1]
         if self.pairs.empty:
             told.append("No two of these runs were tested on the same images: their numbers stand side by side, and which "
@@ -87,13 +99,15 @@ class Comparison:
 
     def _runs(self) -> Iterator[Shown]:
         letters = {run.images: chr(ord("A") + place % 26) * (1 + place // 26) for place, (run, *_) in enumerate(self.groups)}
-        rows = [{"run": run.name, **({"test images": letters.get(run.images, "unpaired")} if len(letters) > 1 or
-                                     len(self.groups[0]) < len(self.runs) else {}),
+        numbers = run_labels(self.runs) if len(self.runs) > MOST_NAMED else {}
+        lettered = len(letters) > 1 or len(self.groups[0] if self.groups else []) < len(self.runs)
+        rows = [{"run": f"{numbers[run.name]} · {run.name}" if numbers else run.name,
+                 **({"test images": letters.get(run.images, "unpaired")} if lettered else {}),
                  "validation: mean class accuracy": _with_interval(run, "val", "accuracy"),
                  "validation: mAP": _with_interval(run, "val", "average_precision"),
                  "test: mean class accuracy": _with_interval(run, "test", "accuracy"),
                  "test: mAP": _with_interval(run, "test", "average_precision"), **_costs(run)} for run in self.runs]
-        told = "; the same letter: the same test images" if "test images" in rows[0] else ""
+        told = "; the same letter: the same test images" if lettered else ""
         yield Table(pd.DataFrame(rows), "runs", f"{len(rows)} runs, the best on validation first, with 95 % intervals{told}."
                     " An interval holds for other images of this kind, not for another training. Runs whose intervals "
                     "overlap can still differ on the same images.", rows=len(rows))
@@ -163,11 +177,12 @@ class Comparison:
 def _with_interval(run: FinishedRun, part: str, measure: str) -> str:
     """A mean over classes with its 95 % interval, as text."""
     value = run.score(part, f"mean_{'class_' * (measure == 'accuracy')}{measure}")
-    metrics = run.found.table(f"metrics_{part}.csv")
-    ends = [f"{measure}_{end}" for end in ("low", "high")]
-    if metrics.empty or not set(ends) <= set(metrics) or metrics.iloc[-1][ends].isna().any():
+    try:
+        mean = run.found.table(f"metrics_{part}.csv").iloc[-1]
+        ends = [float(mean[f"{measure}_{end}"]) for end in ENDS]
+    except (ValueError, KeyError, IndexError, TypeError, OSError):
         return format_share(value)
-    return f"{format_share(value)} ({' to '.join(format_share(metrics.iloc[-1][end]) for end in ends)})"
+    return format_share(value) + ("" if any(end != end for end in ends) else f" ({' to '.join(map(format_share, ends))})")
 
 
 def _differences_told(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:

@@ -92,20 +92,21 @@ def describe_runs(group: Sequence[FinishedRun], table: pd.DataFrame) -> str:
 
 
 def _describe_pair(row: pd.Series) -> str:
-    names = [literal(row[name]) for name in ("first", "second")]
-    start = f"On the same {row['images']:,} test images"
-    numbers = (f"the difference in mean class accuracy is {points(abs(row['difference']))} percentage points (95 % interval "
-               f"{_interval(row)}; McNemar’s exact test: {format_p(row['p'])})")
-    if not row["verdict"]:
-        return f"{start}, **{names[0]}** and **{names[1]}** cannot be told apart: {numbers}."
-    better, worse = names if row["verdict"] > 0 else names[::-1]
-    return f"{start}, **{better}** is better than **{worse}** by more than chance: {numbers}."
+    start = f"On the same {row['images']:,} test images, "
+    return start + _two(row, "by more than chance", "mean class accuracy", "McNemar’s exact test: ")
 
 
-def _interval(row: pd.Series) -> str:
-    """The interval of a difference in percentage points, turned as the difference is told: above 0."""
-    low, high = (row["low"], row["high"]) if row["difference"] >= 0 else (-row["high"], -row["low"])
-    return "not known" if low != low else f"{points(low)} to {points(high)}"
+def _two(row: pd.Series, by: str, measure: str, test: str) -> str:
+    """Which of the two of a row is better, or that they cannot be told apart, and the numbers."""
+    sign, ends = (1, ("low", "high")) if row["difference"] >= 0 else (-1, ("high", "low"))
+    higher, lower = (f"**{literal(row[name])}**" for name in ("first", "second")[::sign])
+    low, high = (sign * row[name] for name in ends)
+    interval = f"95 % interval {points(low)} to {points(high)}; " if low == low else ""
+    gap, numbers = points(abs(row["difference"])), f"({interval}{test}{format_p(row['p'])})"
+    if row["verdict"]:
+        return f"{higher} is better than {lower} {by}: its {measure} is {gap} percentage points higher {numbers}."
+    much = f"their {measure} is the same" if gap == "0" else f"the {measure} of {higher} is {gap} percentage points higher"
+    return f"{higher} and {lower} cannot be told apart: {much} {numbers}."
 
 
 def format_p(value: float) -> str:
@@ -118,9 +119,12 @@ def _describe_against(name: str, table: pd.DataFrame) -> str:
     own = table[(table["first"] == name) | (table["second"] == name)]
     verdict = own["verdict"].where(own["first"] == name, -own["verdict"])
     other = own["second"].where(own["first"] == name, own["first"])
-    parts = [f"{words} {listed([f'**{literal(found)}**' for found in other[verdict == sign]])}" for sign, words in (
-        (1, "is better by more than chance than"), (-1, "is worse by more than chance than"),
-        (0, "cannot be told apart from")) if (verdict == sign).any()]
+    parts = []
+    for sign, words in ((1, "is better by more than chance than"), (-1, "is worse by more than chance than"),
+                        (0, "cannot be told apart from")):
+        found = [f"**{literal(name)}**" for name in other[verdict == sign]]
+        if found:
+            parts.append(f"{words} {listed(found) if len(found) < MOST_ALL_PAIRS else f'{len(found)} others'}")
     return ", and ".join(parts)
 
 
@@ -132,13 +136,8 @@ def describe_settings(settings: Mapping[str, Sequence[FinishedRun]], table: pd.D
     if not others:
         return [f"One setting is repeated, with {count} seeds: no other setting can be compared with it as a setting."]
     if len(others) == 1:
-        row = table.iloc[0]
-        numbers = (f"the means of their mean class accuracy on test differ by {points(abs(row['difference']))} percentage "
-                   f"points (95 % interval {_interval(row)}; {format_p(row['p'])})")
-        better, worse = (best, others[0]) if row["difference"] >= 0 else (others[0], best)
-        told = (f"the setting **{literal(better)}** is better than **{literal(worse)}** by more than the spread over seeds"
-                if row["verdict"] else f"the settings **{literal(best)}** and **{literal(others[0])}** cannot be told apart")
-        lines = [f"With {count} seeds each, {told}: {numbers}."]
+        lines = [f"With {count} seeds each, " + _two(table.iloc[0], "by more than the spread over seeds explains",
+                                                     "average mean class accuracy on test", "")]
     else:
         lines = [f"Of {len(settings)} settings with {count} seeds each, **{literal(best)}** is the best on validation. "
                  f"On test, it {_describe_against(best, table)}; the spread over seeds is taken into account."]

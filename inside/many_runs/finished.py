@@ -19,6 +19,7 @@ from inside.report.found import Found
 from inside.settings import PARAMETERS
 from inside.text import brief, visible, without_passwords
 
+MOST_NAMED = 8  # runs
 SEEDS = ("SEED", "SPLIT_SEED")
 ASIDE = {"RUN", *SEEDS, "LABEL_ISSUES", "STUDY_STORAGE", "COMPARE", "RANKED_CLASSES", "SAMPLE_GRID", "WORKERS", "PROCESSES",
          "TRACKERS", "INTERACTIVE"}  # of notebook 01: they change nothing of what its network learns
@@ -138,12 +139,17 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names
 
 
+def run_labels(runs: Sequence[FinishedRun]) -> dict[str, str]:
+    """{name: what figures and heads of tables call a run}: its name, or, of more than MOST_NAMED, its place among them."""
+    return {run.name: run.name if len(runs) <= MOST_NAMED else f"{place}" for place, run in enumerate(runs, 1)}
+
+
 def differing_parameters(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """parameter, then a column for each run with its value as text; only those that differ, – where a run has none."""
     names = dict.fromkeys(name for run in runs for name in run.parameters if name != "RUN")
     rows = [[name, *(told(run.parameters[name]) if name in run.parameters else "–" for run in runs)] for name in names]
     table = pd.DataFrame(rows, columns=["parameter", *(run.name for run in runs)])
-    return table[[len(set(row[1:])) > 1 for row in rows]].reset_index(drop=True)
+    return table[np.array([len(set(row[1:])) > 1 for row in rows], dtype=bool)].reset_index(drop=True)
 
 
 def told(value: object) -> str:
@@ -166,7 +172,7 @@ def settings_of(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
     repeated = [group for group in groups if len(group) > 1]
     repeated.sort(key=lambda group: -np.nan_to_num(np.mean([run.score("val") for run in group]), nan=-1))
     changed = differing_parameters([group[0] for group in groups]).set_index("parameter")
-    changed = changed[[_matters(name) for name in changed.index]]
+    changed = changed[np.array([_matters(name) for name in changed.index], dtype=bool)]
     return {_setting_name(changed, group[0]): group for group in repeated}
 
 

@@ -147,7 +147,7 @@ def open_storage(storage: str, default: Path) -> BaseStorage:
                 time.sleep(0.5 * (attempt + 1))
     file = ROOT / Path(storage).expanduser() if storage else default
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileOpenLock(str(file), grace_period=10)
+    lock = JournalFileOpenLock(str(file), grace_period=BRIEF)
     if file.exists():
         lock.acquire()
         try:
@@ -161,6 +161,7 @@ def open_storage(storage: str, default: Path) -> BaseStorage:
                          "file, or delete this one to search anew.") from error
 
 
+BRIEF = 10  # seconds after which a lock of the journal, or a trial that names no process, is taken for left behind
 HEARTBEAT, GRACE_PERIOD = 20, 180  # seconds: a sign of life of a running trial, and when its process is taken for dead
 
 
@@ -198,7 +199,7 @@ def is_stale(trial: FrozenTrial) -> bool:
     """Whether nobody works on a running trial any more: its process is gone, or has been silent for GRACE_PERIOD seconds."""
     name, heard = trial.user_attrs.get("worker", ("", 0.0))
     if not name:  # killed before it could say who it is, or about to say so
-        return (datetime.now() - trial.datetime_start).total_seconds() > 10
+        return (datetime.now() - trial.datetime_start).total_seconds() > BRIEF
     host, _, process = name.rpartition(":")
     if name == worker():
         return trial._trial_id not in _at_work

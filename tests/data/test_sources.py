@@ -1,5 +1,6 @@
 """Tests of inside/data/sources.py."""
 
+import multiprocessing
 import os
 import pickle
 import socket
@@ -114,12 +115,22 @@ def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augm
     assert torch.equal(first, draw(0)) and not torch.equal(first, draw(1))
 
 
-def test_datasets_can_be_sent_to_other_processes(scenes):
-    """macOS and Windows start their workers by spawn: all of the data set must survive pickling. tests/soak/test_workers.py spawns one."""
+def test_datasets_can_be_pickled(scenes):
+    """As they are sent to spawned processes."""
     source = open_dataset(str(scenes))
     dataset = ImageDataset(source.table.head(4), source.root, source.classes, make_transform(GRAY, 16))
     sent = pickle.loads(pickle.dumps(dataset))
     assert all(torch.equal(sent[index][0], dataset[index][0]) for index in range(4))
+
+
+@pytest.mark.soak
+def test_datasets_can_be_sent_to_spawned_processes(scenes):
+    """macOS and Windows start their workers by spawn: all of the data set must survive pickling there."""
+    source = open_dataset(str(scenes))
+    dataset = ImageDataset(source.table.head(4), source.root, source.classes, make_transform(GRAY, 16))
+    loader = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=1,
+                                         multiprocessing_context=multiprocessing.get_context("spawn"))
+    assert torch.equal(torch.cat([images for images, _ in loader]), torch.stack([dataset[index][0] for index in range(4)]))
 
 
 def first_call(name, folder, log):

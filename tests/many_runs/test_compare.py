@@ -91,10 +91,19 @@ def test_seeds_become_mean_and_spread(tmp_path):
             for rate, share in ((0.1, 0.85), (0.001, 0.5)) for seed in range(3)]
     found = Comparison.of(runs)
     assert list(found.settings) == ["LEARNING_RATE 0.1", "LEARNING_RATE 0.001"] and [len(group) for group in found.settings.values()] == [3, 3]
-    assert "With 3 seeds each, the setting **LEARNING_RATE 0.1** is better than **LEARNING_RATE 0.001**" in found.verdict()[0].translate(
+    assert "With 3 seeds each, **LEARNING_RATE 0.1** is better than **LEARNING_RATE 0.001**" in found.verdict()[0].translate(
         dict.fromkeys(map(ord, "\u2068\u2069")))
     told = words(compare_runs(runs, tmp_path / "compare.html"))
     assert "0.875 0.025 0.850 0.900" in told and "not about their settings" not in told  # mean, standard deviation, range
+
+
+def test_one_setting_and_unknown_parameters(tmp_path):
+    """Two seeds of one setting and nothing else; two runs whose parameters are not known."""
+    runs = [invent_run(tmp_path / f"seed{seed}", hits(0.8), parameters={"SEED": seed}) for seed in range(2)]
+    assert Comparison.of(runs).verdict()[0].startswith("One setting is repeated, with 2 seeds: no other setting")
+    for run in runs:
+        (run / "run.json").unlink()
+    assert Comparison.of(runs).settings == {} and next(Comparison.of(runs).sections())[0] == "The runs"
 
 
 def test_the_same_seed_twice_is_no_repetition(tmp_path):

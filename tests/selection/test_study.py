@@ -88,6 +88,7 @@ def test_the_same_seed_gives_the_same_trials(tmp_path):
     assert trial_table(other, SPACE, 3)["x"].tolist() != table["x"].tolist()[:3]
 
 
+@pytest.mark.soak
 def test_tpe_finds_more_than_chance(tmp_path):
     """Of trials 10 on, TPE's are nearer to the best than random ones, over five seeds."""
     means = {}
@@ -102,8 +103,9 @@ def test_tpe_finds_more_than_chance(tmp_path):
 
 
 @needs_fork
-def test_kills_change_nothing(tmp_path):
+def test_kills_change_nothing(tmp_path, monkeypatch):
     """SIGKILL at six random points of its way: each trial once, none stuck, the outcome of a search without kills."""
+    monkeypatch.setattr(study, "BRIEF", 4)  # never are two at work here
     work(tmp_path / "calm")
     killed, rng = tmp_path / "killed", random.Random(3)
 
@@ -126,7 +128,7 @@ def test_kills_change_nothing(tmp_path):
 
 
 @needs_fork
-@pytest.mark.parametrize("storage", ["file", "database"])
+@pytest.mark.parametrize("storage", ["file", pytest.param("database", marks=pytest.mark.soak)])
 def test_processes_share_a_study(tmp_path, storage, request):
     """Four processes, two of them killed half-way: each trial is done once, by at least two of them."""
     file = tmp_path / "shared" if storage == "file" else request.getfixturevalue("database")
