@@ -46,7 +46,8 @@ def sweep_profile(arguments: Sequence[str]) -> int:
     storage = options.storage if "://" in options.storage or not options.storage else str(Path(options.storage).absolute())
     check_sweep(rows, defaults, storage)
     ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    with signals(dict.fromkeys(ends, signal.default_int_handler)):  # the rows must not outlive the sweep
+    heeded = [end for end in ends if signal.getsignal(end) != signal.SIG_IGN]  # not that of a terminal, under nohup
+    with signals(dict.fromkeys(heeded, signal.default_int_handler)):  # the rows must not outlive the sweep
         finished = run_sweep(rows, [sys.executable, str(ROOT / "run.py")], jobs=options.jobs, storage=storage)
     return 0 if finished else 1
 
