@@ -72,7 +72,7 @@ def test_what_prints_runs(words, capsys):
 def test_each_command_on_runs_is_legal(words, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RUNS", tmp_path)
     monkeypatch.setattr(sweep, "run_sweep", lambda plan, *_, **options: print(len(plan.rows), "runs") or len(plan.rows) == 6)
-    (tmp_path / "rates.csv").write_text("\n".join(re.search(r"`rates.csv` with the lines\n`(.*?)`, `(.*?)` and `(.*?)` asks for six", README).groups()))
+    (tmp_path / "rates.csv").write_text("\n".join(re.search(r"`rates.csv` with the lines\s`(.*?)`,\s`(.*?)`\sand\s`(.*?)`\sasks\sfor\ssix", README).groups()))
     status = main([str(tmp_path / word) if word.endswith(".csv") else word for word in words])
     told = capsys.readouterr()
     assert status == 0 and told.out or status == 2 and re.match(

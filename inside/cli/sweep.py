@@ -15,12 +15,15 @@ from inside.many_runs.rows import read_rows
 from inside.settings import split_seed
 from inside.text import errors_of, raise_all, slug
 
-EPILOG = """A row of the table is a run. CSV: the names of parameters, then one row a run; an empty
-cell changes nothing. YAML: a list of changed parameters. A SEED cell may hold several
-seeds, such as 0 1 2. All rows have the same split, unless SPLIT_SEED is a column.
+EPILOG = """A row of the table is a run. CSV: the names of parameters, then one row a run;
+an empty cell changes nothing. YAML: a list of changed parameters. SEED may be
+several seeds, such as 0 1 2. All rows have the same split, unless SPLIT_SEED
+is a column.
 
-The same command again uses the rows that have finished. In a second terminal it shares the
-work, and on other machines where they share the folder, or a database by --storage."""
+The same command again uses the rows that have finished, and runs the others;
+in a second terminal, or on another machine that sees the folder, it takes part.
+Rows that have finished are used as they are, even where images or code have
+changed since: remove the folder of a row to run it again."""
 
 
 def sweep_profile(arguments: Sequence[str]) -> int:
@@ -28,6 +31,8 @@ def sweep_profile(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.jobs < 1:
         _parser().error("--jobs takes a whole number from 1 on")
+    if any(name == "RUN" for name, _ in options.p):
+        _parser().error("each row has a folder of its own, below that of --name: leave out -p RUN")
     raise_all(errors_of(given_parameters, options) + errors_of(read_rows, options.settings))
     folder = RunFolder(slug(options.settings.stem) if options.name is None else options.name, make=False).folder
     given, defaults = given_parameters(options), default_parameters()
@@ -38,10 +43,12 @@ def sweep_profile(arguments: Sequence[str]) -> int:
 
     numbers = options.only or [book.name[:2] for book in notebooks()]
     rows = Sweep(folder, read_rows(options.settings), given, sorted(set(numbers)))
-    check_sweep(rows, defaults, options.storage)
+    storage = options.storage if "://" in options.storage or not options.storage else str(Path(options.storage).absolute())
+    check_sweep(rows, defaults, storage)
     ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    with signals(dict.fromkeys(ends, signal.default_int_handler)):  # the rows must not outlive the sweep
-        finished = run_sweep(rows, [sys.executable, str(ROOT / "run.py")], jobs=options.jobs, storage=options.storage)
+    heeded = [end for end in ends if signal.getsignal(end) != signal.SIG_IGN]  # not that of a terminal, under nohup
+    with signals(dict.fromkeys(heeded, signal.default_int_handler)):  # the rows must not outlive the sweep
+        finished = run_sweep(rows, [sys.executable, str(ROOT / "run.py")], jobs=options.jobs, storage=storage)
     return 0 if finished else 1
 
 

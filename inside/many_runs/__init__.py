@@ -1,4 +1,4 @@
-"""What is done with finished runs: comparison, checks of what was handed in, predictions, a list, room on the disk."""
+"""What is done with several runs or a finished one: sweeps, comparison, checks, predictions, a list, room on the disk."""
 
 import lazy_loader
 

@@ -23,7 +23,16 @@ from inside.files import RunFolder, fingerprint, read_json, shown_path, write_cs
 from inside.many_runs.processes import Processes
 from inside.many_runs.rows import Row, raise_by_row
 from inside.preflight import check
-from inside.selection.study import FINISHED, RepeatableSampler, open_study, reason_of, require_storage, run_trials, worker
+from inside.selection.study import (
+    FINISHED,
+    RepeatableSampler,
+    check_storage,
+    open_study,
+    reason_of,
+    require_storage,
+    run_trials,
+    worker,
+)
 from inside.text import errors_of, for_terminal, format_duration, format_share
 
 PAGE = "report.html"  # whose stamp tells that a row has finished
@@ -62,7 +71,8 @@ def check_sweep(sweep: Sweep, defaults: Mapping[str, Any], storage: str = "") ->
     """
     if (sweep.folder / "run.json").exists():
         raise ValueError(f"{shown_path(sweep.folder)} is a run: give the sweep another --name.")
-    problems = [(0, problem.replace("STUDY_STORAGE", "--storage")) for problem in errors_of(require_storage, storage)]
+    unfit = errors_of(check_storage, storage) or errors_of(require_storage, storage)
+    problems = [(0, problem.replace("STUDY_STORAGE", "--storage")) for problem in unfit]
     known: dict[str, list[str]] = {}
     for row in sweep.rows:
         if not sweep.is_finished(row):
@@ -97,8 +107,11 @@ def _open_study(sweep: Sweep, storage: str) -> optuna.Study:
     attempt, over = 0, True
     while over:
         attempt += 1
-        study = open_study({"STUDY_STORAGE": storage}, sweep.folder / "study.log",
-                           f"sweep {sweep.folder.name} {attempt} {rows}", RepeatableSampler("random", 0))
+        try:
+            study = open_study({"STUDY_STORAGE": storage}, sweep.folder / "study.log",
+                               f"sweep {sweep.folder.name} {attempt} {rows}", RepeatableSampler("random", 0))
+        except ValueError as error:
+            raise ValueError(str(error).replace("STUDY_STORAGE", "--storage")) from error
         ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state in FINISHED]
         over = len(ended) >= len(sweep.rows) and not all(map(sweep.is_finished, sweep.rows))
     return study
@@ -134,8 +147,9 @@ def _in_threads(work: Callable[[int], object], n: int, *, meanwhile: Callable[[]
             meanwhile()
     finally:
         stop()
+        end = time.monotonic() + 1  # in which they give back what they have claimed
         for thread in threads:
-            thread.join(1)  # in which it gives back what it has claimed
+            thread.join(max(0, end - time.monotonic()))
     if errors:
         raise errors[0]
 

@@ -150,12 +150,30 @@ def test_all_rows_are_checked_before_the_first_starts(tmp_path, capsys):
     assert "--storage = 'postgresql+psycopg://127.0.0.1:9/db': no database answers" in told and not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize("more, told", [(["--jobs", "0"], "--jobs takes"), (["-p", "RUN", "x"], "leave out -p RUN"), (["--only", "07"], "no such notebook"), (["--storage", "sqlite:///a"], "--storage = 'sqlite:///a': SQLite breaks"),
+                                        (["--name", "a b"], "RUN = 'a b' is not valid")])
+def test_wrong_options_of_a_sweep(tmp_path, capsys, more, told):
+    try:
+        assert main([*words(tmp_path, "SEED\n0 1\n"), *more]) == 2
+    except SystemExit as end:
+        assert end.code == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "sweep").exists()
+
+
 def test_rows_that_differ_in_their_seeds_are_checked_once(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(sweep, "check", lambda settings, numbers: asked.append((settings["SEED"], settings.get("EPOCHS"), tuple(numbers))))
     plan, _ = made(tmp_path, "EPOCHS,SEED\n1,0 1 2\n2,0 1\n")
     check_sweep(plan, {})
     assert asked == [(0, 1, ("01",)), (0, 2, ("01",))]
+
+
+def test_a_journal_that_is_something_else_stays_as_it_is(tmp_path):
+    plan, command = made(tmp_path)
+    (tmp_path / "other.txt").write_text("mine\n")
+    with pytest.raises(ValueError, match="other.txt is no journal .* give --storage another"):
+        run_sweep(plan, command, storage=str(tmp_path / "other.txt"))
+    assert (tmp_path / "other.txt").read_text() == "mine\n" and started(plan) == []
 
 
 def test_a_run_is_no_sweep(tmp_path):
@@ -203,7 +221,8 @@ def test_a_failure_is_told_and_the_same_command_goes_on(tmp_path, capsys, compar
     more = Sweep(plan.folder, [*plan.rows, Row(4, {"EPOCHS": 9})], plan.given, plan.numbers)
     assert run_sweep(more, command, poll=0.02) is True and started(plan)[5:] == ["epochs-1+seed-0", "epochs-9"]
     again = Sweep(plan.folder, plan.rows, plan.given | {"BATCH_SIZE": 8}, plan.numbers)
-    assert not any(map(again.is_finished, again.rows)) and all(map(more.is_finished, more.rows))
+    whole = Sweep(plan.folder, plan.rows, plan.given, ["01", "02", "03"])
+    assert not any(map(again.is_finished, again.rows)) and not any(map(whole.is_finished, whole.rows)) and all(map(more.is_finished, more.rows))
 
 
 def test_several_at_once_share_the_cores(tmp_path):
