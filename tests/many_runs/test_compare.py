@@ -148,7 +148,7 @@ def test_the_whole_page(tmp_path):
         "The runs", "Parameters that differ", "Differences on the same test images", "Learning curves", "Classes",
         "Images that only one classifies correctly", "Feature maps", "Not in this page"]
     assert [figure["id"] for figure in soup.find_all("figure")] == [
-        "table-runs", "table-differences", "figure-learning", "figure-classes", "table-classes", "table-only_1", "table-only_2",
+        "table-runs", "table-differences", "figure-learning", "figure-classes", "table-classes_accuracy", "table-classes_average_precision", "table-only_1", "table-only_2",
         "figure-non_positive_share", "figure-effective_rank", "figure-spectra"]
     assert all(len(image["alt"]) > 60 for image in soup.find_all("img")) and "none: the runs have the same" in soup.get_text().lower()
     missing = soup.find_all("section")[-1].get_text()
