@@ -1,4 +1,5 @@
-# make report: everything, from a fresh clone to runs/demo/report.html.   make test: the tests.
+# make report: everything, from a fresh clone to runs/demo/report.html.
+# make test: the tests, in at most 8 minutes on two cores.   make soak: those that take longer, in more than an hour.
 # Paths are relative and quoted, so that a checkout in a folder with a space in its name works too.
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -24,6 +25,7 @@ test: .venv/installed
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest --numprocesses auto --dist worksteal
 
 soak: .venv/installed
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -m soak --numprocesses auto --dist worksteal
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest tests/soak --capture=no
 
 lab: .venv/installed

@@ -35,6 +35,7 @@ from inside.device import choose_device, choose_precision
 from inside.files import RunFolder, atomic_write, file_hash, read_json, write_csv, write_json
 from inside.fonts import save_figure
 from inside.locks import hold_notebook
+from inside.release import release
 from inside.report.later import note_later
 from inside.settings import PARAMETERS, check_parameters, parameter_problems, split_seed, unknown_problems
 from inside.shown import Figure, Fold, Shown, Table, Text
@@ -78,6 +79,7 @@ def _note_run(run: Run) -> None:
 
 class Run(RunFolder):
     """An open run: its folder, its checked `settings`, its `device`; shows and saves the findings of notebook `number`.
+
     `places` holds the names of the figures and of the tables in the order in which they were first shown: their numbers.
     """
 
@@ -86,19 +88,15 @@ class Run(RunFolder):
         self.settings, self.number, self.started = dict(settings), number, time.perf_counter()
         self.places = {} if places is None else places
         self.device = choose_device(str(settings["DEVICE"]))
+        self.split_seed = split_seed(settings)  # of the split, and of the images that are drawn
         self.lock: BaseFileLock | None = None
         self.without_font: set[str] = set()  # signs in figures that no font of this machine has
-
-    @property
-    def split_seed(self) -> int:
-        """The seed of the split and of the images that are drawn."""
-        return split_seed(self.settings)
 
     def finish(self, results: Mapping[str, object]) -> None:
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""
         seconds, weights = time.perf_counter() - self.started, self.path("model.safetensors")
         network = file_hash(weights) if weights.exists() else None
-        self.write_results(self.number, {**results, "network": network, "notebook_seconds": seconds})
+        self.write_results(self.number, {**results, "network": network, "release": release(), "notebook_seconds": seconds})
         if self.lock:
             self.lock.release()
         print(f"done in {format_duration(seconds)}")

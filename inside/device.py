@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +16,7 @@ def choose_device(device: str = "auto") -> torch.device:
     """The device to compute on: "auto" takes CUDA, otherwise Apple's MPS, otherwise the CPU.
 
     With CUDA, float32 is float32 from then on, without the shorter products of TF32, which PyTorch would allow in
-    convolutions.
+    convolutions. On the CPU, this process keeps the memory of tensors that are gone, see `keep_memory`.
     """
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
@@ -23,7 +25,25 @@ def choose_device(device: str = "auto") -> torch.device:
         raise ValueError(f"DEVICE = {device!r} is not available here; DEVICE = \"auto\" takes what is.")
     if device == "cuda":
         _set_products("ieee")
+    if device == "cpu":
+        keep_memory()
     return torch.device(device)
+
+
+KEPT = 2**30  # bytes
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt
+
+
+def keep_memory() -> None:
+    """Let this process keep up to KEPT bytes of freed memory for its next tensors. On Linux with glibc; elsewhere nothing.
+
+    glibc gives tensors from 32 MB on back to the system at once, which clears the memory of the next one page by page: half
+    of the time that EfficientNet-Lite0 takes for 32 images of 224 pixels, a third of that of a training step.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        library = ctypes.CDLL(None)
+        if sys.platform == "linux" and library.mallopt(M_MMAP_THRESHOLD, KEPT):  # older than glibc 2.35: refused
+            library.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -28,7 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from inside.device import count_cores
+from inside.device import count_cores, keep_memory
 
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # else those that start again look for each other at addresses of the dead
 RESTARTS = 3  # times that processes start again after one was killed
@@ -117,6 +117,7 @@ def joined(notebook: Connection | None = None) -> Iterator[None]:
     if local < torch.cuda.device_count():
         torch.cuda.set_device(local)
     torch.set_num_threads(max(1, count_cores() // here))
+    keep_memory()
     both = torch.cuda.is_available() and dist.is_nccl_available()
     dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=PATIENCE)
     _state["notebook"] = notebook if dist.get_rank() == 0 else None

@@ -10,28 +10,89 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from inside.attribution.inputs import Inspection
+from inside.cli.main import main
 from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
+from inside.files import RunFolder
+from inside.models.saved import load_network
 from inside.models.scratch import ConvNetGAP
 from shared.attribution import CLASSES, seeded
+from shared.kernels import forked
+from shared.whole_runs import INSIDE, arguments, inside
 
 os.environ.setdefault("MPLBACKEND", "agg")
 plt.switch_backend(os.environ["MPLBACKEND"])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is tested, also where a shell starts the tests in the background
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))  # xdist has a process a core
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)  # the same examples in every run
 hypothesis.settings.load_profile("same")
+
+LONG = {"flawed", "hostile", "browser"}  # fixtures
+
+
+def pytest_collection_modifyitems(items):
+    """Whole runs and what a browser shows come first: a long test at the end would leave the other cores without work."""
+    items.sort(key=lambda item: LONG.isdisjoint(item.fixturenames))
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
     """A folder of 120 drawn scenes, 20 a class; never changed by a test."""
     return write_demo_set(tmp_path_factory.mktemp("scenes") / "set", n_images=120, seed=3)
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory):
+    """make_once(name, make): the folder that make(folder) fills, in the first of the processes of the tests that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name, make):
+        folder, made = base / name, base / f"{name}.made"
+        with FileLock(base / f"{name}.lock"):
+            if not made.exists():
+                make(folder)
+                made.touch()
+        return folder
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def flawed(scenes, make_once):
+    """The scenes with flaws: a file that is no image, a duplicate, and one image under two labels; never changed by a test."""
+    def make(folder):
+        shutil.copytree(scenes, folder)
+        (folder / "sea" / "broken.jpg").write_text("no image")
+        shutil.copy(folder / "forest" / "00001.jpg", folder / "forest" / "copy.jpg")
+        shutil.copy(folder / "street" / "00002.jpg", folder / "buildings" / "wrong.jpg")
+    return make_once("flawed", make)
+
+
+@pytest.fixture(scope="session")
+def finished(flawed, make_once):
+    """The folder of one whole run of notebook 01 with its report, under a name that is hard on a command line; never changed by a test."""
+    def make(folder):
+        with forked():
+            assert main(arguments(folder, flawed)) == 0
+    return make_once("ein {Lauf} 'für' $HOME %d 🌲 " + "x" * 160, make)
+
+
+@pytest.fixture(scope="session")
+def looked(finished, flawed, make_once):
+    """A copy of the finished run with notebooks 02 and 03, on two layers; never changed by a test."""
+    layers = [name for name in dict(load_network(RunFolder(str(finished)))[0].named_modules()) if "conv1" in name][:2]
+
+    def make(folder):
+        shutil.copytree(finished, folder)
+        with forked():
+            assert main(inside(folder, flawed, "02", "03", **INSIDE | {"LAYERS": str(layers)})) == 0
+    return make_once("looked", make), layers
 
 
 @pytest.fixture
@@ -74,6 +135,15 @@ def browser(tmp_path_factory):
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield found
     found.quit()
+
+
+@pytest.fixture(scope="module")
+def lab(scenes, browser, tmp_path_factory):
+    """A JupyterLab server with the notebooks, their parameters those of a small run."""
+    from shared.jupyterlab import Lab
+    found = Lab(tmp_path_factory.mktemp("a lab"), scenes)
+    yield found
+    found.close()
 
 
 @pytest.fixture

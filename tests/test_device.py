@@ -1,5 +1,8 @@
 """Tests of inside/device.py."""
 
+import platform
+import resource
+
 import pytest
 import torch
 
@@ -30,3 +33,12 @@ def test_precisions():
 def test_parts_on_a_processor_stay_in_its_cache(device, shape, wanted):
     in_parts = InParts(device and torch.device(device))
     assert in_parts(lambda images: len(images), torch.empty(shape)) == wanted
+
+
+@pytest.mark.skipif(platform.libc_ver() < ("glibc", "2.35"), reason="the system's library has no such setting")
+def test_a_tensor_takes_the_memory_of_a_larger_one_before_it():
+    choose_device("cpu")
+    torch.ones(2**25)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000  # of 16,384 pages

@@ -2,10 +2,9 @@
 
 import base64
 import json
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +15,7 @@ import helpers
 from inside.cli.profiles import notebook_parameters, notebooks
 from inside.locks import FolderInUse
 from inside.shown import Figure, Fold, Table, Text
+from shared.processes import fork, needs_fork
 
 
 @pytest.fixture
@@ -132,31 +132,31 @@ def test_the_results_are_written_with_the_time(tmp_path, capsys):
     assert found["layers"] == [] and found["notebook_seconds"] >= 0 and "done in" in capsys.readouterr().out
 
 
-OTHER_KERNEL = """
-import sys, helpers
-from inside.cli.profiles import notebook_parameters, notebooks
-names = notebook_parameters(notebooks()[0]) | {"RUN": sys.argv[1], "DEVICE": "cpu", "WEIGHTS": "random"}
-helpers.open_run(names, "01")
-run = helpers.open_run(names, "01")
-print("open", flush=True)
-sys.stdin.readline()
-run.finish({})
-sys.stdin.readline()
-"""
+def other_kernel(folder, here):
+    """Open notebook 01 twice, finish it when told so, and stay."""
+    opened(folder, "01", WEIGHTS="random")
+    run = opened(folder, "01", WEIGHTS="random")[0]
+    here.send("open")
+    here.recv()
+    run.finish({})
+    here.send("finished")
+    here.recv()
 
 
+@needs_fork
 def test_02_runs_while_the_kernel_of_01_is_open_and_01_again_only_when_it_has_finished(tmp_path, monkeypatch):
     monkeypatch.setattr("inside.locks.PATIENCE", 0)
-    with subprocess.Popen([sys.executable, "-c", OTHER_KERNEL, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True, bufsize=1) as kernel:
-        try:
-            assert "open\n" in iter(kernel.stdout.readline, "")
-            opened(tmp_path, "02")[0].finish({})
-            with pytest.raises(FolderInUse, match=f"is in use by process {kernel.pid} on .*, since 20"):
-                opened(tmp_path, "01")
-            kernel.stdin.write("finish\n")
-            assert any(line.startswith("done in") for line in kernel.stdout)  # its kernel stays open
-            opened(tmp_path, "01")[0].finish({})
-        finally:
-            kernel.kill()
+    there, here = multiprocessing.Pipe()
+    kernel = fork(other_kernel, tmp_path, here)
+    try:
+        assert there.recv() == "open"
+        opened(tmp_path, "02")[0].finish({})
+        with pytest.raises(FolderInUse, match=f"is in use by process {kernel.pid} on .*, since 20"):
+            opened(tmp_path, "01")
+        there.send("finish")
+        assert there.recv() == "finished"  # its kernel stays open
+        opened(tmp_path, "01")[0].finish({})
+    finally:
+        kernel.kill()
+        kernel.join()
     assert {path.name for path in (tmp_path / "run").glob("*_results.json")} == {"01_results.json", "02_results.json"}

@@ -50,4 +50,4 @@ def test_what_the_guide_names_is_there():
     for file, name in (("names", "DATASETS"), ("data/sources", "_NAMED"), ("models/build", "PACKAGED"), ("models/scratch", "NETWORKS"),
                        ("settings", "_learnt"), ("training/recipe", "Recipe"), ("files", "require_reachable")):
         assert f"`{name}`" in guide and re.search(rf"\b{name}\b", (ROOT / "inside" / f"{file}.py").read_text(encoding="utf-8"))
-    assert "`EFFECTS`" in guide and "\nEFFECTS = " in (ROOT / "tests/test_run.py").read_text(encoding="utf-8")
+    assert "`EFFECTS`" in guide and "\nEFFECTS = " in (ROOT / "tests/shared/effects.py").read_text(encoding="utf-8")

@@ -43,7 +43,7 @@ def alone(split, folder):
     return everything(split, folder)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.soak)])
 def together(split, folder, request):
     return launch(request.param, everything, split, str(folder))
 
@@ -126,6 +126,7 @@ def test_an_interrupt_ends_the_processes():
     assert before == {number: signal.getsignal(number) for number in before}
 
 
+@pytest.mark.soak
 def test_nothing_outlives_the_process_that_started_it():
     """SIGKILL for it, as run.py ends a kernel: what it has started ends, too."""
     code = "import time; from inside.processes import launch; launch(1, time.sleep, 600)"
@@ -147,6 +148,7 @@ def wait_until(holds, seconds=60):
         time.sleep(0.1)
 
 
+@pytest.mark.soak
 def test_a_process_that_is_killed(split, tmp_path, capsys):
     """SIGKILL after an epoch, for either: all start again, go on from its checkpoint, and end where they would have ended."""
     chosen, rows = settings(**KEPT, EPOCHS=3), []

@@ -6,13 +6,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 
 import pytest
 import torch
 import yaml
 from torch import nn
+from torch.distributed.run import get_args_parser
 
 from inside import files, preflight
 from inside.cli.commands import COMMANDS as ON_RUNS
@@ -26,6 +26,7 @@ from inside.device import choose_device
 from inside.disk import Need, check_room
 from inside.files import ROOT, NotWritten, RunFolder, atomic_write, require_reachable
 from inside.locks import hold
+from inside.many_runs import sweep
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.training.experiment import load_trained
@@ -70,10 +71,13 @@ def test_what_prints_runs(words, capsys):
 @pytest.mark.parametrize("words", LATER, ids=" ".join)
 def test_each_command_on_runs_is_legal(words, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RUNS", tmp_path)
-    status = main(words)
+    monkeypatch.setattr(sweep, "run_sweep", lambda plan, *_, **options: print(len(plan.rows), "runs") or len(plan.rows) == 6)
+    (tmp_path / "rates.csv").write_text("\n".join(re.search(r"`rates.csv` with the lines\n`(.*?)`, `(.*?)` and `(.*?)` asks for six", README).groups()))
+    status = main([str(tmp_path / word) if word.endswith(".csv") else word for word in words])
     told = capsys.readouterr()
     assert status == 0 and told.out or status == 2 and re.match(
-        "error: (The run 'mine' has no trained network|A comparison takes two runs or more|There is no folder path/to/images|.*/mine is no run)", told.err)
+        "error: (The run 'mine' has no trained network|A comparison takes two runs or more|There is no folder path/to/images|"
+        ".*/mine is no run)", told.err) or words[0] == "check" and status == 2 and told.out.count("There is no run folder 'path/to/") == 2
 
 
 def test_each_command_on_runs_is_shown():
@@ -88,6 +92,7 @@ def small(words, folder, dataset):
     return [*words, *(word for name, value in changes.items() for word in ("-p", name, str(value))), "--only", "01", "--name", str(folder)]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("start", ["demo -p DATASET", "digits --only", "photographs -p DATASET path/to/folder -p SEARCH_TRIALS"])
 def test_long_runs_in_small(start, scenes, tmp_path):
     (words,) = [words for words in RUNS if " ".join(words).startswith(start)]
@@ -108,7 +113,7 @@ def test_the_other_commands_name_what_there_is():
     variable, *together = OTHERS[3]
     assert len(OTHERS) == 4 and together[0] == "torchrun" and together[-3:-1] == ["-m", "inside.training.worker"]
     assert importlib.util.find_spec(together[-2]) and variable.partition("=")[0] in (ROOT / "inside" / "processes.py").read_text()
-    torchrun = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--help"], capture_output=True, text=True).stdout
+    torchrun = get_args_parser().format_help()
     assert all(word in torchrun for word in together if word.startswith("--"))
     assert OTHERS[1][3:] == ["install", "--editable", "."] and OTHERS[2][0] == "papermill" and OTHERS[2][3] == "-f"
     assert (ROOT / OTHERS[2][1]).is_file() and (ROOT / OTHERS[2][4]).parent == PROFILES and (ROOT / OTHERS[2][4]).is_file()

@@ -1,4 +1,4 @@
-"""Commands on runs that have finished: a first word of run.py that is no profile."""
+"""Commands on runs: a first word of run.py that is no profile."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def runs(arguments: Sequence[str]) -> int:
 
 
 def compare(arguments: Sequence[str]) -> int:
-    """Compare finished runs on one HTML page: what differs between them, and what of it is more than chance."""
+    """Compare runs on one HTML page, differences paired by image."""
     parser = argparse.ArgumentParser(prog="run.py compare", description=compare.__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the names of runs, or their folders")
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="where the page goes (default: compare.html in runs/)")
@@ -89,6 +89,13 @@ def clean(arguments: Sequence[str]) -> int:
     return 0
 
 
+def sweep(arguments: Sequence[str]) -> int:
+    """Run a profile once for each row of a table."""
+    from inside.cli.sweep import sweep_profile  # which reads profiles, whose names must not be those of commands
+
+    return sweep_profile(arguments)
+
+
 def _agreed(question: str) -> bool:
     try:
         return input(question).strip().lower() in ("y", "yes")
@@ -97,9 +104,46 @@ def _agreed(question: str) -> bool:
         return False
 
 
+def check(arguments: Sequence[str]) -> int:
+    """Check runs that were handed in: numbers, code, notebooks, report.
+
+    What the files allow is computed once more, and nothing in them is executed. Exit status: 0 if all holds, 1 if
+    something does not, 2 if something cannot be checked.
+    """
+    parser = argparse.ArgumentParser(prog="run.py check", description=check.__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the name of a run, or its folder")
+    parser.add_argument("--against", default="", metavar="REFERENCE", help="a run, or a YAML file of expected values such "
+                        "as test.mean_class_accuracy: {value: 0.93, within: 0.02}")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the images: predictions are computed again from the "
+                        "weights, without which those that were invented consistently cannot be found")
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="where the whole table goes, and beside it the page")
+    options = parser.parse_args(arguments)
+    let_others_compute()
+    from inside.many_runs.check import check_runs, write_table
+    from inside.many_runs.check_rows import HOLDS
+
+    found = check_runs(options.runs, against=options.against, images=options.images)
+    shown = found.table if len(options.runs) == 1 else found.table[found.table["verdict"] != HOLDS]
+    for row in shown.to_dict("records"):
+        print(for_terminal(_line(row, with_run=len(options.runs) > 1)))
+    for sentence in found.summary:
+        print(for_terminal(sentence))
+    if options.out:
+        page = write_table(found, options.out)
+        print(f"table: {options.out}\npage: {page}")
+    return found.status
+
+
+def _line(row: Mapping[str, str], *, with_run: bool) -> str:
+    """A row of the table for a terminal."""
+    values = ", ".join(f"{name} {row[name]}" for name in ("told", "recomputed", "expected") if row[name])
+    parts = [row["run"] if with_run else "", row["verdict"], row["what"], values, row["remark"]]
+    return " | ".join(part for part in parts if part)
+
+
 def _share(value: float) -> str:
     return "" if value is None or value != value else f"{value:.3f}"
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"clean": clean, "compare": compare, "predict": predict,
-                                                         "runs": runs}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "sweep": sweep, "compare": compare, "check": check, "predict": predict, "runs": runs, "clean": clean}

@@ -19,30 +19,42 @@ MOST_IMAGES = 10_000  # of training
 NEAREST = 3
 
 
+FEATURES = "train_features.npz"
+
+
 def training_features(run: RunFolder, model: nn.Module, split: Split, *, seed: int,
                       workers: int | str = "auto") -> tuple[list[str], np.ndarray]:
     """The paths of at most MOST_IMAGES training images, and what the run's network gives its head for them, (N, C) float16.
 
-    Also written to train_features.npz (paths, features). Where that file was made by the same weights from the same images,
-    it is read instead.
+    Kept in FEATURES. Where that file was made by the same weights from the same images, it is read instead.
     """
     table = proportional_sample(split.parts["train"], MOST_IMAGES, seed=seed)
-    file, name = run.path("train_features.npz"), "train_features.npz"
-    stamp = fingerprint(file_hash(run.path("model.safetensors")), table[["path", "sha256"]])
-    if not run.is_current(stamp, name):
-        features = features_of(run, model, split, table, workers=workers).astype(np.float16)
-        with atomic_write(file) as temporary, open(temporary, "wb") as opened:
-            np.savez_compressed(opened, paths=table["path"].to_numpy(dtype=str), features=features)
-        run.mark(stamp, name)
-    with np.load(file, allow_pickle=False) as kept:
+    if not run.is_current(_stamp(run, table), FEATURES):
+        keep_features(run, table, features_of(run, model, split, table, workers=workers))
+    with np.load(run.path(FEATURES), allow_pickle=False) as kept:
         return kept["paths"].tolist(), kept["features"]
+
+
+def keep_features(run: RunFolder, table: pd.DataFrame, features: np.ndarray) -> None:
+    """Write the features (N, C) of the training images of a table, by the network that the run has saved, to FEATURES."""
+    with atomic_write(run.path(FEATURES)) as temporary, open(temporary, "wb") as opened:
+        np.savez_compressed(opened, paths=table["path"].to_numpy(dtype=str), features=features.astype(np.float16))
+    run.mark(_stamp(run, table), FEATURES)
+
+
+def _stamp(run: RunFolder, table: pd.DataFrame) -> str:
+    return fingerprint(file_hash(run.path("model.safetensors")), table[["path", "sha256"]])
 
 
 def features_of(run: RunFolder, model: nn.Module, split: Split, table: pd.DataFrame, *,
                 workers: int | str = "auto") -> np.ndarray:
     """What a network gives its head for the images of a table, (N, C) float32; maps as their spatial means."""
     loader = evaluation_loader(SavedModel.of(run), split, table, workers)
-    features = penultimate_features(model, loader).tensors[0]
+    return as_vectors(penultimate_features(model, loader).tensors[0])
+
+
+def as_vectors(features: torch.Tensor) -> np.ndarray:
+    """Features (N, C), or maps (N, C, H, W) as their spatial means."""
     return (features.flatten(2).mean(2) if features.ndim > 2 else features).numpy()
 
 

@@ -147,7 +147,7 @@ def open_storage(storage: str, default: Path) -> BaseStorage:
                 time.sleep(0.5 * (attempt + 1))
     file = ROOT / Path(storage).expanduser() if storage else default
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileOpenLock(str(file), grace_period=10)
+    lock = JournalFileOpenLock(str(file), grace_period=BRIEF)
     if file.exists():
         lock.acquire()
         try:
@@ -161,6 +161,7 @@ def open_storage(storage: str, default: Path) -> BaseStorage:
                          "file, or delete this one to search anew.") from error
 
 
+BRIEF = 10  # seconds after which a lock of the journal, or a trial that names no process, is taken for left behind
 HEARTBEAT, GRACE_PERIOD = 20, 180  # seconds: a sign of life of a running trial, and when its process is taken for dead
 
 
@@ -191,14 +192,17 @@ def _alive(study: optuna.Study, trial_id: int) -> Iterator[None]:
         thread.join()
 
 
+_at_work: set[int] = set()  # the trials that threads of this process work on
+
+
 def is_stale(trial: FrozenTrial) -> bool:
     """Whether nobody works on a running trial any more: its process is gone, or has been silent for GRACE_PERIOD seconds."""
     name, heard = trial.user_attrs.get("worker", ("", 0.0))
     if not name:  # killed before it could say who it is, or about to say so
-        return (datetime.now() - trial.datetime_start).total_seconds() > 10
+        return (datetime.now() - trial.datetime_start).total_seconds() > BRIEF
     host, _, process = name.rpartition(":")
     if name == worker():
-        return True  # this process works on one trial at a time, and now on none
+        return trial._trial_id not in _at_work
     if host == socket.gethostname() and os.name == "posix":
         try:
             os.kill(int(process), 0)
@@ -210,7 +214,7 @@ def is_stale(trial: FrozenTrial) -> bool:
 
 
 def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.Trial], float], *, poll: float = 1.0) -> None:
-    """Work on the trials 0, …, n_trials - 1 of a study until all have ended; any number of processes can do so at once.
+    """Work on the trials 0, …, n_trials - 1 of a study until all have ended; any number of processes and threads can do so.
 
     `objective` returns the score, raises optuna.TrialPruned, or another Exception for a trial that fails, which ends that
     trial only. A trial whose process is gone is started again, with the same options, by whoever sees it first.
@@ -231,6 +235,7 @@ def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.T
         if trial.number >= n_trials:  # two processes have asked for the last one: it waits for a longer search
             storage.set_trial_state_values(trial._trial_id, state=waits)
             continue
+        _at_work.add(trial._trial_id)
         try:
             with _alive(study, trial._trial_id):
                 state, value = _ended(trial, objective)
@@ -239,7 +244,10 @@ def run_trials(study: optuna.Study, n_trials: int, objective: Callable[[optuna.T
         except BaseException:
             storage.set_trial_state_values(trial._trial_id, state=waits)
             raise
-        study.tell(trial.number, value, state=state, skip_if_finished=True)
+        else:
+            study.tell(trial.number, value, state=state, skip_if_finished=True)
+        finally:
+            _at_work.discard(trial._trial_id)
 
 
 def _ended(trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> tuple[TrialState, float | None]:

@@ -20,12 +20,14 @@ from inside.data.loading import ImageDataset, make_loader
 from inside.data.split import Split, proportional_sample
 from inside.data.transforms import make_transform
 from inside.device import choose_device, choose_precision
+from inside.evaluation.features import kept_inputs
+from inside.evaluation.neighbours import as_vectors, keep_features
 from inside.evaluation.predictions import predict
 from inside.files import RunFolder, fingerprint, read_csv, read_json, write_csv, write_json
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, load_network, save_network
 from inside.models.surgery import classifier_name, count_costs, freeze
-from inside.processes import ask, count_processes, first, launch
+from inside.processes import ask, count_processes, first, gather, launch
 from inside.settings import parameters_where
 from inside.training.cached import Tail, _head_loaders, cached_features, find_tail, only_head_learns
 from inside.training.compatible import check_batch_norm, frozen_backbone, is_random
@@ -170,7 +172,8 @@ def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, fea
 
     If the folder holds the result of the same settings and images, it is used again (returns True); an
     interrupted training resumes after its last complete epoch. `features` as in `train`; `report` is called with each row of
-    the history. While it trains, training.json tells the settings to `inside.training.worker`.
+    the history. While it trains, training.json tells the settings to `inside.training.worker`. Where all training images are
+    scored in the end, their features are kept, too: see `training_features`.
     """
     stamp = training_fingerprint(settings, split)
     if first(lambda: run.is_current(stamp, "model.safetensors", "model.json", "history.csv")):
@@ -184,8 +187,13 @@ def train_into(run: RunFolder, settings: Mapping[str, Any], split: Split, *, fea
     with tracking(settings, run.folder) as track:
         trained = train(experiment, features, checkpoint=run.path("checkpoint.pt"), stamp=stamp, bar=bar,
                         after_epoch=lambda row: (report(row), track(row)))
-    saved = saved_model(experiment, trained, start)
+    with kept_inputs(experiment.head) as kept:
+        saved = saved_model(experiment, trained, start)
     first(lambda: finish_training(run, trained, saved, stamp))
+    scored = saved.train_unaugmented
+    if scored and scored["images"] == scored["of"]:
+        found = [part for share in gather(kept, to_all=False) for part in share]
+        first(lambda: keep_features(run, split.parts["train"], as_vectors(torch.cat(found))))
     return False
 
 

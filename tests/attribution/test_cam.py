@@ -41,7 +41,7 @@ def test_grad_cam_is_its_definition_also_before_an_in_place_relu(layer):
     np.testing.assert_allclose(ours.confidence, logits.softmax(1)[[0, 1], [1, 3]].detach(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("make, layer", [(torchvision.models.resnet18, "layer3"), (torchvision.models.vgg11, "features.18")])
+@pytest.mark.parametrize("make, layer", [(torchvision.models.resnet18, "layer3"), pytest.param(torchvision.models.vgg11, "features.18", marks=pytest.mark.soak)])
 def test_grad_cam_equals_captum(make, layer):
     from captum.attr import LayerGradCam
 
@@ -136,7 +136,7 @@ def test_cam_adds_up_to_the_logit_and_equals_grad_cam_up_to_scale(make, layer):
 
 
 @pytest.mark.parametrize("name, layer, side", [
-    ("vgg11", "features.18", 6), ("mobilenet_v3_small", "features.12", 3), ("squeezenet1_0", "classifier.2", 5),
+    pytest.param("vgg11", "features.18", 6, marks=pytest.mark.soak), ("mobilenet_v3_small", "features.12", 3), ("squeezenet1_0", "classifier.2", 5),
     ("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", 14)])
 def test_grad_cam_elsewhere(name, layer, side):
     model = seeded(torchvision.models.VisionTransformer, **SMALL_VIT) if name == "vit_b_16" else seeded(torchvision.models.get_model, name)

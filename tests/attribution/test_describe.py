@@ -54,6 +54,7 @@ def test_a_method_that_does_not_change_is_told_so():
     assert all("no verdict, since only 1 of 1" in line for line in describe_randomisation(alone))
 
 
+@pytest.mark.soak
 def test_the_simulated_coverage_of_the_intervals():
     spec = importlib.util.spec_from_file_location("coverage_benchmark", ROOT / "benchmarks" / "coverage_attribution.py")
     benchmark = importlib.util.module_from_spec(spec)

@@ -80,7 +80,7 @@ def with_modules(model):
     return reference
 
 
-@pytest.mark.parametrize("make", [torchvision.models.resnet18, torchvision.models.vgg11])
+@pytest.mark.parametrize("make", [torchvision.models.resnet18, pytest.param(torchvision.models.vgg11, marks=pytest.mark.soak)])
 def test_guided_backpropagation_equals_captum(make):
     from captum.attr import GuidedBackprop, NeuronGuidedBackprop
 

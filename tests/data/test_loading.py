@@ -139,7 +139,7 @@ def test_small_images_are_read_once(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("preprocessing", [GRAY, GRAY | {"channels": 1, "mean": [0.5], "std": [0.5]}], ids=["RGB", "grey"])
-@pytest.mark.parametrize("side", [32, 200, None], ids=["small", "of one size", "of several sizes, one of them large"])
+@pytest.mark.parametrize("side", [pytest.param(32, marks=pytest.mark.soak), pytest.param(200, marks=pytest.mark.soak), None], ids=["small", "of one size", "of several sizes, one of them large"])
 def test_a_device_augments_as_workers_do(tmp_path, preprocessing, workers, side):
     sizes = [(side, side)] * 9 if side else [(150 + 9 * number, 130) for number in range(8)] + [(900, 600)]
     for number, size in enumerate(sizes):

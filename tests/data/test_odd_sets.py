@@ -80,6 +80,7 @@ def test_nested_and_hidden_folders(make_folder):
     assert images.classes == ["__init", "a", "b"] and len(images.table) == 5 and not images.refused and images.notes == ()
 
 
+@pytest.mark.soak
 def test_a_thousand_classes(tmp_path):
     for number in range(1000):
         (tmp_path / "set" / f"class {number}").mkdir(parents=True)

@@ -1,20 +1,23 @@
 """Tests of inside/data/sources.py."""
 
 import multiprocessing
+import os
+import pickle
 import socket
-import subprocess
-import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
 import torch
 
-from inside.data.demo.scenes import VERSION
+from inside.data import sources
+from inside.data.demo import scenes as demo
 from inside.data.loading import ImageDataset, make_loader
 from inside.data.sources import open_dataset
 from inside.data.transforms import make_transform
 from shared.images import GRAY
+from shared.processes import fork, needs_fork
 
 
 def test_class_folders_without_hidden_ones(make_folder, tmp_path):
@@ -77,7 +80,6 @@ def test_what_cannot_be_fetched_says_so_within_seconds(tmp_path, monkeypatch, na
 def test_an_own_copy_of_cifar10(tmp_path):
     """A hand-made copy in CIFAR-10's own format; torchvision's checksum is set to it."""
     import hashlib
-    import pickle
 
     import torchvision
     folder = tmp_path / "copy" / "cifar-10-batches-py"
@@ -113,6 +115,15 @@ def test_augmentation_differs_by_image_and_by_epoch_but_not_by_seed(scenes, augm
     assert torch.equal(first, draw(0)) and not torch.equal(first, draw(1))
 
 
+def test_datasets_can_be_pickled(scenes):
+    """As they are sent to spawned processes."""
+    source = open_dataset(str(scenes))
+    dataset = ImageDataset(source.table.head(4), source.root, source.classes, make_transform(GRAY, 16))
+    sent = pickle.loads(pickle.dumps(dataset))
+    assert all(torch.equal(sent[index][0], dataset[index][0]) for index in range(4))
+
+
+@pytest.mark.soak
 def test_datasets_can_be_sent_to_spawned_processes(scenes):
     """macOS and Windows start their workers by spawn: all of the data set must survive pickling there."""
     source = open_dataset(str(scenes))
@@ -122,45 +133,42 @@ def test_datasets_can_be_sent_to_spawned_processes(scenes):
     assert torch.equal(torch.cat([images for images, _ in loader]), torch.stack([dataset[index][0] for index in range(4)]))
 
 
-FIRST_CALL = """
-import os, pathlib, sys, time
-from inside.data import sources
-from inside.data.demo import scenes
-name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-def slow(make):
-    def held(*arguments, **options):
-        with open(folder / "makers", "a") as file:
-            file.write(f"{os.getpid()}\\n")
-        while not (folder / "go").exists():
-            time.sleep(0.02)
-        return make(*arguments, **options)
-    return held
-scenes.draw_scene = slow(scenes.draw_scene)
-sources._NAMED["digits"] = ("digits", slow(sources._write_digits))
-print(len(sources.open_dataset(name, demo_images=60, data=folder / "data").table), "images", flush=True)
-"""
+def first_call(name, folder, log):
+    """Open a data set that has to be made; whoever makes it writes its number, and goes on when `folder`/go is there."""
+    def slow(make):
+        def held(*arguments, **options):
+            with open(folder / "makers", "a") as file:
+                file.write(f"{os.getpid()}\n")
+            while not (folder / "go").exists():
+                time.sleep(0.02)
+            return make(*arguments, **options)
+        return held
+    demo.draw_scene = slow(demo.draw_scene)
+    sources._NAMED["digits"] = ("digits", slow(sources._write_digits))
+    with open(folder / log, "w") as file, redirect_stdout(file), redirect_stderr(file):
+        print(len(open_dataset(name, demo_images=60, data=folder / "data").table), "images", flush=True)
 
 
-@pytest.mark.parametrize("name, count, folder", [("digits", 1797, "digits"), ("demo", 60, f"demo-{VERSION}-60-0")])
+@needs_fork
+@pytest.mark.parametrize("name, count, folder", [("digits", 1797, "digits"), ("demo", 60, f"demo-{demo.VERSION}-60-0")])
 def test_of_two_first_calls_at_once_one_makes_the_images_and_the_other_waits(tmp_path, name, count, folder):
     """The first is held in the middle of its work until the second has said that it waits, or has begun the same work."""
-    def start(number):
-        with open(tmp_path / f"log{number}", "w") as log:
-            return subprocess.Popen([sys.executable, "-c", FIRST_CALL, name, str(tmp_path)], stdout=log, stderr=log)
     def read(file):
         return (tmp_path / file).read_text() if (tmp_path / file).exists() else ""
     def wait_until(there):
         end = time.monotonic() + 120
-        while not there() and time.monotonic() < end and not any(process.poll() for process in running):
+        while not there() and time.monotonic() < end and not any(process.exitcode for process in running):
             time.sleep(0.02)
     (tmp_path / "data" / f".{folder}.draft" / "old").mkdir(parents=True)  # of a process that was killed
-    running = [start(1)]
+    running = [fork(first_call, name, tmp_path, "log1")]
     try:
         wait_until(lambda: read("makers"))
-        running.append(start(2))
+        running.append(fork(first_call, name, tmp_path, "log2"))
         wait_until(lambda: "waiting" in read("log2") or str(running[1].pid) in read("makers"))
         (tmp_path / "go").touch()
-        assert [process.wait(timeout=120) for process in running] == [0, 0], read("log1") + read("log2")
+        for process in running:
+            process.join(120)
+        assert [process.exitcode for process in running] == [0, 0], read("log1") + read("log2")
     finally:
         for process in running:
             process.kill()

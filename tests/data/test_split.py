@@ -105,7 +105,7 @@ def grouped_tables(draw, most=60, groups=10):
     return grouped_table(singles, draw(st.lists(st.lists(st.sampled_from(labels), min_size=2, max_size=7), max_size=groups, min_size=1)))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(grouped_tables(), SIZES, st.integers(0, 99))
 def test_any_duplicates_split_whole_complete_and_in_every_part(table, sizes, seed):
     try:
@@ -146,7 +146,7 @@ def test_any_counts_of_different_images_are_met_exactly(class_sizes, sizes, seed
     assert split_table(table.sample(frac=1, random_state=seed), list(sizes), seed=seed).sort_index().equals(split)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(grouped_tables(most=2, groups=5), st.integers(0, 9))
 def test_no_other_split_of_whole_groups_is_nearer(table, seed):
     """Against all assignments of few pictures: the least sum of misses, and an error only where no assignment fits."""
@@ -186,7 +186,7 @@ def test_another_seed_is_another_split_also_of_duplicates():
     assert len(of_a) == 4 and drawn[1].equals(split_table(table, [0.6, 0.2, 0.2], seed=1)["split"])
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(grouped_tables(), st.integers(0, 99), st.booleans())
 def test_near_duplicates_stay_on_one_side(table, seed, given_test):
     """Groups that hold several different pictures: drawn whole, as one; given test images stay, and the rest of their groups is not used."""

@@ -157,7 +157,7 @@ def test_capture_counts_every_call():
     assert seen == [("conv1", (1, 4, 14, 14)), ("act", (1, 4, 14, 14)), ("act", (1, 4, 12, 12))]
 
 
-@pytest.mark.parametrize("name, precision", [*((name, torch.float32) for name in NETWORKS),
+@pytest.mark.parametrize("name, precision", [*(pytest.param(name, torch.float32, marks=pytest.mark.soak if name in ("vgg16", "vit_b_16") else ()) for name in NETWORKS),
                                              ("resnet18", torch.bfloat16), ("efficientnet_lite0", torch.bfloat16)])
 def test_counts_equal_brute_force_over_stored_maps(name, precision):
     model, labels = network(name), [2, 0, 2, 2]

@@ -224,7 +224,7 @@ def scramble(model):
     return model.eval()
 
 
-@pytest.mark.parametrize("name", DEAD)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.soak) if name.startswith("vgg") else name for name in DEAD])
 def test_dead_channels_equal_brute_force_over_stored_activations(name):
     make, layers = DEAD[name]
     torch.manual_seed(0)
@@ -801,7 +801,7 @@ LIMITS = {"constant": lambda model: model[0].weight.data.fill_(0.0), "not a numb
           "trained": lambda model: model[0].bias.data.add_(0.1), "frozen": lambda model: model[4].bias.data.add_(0.1)}
 
 
-@pytest.mark.parametrize("kind", LIMITS)
+@pytest.mark.parametrize("kind", ["constant", "not a number", "frozen", pytest.param("trained", marks=pytest.mark.soak)])
 def test_notebook_02_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, capsys):
     """Part A and results of one layer and one class, with a fine-tuned network."""
     own = bright_folder(tmp_path / "own", {"only": 4}, {"only": 128})

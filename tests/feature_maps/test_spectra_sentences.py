@@ -497,7 +497,7 @@ LIMITS = {"constant features": np.ones((12, 5)), "one direction": np.outer(rng(1
           "one channel": rng(2).standard_normal((12, 1)), "noise": rng(3).standard_normal((12, 30))}
 
 
-@pytest.mark.parametrize("kind", LIMITS)
+@pytest.mark.parametrize("kind", ["constant features", "one channel", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("one direction", "noise"))])
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_notebook_03_at_the_limits_of_its_numbers(kind, tmp_path, monkeypatch, capsys):
     """Every cell, on one layer of given features: fine-tuned, initial, random (two draws), a stand-in and its control."""

@@ -84,6 +84,14 @@ def test_channel_axis_of_linear_and_swin_modules():
     assert result["features.1.0"].channels == 8
 
 
+def test_channels_are_where_the_first_batch_has_them_if_activations_are_not_followed():
+    model, name = torchvision.models.SwinTransformer([4, 4], 8, [2, 1], [1, 1], [4, 4], num_classes=3), "features.1.0.mlp.1"
+    batches = batches_of(images(5, 32), [0, 1, 1, 0, 1], 2)
+    followed, alone = (collect_statistics(model, batches, [name], follow=follow)[name] for follow in (True, False))
+    assert np.array_equal(followed.features, alone.features) and alone.channels == 32
+    assert followed.after and alone.after is None and alone.counts.share == followed.counts.share
+
+
 def test_a_shared_module_counts_every_call():
     model, batches = network("resnet50"), batches_of(images(3), [0, 1, 1], 2)
     layer = collect_statistics(model, batches, ["layer1.0.relu"])["layer1.0.relu"]

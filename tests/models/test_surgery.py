@@ -15,7 +15,8 @@ from shared.networks import build
 
 @pytest.mark.parametrize("name, stage", [
     ("resnet18", "layer4"), ("resnet50", "layer4"), ("efficientnet_lite0", "blocks.6"), ("mobilenet_v2", "features.17"),
-    ("vgg11", "features.16"), ("densenet121", "features.denseblock4"), ("vit_b_16", "encoder.layers.encoder_layer_11"),
+    pytest.param("vgg11", "features.16", marks=pytest.mark.soak), ("densenet121", "features.denseblock4"),
+    pytest.param("vit_b_16", "encoder.layers.encoder_layer_11", marks=pytest.mark.soak),
     ("squeezenet1_1", None), ("googlenet", None)])
 def test_heads_and_stages(name, stage):
     with torch.device("cpu"):

@@ -101,7 +101,8 @@ def serious(browser, axe, page, width, **options):
 
 
 @pytest.mark.parametrize("width, theme, unfolded", [
-    (1280, "light", True), (1280, "dark", True), (390, "light", True), (390, "dark", True), (1280, "light", False), (390, "dark", False)])
+    (1280, "light", True), (390, "dark", True), *(pytest.param(*view, marks=pytest.mark.soak) for view in (
+        (1280, "dark", True), (390, "light", True), (1280, "light", False), (390, "dark", False)))])
 def test_axe_finds_nothing_serious(browser, axe, page, width, theme, unfolded):
     assert serious(browser, axe, page, width, theme=theme, unfolded=unfolded) == []
 

@@ -34,7 +34,7 @@ def test_without_a_search_the_settings_are_those_given(run, split):
     assert "No settings were searched" in text.markdown and choice.results() == {"search": None, "noise_band": None}
 
 
-@pytest.mark.parametrize("seeds", [0, 2])
+@pytest.mark.parametrize("seeds", [2, pytest.param(0, marks=pytest.mark.soak)])
 def test_the_best_trial_goes_on_and_the_report_tells_how_it_was_found(run, split, seeds):
     given = settings(SEARCH_TRIALS=3, FINAL_SEEDS=seeds)
     choice = choose_settings(run, given, split)

@@ -31,7 +31,7 @@ def test_comparison(split, tmp_path, capsys):
     split = Split(table, split.root, split.classes)
     run = RunFolder(str(tmp_path / "run"))
     rows = [{"ARCHITECTURE": "convnet5", "ARCHITECTURE_OPTIONS": {"filters": 4}, "EPOCHS": 3}, {"STRATEGY": "head"}, {}]
-    chosen = check_settings(settings(COMPARE=rows, WEIGHTS="imagenet", ARCHITECTURE="efficientnet_lite0", IMAGE_SIZE=64, EPOCHS=1))
+    chosen = check_settings(settings(COMPARE=rows, WEIGHTS="imagenet", ARCHITECTURE="efficientnet_lite0", IMAGE_SIZE=32, EPOCHS=1))
     train_into(run, chosen, split, features=run.path("features"))
     found = compare(run, chosen, split)
     compared, histories = found.table, found.histories

@@ -57,7 +57,7 @@ def test_settings_that_stand_and_fail_are_told(split, tmp_path, monkeypatch):
     assert describe_base(inside) == "The settings as they stand (trial 0) failed: ZeroDivisionError: division by zero."
 
 
-@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("n", [2, *(pytest.param(n, marks=pytest.mark.soak) for n in (3, 5))])
 def test_equal_settings_are_seldom_told_apart(n):
     """Settings that differ in nothing but their seeds are called different in 5 of 100 cases, whether the seeds move both alike or not."""
     for shared in (0.0, 0.7):

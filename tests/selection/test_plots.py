@@ -16,7 +16,7 @@ from shared.searches import SEARCHED, made, made_band, made_search, settings
 @pytest.fixture(scope="module")
 def found(split, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
-    chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=2, SEARCH_IMAGES=36)
+    chosen = settings(SEARCHED, SEARCH_TRIALS=9, SEARCH_EPOCHS=1, SEARCH_IMAGES=18)
     return run_search(chosen, split, folder=folder), folder, chosen
 
 

@@ -4,11 +4,8 @@ import math
 import multiprocessing
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 
 import numpy as np
@@ -22,6 +19,7 @@ from inside.files import NotWritten
 from inside.preflight import check_settings
 from inside.selection import study
 from inside.selection.study import FINISHED, GRACE_PERIOD, RepeatableSampler, is_stale, run_trials, trial_table, worker
+from shared.databases import database  # noqa: F401
 from shared.searches import settings
 
 
@@ -90,6 +88,7 @@ def test_the_same_seed_gives_the_same_trials(tmp_path):
     assert trial_table(other, SPACE, 3)["x"].tolist() != table["x"].tolist()[:3]
 
 
+@pytest.mark.soak
 def test_tpe_finds_more_than_chance(tmp_path):
     """Of trials 10 on, TPE's are nearer to the best than random ones, over five seeds."""
     means = {}
@@ -104,8 +103,9 @@ def test_tpe_finds_more_than_chance(tmp_path):
 
 
 @needs_fork
-def test_kills_change_nothing(tmp_path):
+def test_kills_change_nothing(tmp_path, monkeypatch):
     """SIGKILL at six random points of its way: each trial once, none stuck, the outcome of a search without kills."""
+    monkeypatch.setattr(study, "BRIEF", 4)  # never are two at work here
     work(tmp_path / "calm")
     killed, rng = tmp_path / "killed", random.Random(3)
 
@@ -127,28 +127,8 @@ def test_kills_change_nothing(tmp_path):
     assert len(open_study(tmp_path / "killed").trials) == 24
 
 
-@pytest.fixture
-def database():
-    """The URL of a PostgreSQL server of its own, on a socket in a temporary folder; skipped where it is not installed."""
-    pytest.importorskip("psycopg")
-    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
-        pytest.skip("PostgreSQL (initdb, pg_ctl) is not installed")
-    user = {"user": "postgres"} if os.getuid() == 0 else {}  # it refuses to run as root
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        if user:
-            shutil.chown(folder, "postgres")
-        def run(*command):
-            subprocess.run([*command], check=True, capture_output=True, cwd=folder, **user)
-        run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "tester")
-        run("pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", f"-k {folder} -c listen_addresses=''", "start")
-        try:
-            yield f"postgresql+psycopg://tester@/postgres?host={folder}"
-        finally:
-            run("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
-
-
 @needs_fork
-@pytest.mark.parametrize("storage", ["file", "database"])
+@pytest.mark.parametrize("storage", ["file", pytest.param("database", marks=pytest.mark.soak)])
 def test_processes_share_a_study(tmp_path, storage, request):
     """Four processes, two of them killed half-way: each trial is done once, by at least two of them."""
     file = tmp_path / "shared" if storage == "file" else request.getfixturevalue("database")

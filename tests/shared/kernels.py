@@ -63,10 +63,17 @@ def run_kernel(command, env, cwd, started):
     runpy.run_module(command[place + 1], run_name="__main__", alter_sys=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forked_kernels():
-    """Kernels of the tests of a file that imports this are forked."""
+@contextlib.contextmanager
+def forked():
+    """Kernels that are started here are forked."""
     with pytest.MonkeyPatch.context() as patch:
         if sys.platform != "win32":
             patch.setattr(local_provisioner, "launch_kernel", lambda command, **options: ForkedKernel(command, **options))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked_kernels():
+    """Kernels of the tests of a file that imports this are forked."""
+    with forked():
         yield

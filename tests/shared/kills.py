@@ -21,7 +21,11 @@ SETTINGS = {"ARCHITECTURE": "convnet_gap", "ARCHITECTURE_OPTIONS": "{'widths': [
 def start(folder, images, *more):
     """run.py on a folder of images, small."""
     settings = SETTINGS | {"DATASET": str(images)}
-    words = ["demo", "--name", str(folder), *(word for name, value in settings.items() for word in ("-p", name, value)), *more]
+    return start_run("demo", "--name", str(folder), *(word for name, value in settings.items() for word in ("-p", name, value)), *more)
+
+
+def start_run(*words):
+    """run.py with these words, in a process of its own, as a user starts it."""
     return subprocess.Popen([sys.executable, str(ROOT / "run.py"), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -33,14 +37,14 @@ def finish(process):
 
 
 def kill(process):
-    """SIGKILL for a process and all that it has started, kernels too."""
+    """SIGKILL for a process and all that it has started, kernels too; what it had printed."""
     family = [process, *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
     for member in family:
         try:
             member.send_signal(signal.SIGKILL)
         except (psutil.NoSuchProcess, ProcessLookupError):
             pass
-    process.communicate()
+    return process.communicate()[0]
 
 
 def stop(process):
@@ -97,11 +101,11 @@ def differences(folder, other):
     return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
 
 
-def wait_for(folder, text, process, *, seconds=120):
+def wait_for(folder, text, process, *, seconds=600):
     """Wait until the log of a run holds a text."""
     end = time.time() + seconds
     while time.time() < end and process.poll() is None:
         if (folder / "run.log").exists() and text in (folder / "run.log").read_text():
             return
         time.sleep(0.05)
-    raise AssertionError(f"{text!r} did not come: {process.communicate()[0][-2000:]}")
+    raise AssertionError(f"{text!r} did not come: {kill(process)[-2000:]}")

@@ -11,6 +11,16 @@ needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_meth
                                 reason="the processes are forked")
 
 
+def fork(work, *arguments):
+    """A process that does work(*arguments): forked, so that it has imported everything already."""
+    def run():
+        torch.set_num_threads(1)  # the threads of the parent do not come along
+        work(*arguments)
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    return process
+
+
 def at_once(work, n):
     """What work(number) gives in each of n processes that begin together; an error of one of them fails the test."""
     context = multiprocessing.get_context("fork")

@@ -17,6 +17,7 @@ from torch import nn
 from inside.data.loading import ImageDataset, make_loader
 from inside.data.split import Split, proportional_sample
 from inside.data.transforms import make_transform
+from inside.evaluation.neighbours import features_of, training_features
 from inside.evaluation.predictions import predict, saved_predictions
 from inside.files import RunFolder, read_json, write_csv, write_json
 from inside.models.build import build_network
@@ -67,8 +68,8 @@ def by_images(experiment):
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"HEAD": "mlp:16:0.0"}, {"ARCHITECTURE": "resnet18"}, {"HEAD": "mlp:16:0.5", "ARCHITECTURE_OPTIONS": {"dropout": 0.5}},
-    {"ARCHITECTURE": "mobilenet_v3_small", "IMAGE_SIZE": 48}, {"ARCHITECTURE": "mnasnet0_5", "IMAGE_SIZE": 48}], ids=str)
+    {}, {"HEAD": "mlp:16:0.0"}, pytest.param({"ARCHITECTURE": "resnet18"}, marks=pytest.mark.soak), {"HEAD": "mlp:16:0.5", "ARCHITECTURE_OPTIONS": {"dropout": 0.5}},
+    {"ARCHITECTURE": "mobilenet_v3_small", "IMAGE_SIZE": 48}, pytest.param({"ARCHITECTURE": "mnasnet0_5", "IMAGE_SIZE": 48}, marks=pytest.mark.soak)], ids=str)
 def test_kept_features_give_what_the_images_give(split, tmp_path, changes):
     """Dropout that the network has before its head acts on kept features, too: with the same seed to the same numbers."""
     chosen = settings(STRATEGY="head", EPOCHS=6, **changes)
@@ -173,9 +174,9 @@ def test_training_into_a_folder_goes_on_and_is_used_again(split, tmp_path):
 
 
 @pytest.mark.parametrize("changes, frozen", [
-    ({"STRATEGY": "full"}, []), ({"STRATEGY": "last_stage"}, ["conv1", "bn1", "layer1", "layer2", "layer3"]),
+    pytest.param({"STRATEGY": "full"}, [], marks=pytest.mark.soak), ({"STRATEGY": "last_stage"}, ["conv1", "bn1", "layer1", "layer2", "layer3"]),
     ({"STRATEGY": "head"}, ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]),
-    ({"STRATEGY": "from_layer:layer3.1"}, ["conv1", "bn1", "layer1", "layer2", "layer3.0"])], ids=str)
+    pytest.param({"STRATEGY": "from_layer:layer3.1"}, ["conv1", "bn1", "layer1", "layer2", "layer3.0"], marks=pytest.mark.soak)], ids=str)
 def test_a_run_tells_what_did_not_learn(split, tmp_path, changes, frozen):
     run = RunFolder(str(tmp_path / "run"))
     chosen = settings(ARCHITECTURE="resnet18", EPOCHS=1, **changes)
@@ -204,6 +205,17 @@ def test_the_training_images_are_scored_once_more_not_augmented(split, tmp_path,
     assert found["mean_class_accuracy"] == pytest.approx(hits.mean())  # the classes have the same size
     assert train_into(run, chosen, split, features=tmp_path / "features")
     assert load_network(run)[1].train_unaugmented == found
+
+
+@pytest.mark.parametrize("changes", [{}, {"HEAD": "mlp:8"}, {"ARCHITECTURE": "squeezenet1_1", "IMAGE_SIZE": 64}], ids=str)
+def test_features_of_the_training_images_come_from_the_pass_that_scores_them(split, tmp_path, monkeypatch, changes):
+    run = RunFolder(str(tmp_path / "run"))
+    train_into(run, settings(EPOCHS=1, **changes), split, features=tmp_path / "features")
+    model = load_network(run)[0]
+    wanted = features_of(run, model, split, split.parts["train"])
+    monkeypatch.setattr("inside.evaluation.neighbours.features_of", None)  # no other pass
+    paths, features = training_features(run, model, split, seed=0)
+    assert paths == split.parts["train"]["path"].tolist() and np.allclose(features, wanted, rtol=2e-3, atol=1e-4)
 
 
 def test_scores_that_are_no_numbers_are_not_saved(split, tmp_path):
@@ -314,6 +326,7 @@ def test_tensorboard_gets_settings_and_curves(split, tmp_path):
     assert "LEARNING_RATE = 0.01" in text
 
 
+@pytest.mark.soak
 def test_wandb_offline(split, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)  # offline is the default

@@ -2,9 +2,8 @@
 
 import copy
 import math
+import multiprocessing
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,11 @@ from torch import nn
 
 from inside.data.loading import TensorImages, make_loader
 from inside.evaluation.predictions import predict
-from inside.files import ROOT
 from inside.models.build import build_network
 from inside.models.surgery import freeze
 from inside.training.loop import Trainer, _accuracies, _read_checkpoint, best_epoch, fit
 from inside.training.recipe import Recipe
+from shared.processes import fork, needs_fork
 from shared.training import CLASSES, features, small_network, train
 
 
@@ -110,35 +109,31 @@ def test_out_of_memory_with_one_image_is_raised():
         Trainer(Starving(8, 3), loader, Recipe(), 3, torch.float32).step(*features(4).tensors)
 
 
-KILLED = """
-import sys, torch
-sys.path.insert(0, {tests!r})
-from inside.training.recipe import Recipe
-from shared.training import train
-train(Recipe(epochs=400, learning_rate=0.01, seed=4), checkpoint=__import__("pathlib").Path({file!r}), stamp="s", after_epoch=lambda row: print(row["epoch"], flush=True))
-"""
+LONG = Recipe(epochs=400, learning_rate=0.01, seed=4)
 
 
+@needs_fork
 def test_a_kill_at_any_moment_leaves_a_good_checkpoint(tmp_path):
     """A process that writes a checkpoint every few milliseconds is killed at odd moments; each time the file is whole."""
     file, seen = tmp_path / "c.pt", 0
-    code = KILLED.format(tests=str(ROOT / "tests"), file=str(file))
-    for lines in (3, 10, 7):
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        for _ in range(lines):
-            process.stdout.readline()
+    def work(ended):
+        train(LONG, checkpoint=file, stamp="s", after_epoch=lambda row: ended.send(row["epoch"]))
+    for epochs in (3, 10, 7):
+        told, ended = multiprocessing.Pipe(duplex=False)
+        process = fork(work, ended)
+        for _ in range(epochs):
+            told.recv()
         process.kill()
-        process.wait()
+        process.join()
         history = _read_checkpoint(file)["history"]
         assert len(history) > seen  # it is readable, and went on from the one before
         seen = len(history)
         assert [row["epoch"] for row in history] == list(range(1, seen + 1))
-    recipe = Recipe(epochs=400, learning_rate=0.01, seed=4)
     def stop(row):
         if row["epoch"] == seen:
             raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, checkpoint=tmp_path / "uninterrupted.pt", stamp="s", after_epoch=stop)
+        train(LONG, checkpoint=tmp_path / "uninterrupted.pt", stamp="s", after_epoch=stop)
     whole = _read_checkpoint(tmp_path / "uninterrupted.pt")
     assert [row["val_loss"] for row in whole["history"]] == [row["val_loss"] for row in history]
 
