@@ -76,7 +76,8 @@ def classes(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator[Shown]:
     which = "each class" if len(order) <= CLASSES_DRAWN else f"{CLASSES_DRAWN} of {len(order):,} classes"
     yield Figure(plot_classes(drawn, run_styles(runs)), "classes",
                  f"Accuracy and average precision of {which} on test, a marker a run; the numbers are in the table below.",
-                 f"{first}. Accuracy and average precision of {which} on test, the largest difference in accuracy first.")
+                 f"{first}. Accuracy and average precision of {which} on test, the largest difference in accuracy first."
+                 + " The runs were not all tested on the same images." * (len({run.images for run in runs}) > 1))
     yield from _class_tables({measure: table.loc[order] for measure, table in wide.items()}, run_labels(runs))
 
 
@@ -191,18 +192,23 @@ def _rows(found: Any) -> dict[str, Mapping]:
 
 def _same_layers(found: Mapping[str, Mapping], runs: Sequence[FinishedRun], number: str, title: str,
                  missing: list[str]) -> list[str]:
-    """The names of the runs of the largest group with the same layers and numbers of images; what is missing is told."""
+    """The names of the runs of the largest group with the same layers and numbers of images, [] for one run alone.
+
+    What is missing is told.
+    """
     groups = grouped([run for run in runs if run.name in found],
                      lambda run: repr([(layer, images) for layer, (_, images) in found[run.name].items()]))
+    if not groups or len(groups[0]) < 2:
+        missing.append(f"The {title} by layer: no two runs have results of notebook {number} for a fine-tuned network with "
+                       "the same layers and number of images.")
+        return []
     without = [run.name for run in runs if run.name not in found]
-    if without and len(without) < len(runs):
+    if without:
         missing.append(f"The {title} of {_named(without)}: notebook {number} has not run there, or without a fine-tuned "
                        "network.")
-    elif without:
-        missing.append(f"The {title}: no run has results of notebook {number}.")
     for group in groups[1:]:
         missing.append(f"The {title} of {_named([run.name for run in group])}: other layers, or another number of images.")
-    return [run.name for run in groups[0]] if groups else []
+    return [run.name for run in groups[0]]
 
 
 def _spectra(runs: Sequence[FinishedRun], layers: Sequence[str], styles: Mapping[str, dict],

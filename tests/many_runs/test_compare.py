@@ -12,6 +12,7 @@ from inside.files import write_json
 from inside.many_runs.compare import compare_runs
 from inside.many_runs.compare_details import disagreements, one_sided_images
 from inside.many_runs.compare_sections import Comparison
+from inside.many_runs.finished import differing_parameters
 from inside.report.page import outside_requests
 from inside.shown import Figure, Fold, Table
 from shared.invented import invent_images, invent_maps, invent_run
@@ -95,6 +96,15 @@ def test_seeds_become_mean_and_spread(tmp_path):
         dict.fromkeys(map(ord, "\u2068\u2069")))
     told = words(compare_runs(runs, tmp_path / "compare.html"))
     assert "0.875 0.025 0.850 0.900" in told and "not about their settings" not in told  # mean, standard deviation, range
+
+
+def test_only_parameters_with_different_values_are_shown(two, tmp_path):
+    more = invent_run(tmp_path / "more", hits(0.5), parameters={"TOP_K": 5, "STUDY_STORAGE": "postgresql://me:secret@host/x"})
+    found = differing_parameters(Comparison.of([*two, more]).runs)
+    assert found.to_numpy().tolist() == [["EPOCHS", "3", "3", "1"]] and list(found)[0] == "parameter"
+    other = invent_run(tmp_path / "other", hits(0.5), parameters={"STUDY_STORAGE": "", "TOP_K": 6})
+    found = differing_parameters(Comparison.of([more, other]).runs)
+    assert set(found["parameter"]) == {"TOP_K", "STUDY_STORAGE"} and "secret" not in str(found.to_numpy())
 
 
 def test_one_setting_and_unknown_parameters(tmp_path):
