@@ -3,7 +3,7 @@
 Each family of intervals has a function that gives rows of one table: interval, setting, images (of a class, or of the whole
 part), coverage, its Monte Carlo error (one standard error; 0: exact), mean width. Intervals marked "(not used)" were
 tried and had worse coverage. The true value is that for unlimited images, by integration or from 600,000 images. One core,
-about seven minutes, no files read.
+about nine minutes, no files read.
 
     python benchmarks/coverage.py [--repeats 500]
 """

@@ -3,7 +3,7 @@
 On each of ten splits, 40 networks of one setting are trained, and as many of a setting with fewer neurons. Networks of one
 setting are judged in pairs, as a comparison of runs judges two networks; then in groups of `--seeds`, as it judges two
 settings. Networks of equal settings do differ a little, so that more than 5 of 100 pairs may be told apart; of settings, no
-more should. Between the two settings there is a difference to be found. One core, about five minutes.
+more should. Between the two settings there is a difference to be found. One core, about two minutes.
 
     python benchmarks/seeds.py [--seeds 2]
 """
@@ -23,7 +23,7 @@ from torch import nn
 from inside.many_runs.paired import LEVEL, one_sided, paired_differences, resampled_means, setting_difference, verdict
 from inside.models.scratch import MLP
 
-SPLITS, NETWORKS, EPOCHS, BATCH = 10, 40, 8, 32
+SPLITS, NETWORKS, EPOCHS, BATCH = 10, 40, 4, 64
 NEURONS, FEWER = [64], [12]
 
 
@@ -31,7 +31,7 @@ def train(x: torch.Tensor, y: torch.Tensor, hidden: list[int], seed: int) -> nn.
     """A perceptron of 8×8 images (N,1,8,8), float32, trained with Adam from a seed."""
     torch.manual_seed(seed)
     model = MLP(10, image_size=8, in_channels=1, hidden=hidden)
-    optimizer = torch.optim.Adam(model.parameters(), 0.003)
+    optimizer = torch.optim.Adam(model.parameters(), 0.005)
     for _ in range(EPOCHS):
         for batch in torch.randperm(len(x)).split(BATCH):
             optimizer.zero_grad()

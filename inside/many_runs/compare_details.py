@@ -29,7 +29,7 @@ from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_number, format_share, listed, literal, points
 from inside.training.plots import plot_learning_curves
 
-PICTURES, ROWS, CLASSES_DRAWN = 12, 30, 20
+PICTURES, ROWS, CLASSES_DRAWN, MOST_COLUMNS = 12, 30, 20, 12
 MEASURED = (("02", "non_positive_share", "share of values ≤ 0"), ("03", "effective_rank", "effective rank"))
 OWN = "finetuned_own"  # the scenario that differs between runs
 NEEDED = ["epoch", "val_loss", "val_mean_class_accuracy"]
@@ -70,20 +70,33 @@ def classes(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator[Shown]:
     wide = {measure: long.pivot(index="class", columns="run", values=measure) for measure in _MEASURES}
     spread = (wide["accuracy"].max(axis=1) - wide["accuracy"].min(axis=1)).fillna(-1)
     order = spread.sort_values(ascending=False, kind="stable").index
-    shown, labels = pd.DataFrame({"class": order}), run_labels(runs)
-    for measure, title in _MEASURES.items():
-        for run in runs:
-            if run.name in wide[measure]:
-                shown[f"{title}: {labels[run.name]}"] = wide[measure].loc[order, run.name].to_numpy()
     first = (f"Accuracies differ most in **{literal(order[0])}**, by {points(spread[order[0]])} percentage points"
              if spread[order[0]] > 0 else "No class has accuracies that differ")
     drawn = long.set_index("class").loc[order[:CLASSES_DRAWN]].reset_index()
     which = "each class" if len(order) <= CLASSES_DRAWN else f"{CLASSES_DRAWN} of {len(order):,} classes"
     yield Figure(plot_classes(drawn, run_styles(runs)), "classes",
                  f"Accuracy and average precision of {which} on test, a marker a run; the numbers are in the table below.",
-                 f"{first}. Accuracy and average precision of {which} on test, the largest difference in accuracy first.")
-    yield Table(shown, "classes", "Accuracy and average precision (AP) of each class on test, the largest difference in "
-                "accuracy first.", rows=ROWS)
+                 f"{first}. Accuracy and average precision of {which} on test, the largest difference in accuracy first."
+                 + " The runs were not all tested on the same images." * (len({run.images for run in runs}) > 1))
+    yield from _class_tables({measure: table.loc[order] for measure, table in wide.items()}, run_labels(runs))
+
+
+def _class_tables(wide: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Iterator[Table]:
+    """The numbers of classes (down) and runs (across) for each measure: one table, or one a measure where that is too wide.
+
+    Where there are more runs than classes, the runs go down.
+    """
+    told = "of each class on test, the largest difference in accuracy first."
+    named = {measure: table[[name for name in labels if name in table]].rename(columns=labels)
+             for measure, table in wide.items()}
+    if 2 * len(labels) <= MOST_COLUMNS:
+        both = pd.concat([table.add_prefix(f"{_MEASURES[measure]}: ") for measure, table in named.items()], axis=1)
+        yield Table(both.reset_index(), "classes", f"Accuracy and average precision (AP) {told}", rows=ROWS)
+        return
+    for measure, table in named.items():
+        turned = table.T.rename_axis("run").rename_axis(None, axis=1) if len(labels) > len(table) else table
+        yield Table(turned.reset_index(), f"classes_{measure}", f"{measure.replace('_', ' ').capitalize()} {told}",
+                    rows=max(ROWS, len(labels)))
 
 
 _MEASURES = {"accuracy": "accuracy", "average_precision": "AP"}
@@ -179,18 +192,23 @@ def _rows(found: Any) -> dict[str, Mapping]:
 
 def _same_layers(found: Mapping[str, Mapping], runs: Sequence[FinishedRun], number: str, title: str,
                  missing: list[str]) -> list[str]:
-    """The names of the runs of the largest group with the same layers and numbers of images; what is missing is told."""
+    """The names of the runs of the largest group with the same layers and numbers of images, [] for one run alone.
+
+    What is missing is told.
+    """
     groups = grouped([run for run in runs if run.name in found],
                      lambda run: repr([(layer, images) for layer, (_, images) in found[run.name].items()]))
+    if not groups or len(groups[0]) < 2:
+        missing.append(f"The {title} by layer: no two runs have results of notebook {number} for a fine-tuned network with "
+                       "the same layers and number of images.")
+        return []
     without = [run.name for run in runs if run.name not in found]
-    if without and len(without) < len(runs):
+    if without:
         missing.append(f"The {title} of {_named(without)}: notebook {number} has not run there, or without a fine-tuned "
                        "network.")
-    elif without:
-        missing.append(f"The {title}: no run has results of notebook {number}.")
     for group in groups[1:]:
         missing.append(f"The {title} of {_named([run.name for run in group])}: other layers, or another number of images.")
-    return [run.name for run in groups[0]] if groups else []
+    return [run.name for run in groups[0]]
 
 
 def _spectra(runs: Sequence[FinishedRun], layers: Sequence[str], styles: Mapping[str, dict],

@@ -77,7 +77,7 @@ class Comparison:
         told += [describe_runs(group, self.pairs) for group in self.groups if len(group) > 1]
         if self.pairs.empty:
             told.append("No two of these runs were tested on the same images: their numbers stand side by side, and which "
-                        "of them is better cannot be said.")
+                        "of the networks is better cannot be said.")
         elif not self.settings:
             told.append("This is about these networks, not about their settings: the same settings with another seed give "
                         "other networks. Several seeds of each setting would show how much.")

@@ -145,11 +145,14 @@ def run_labels(runs: Sequence[FinishedRun]) -> dict[str, str]:
 
 
 def differing_parameters(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """parameter, then a column for each run with its value as text; only those that differ, – where a run has none."""
+    """parameter, then a column for each run with its value as text; only those of which runs have different values.
+
+    A run that has no value, as those of a notebook that did not run, has –.
+    """
     names = dict.fromkeys(name for run in runs for name in run.parameters if name != "RUN")
     rows = [[name, *(told(run.parameters[name]) if name in run.parameters else "–" for run in runs)] for name in names]
     table = pd.DataFrame(rows, columns=["parameter", *(run.name for run in runs)])
-    return table[np.array([len(set(row[1:])) > 1 for row in rows], dtype=bool)].reset_index(drop=True)
+    return table[np.array([len({*row[1:]} - {"–"}) > 1 for row in rows], dtype=bool)].reset_index(drop=True)
 
 
 def told(value: object) -> str:

@@ -12,6 +12,7 @@ from inside.files import write_json
 from inside.many_runs.compare import compare_runs
 from inside.many_runs.compare_details import disagreements, one_sided_images
 from inside.many_runs.compare_sections import Comparison
+from inside.many_runs.finished import differing_parameters
 from inside.report.page import outside_requests
 from inside.shown import Figure, Fold, Table
 from shared.invented import invent_images, invent_maps, invent_run
@@ -97,6 +98,15 @@ def test_seeds_become_mean_and_spread(tmp_path):
     assert "0.875 0.025 0.850 0.900" in told and "not about their settings" not in told  # mean, standard deviation, range
 
 
+def test_only_parameters_with_different_values_are_shown(two, tmp_path):
+    more = invent_run(tmp_path / "more", hits(0.5), parameters={"TOP_K": 5, "STUDY_STORAGE": "postgresql://me:secret@host/x"})
+    found = differing_parameters(Comparison.of([*two, more]).runs)
+    assert found.to_numpy().tolist() == [["EPOCHS", "3", "3", "1"]] and list(found)[0] == "parameter"
+    other = invent_run(tmp_path / "other", hits(0.5), parameters={"STUDY_STORAGE": "", "TOP_K": 6})
+    found = differing_parameters(Comparison.of([more, other]).runs)
+    assert set(found["parameter"]) == {"TOP_K", "STUDY_STORAGE"} and "secret" not in str(found.to_numpy())
+
+
 def test_one_setting_and_unknown_parameters(tmp_path):
     """Two seeds of one setting and nothing else; two runs whose parameters are not known."""
     runs = [invent_run(tmp_path / f"seed{seed}", hits(0.8), parameters={"SEED": seed}) for seed in range(2)]
@@ -148,7 +158,7 @@ def test_the_whole_page(tmp_path):
         "The runs", "Parameters that differ", "Differences on the same test images", "Learning curves", "Classes",
         "Images that only one classifies correctly", "Feature maps", "Not in this page"]
     assert [figure["id"] for figure in soup.find_all("figure")] == [
-        "table-runs", "table-differences", "figure-learning", "figure-classes", "table-classes", "table-only_1", "table-only_2",
+        "table-runs", "table-differences", "figure-learning", "figure-classes", "table-classes_accuracy", "table-classes_average_precision", "table-only_1", "table-only_2",
         "figure-non_positive_share", "figure-effective_rank", "figure-spectra"]
     assert all(len(image["alt"]) > 60 for image in soup.find_all("img")) and "none: the runs have the same" in soup.get_text().lower()
     missing = soup.find_all("section")[-1].get_text()
