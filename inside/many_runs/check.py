@@ -79,7 +79,7 @@ def check_runs(runs: Sequence[str], *, against: str = "", images: Path | None = 
     expected, rows, hand_ins = read_reference(against) if against else None, list[Row](), list[HandIn]()
     for name in tqdm(runs, disable=not bar, desc="checking", unit=" runs"):
         try:
-            hand_in = HandIn.open(name.rstrip("/") or name)
+            hand_in = HandIn.open(name)
         except ValueError as error:
             rows.append(Row("the run folder", UNDECIDED, remark=str(error), run=visible(name)))
             continue

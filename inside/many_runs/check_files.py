@@ -61,7 +61,7 @@ class HandIn:
         folder = RunFolder(name, make=False).folder
         if not folder.is_dir():
             raise ValueError(f"There is no run folder {brief(str(folder))}: give its path, or the name of a run.")
-        return cls(name, folder)
+        return cls(name.rstrip("/") or name, folder)
 
     def has(self, *parts: str) -> bool:
         """Whether there is a file of this name, or what stands in its place."""

@@ -342,9 +342,12 @@ def test_names_that_are_hostile(handed_in, tmp_path, capsys, monkeypatch):
     assert outside_requests(page) == [] and "default-src 'none'" in page and len(pd.read_csv(tmp_path / "out" / "told.csv")) > 40
 
 
-def test_what_is_not_there_is_told_in_one_sentence(tmp_path, capsys):
+def test_what_is_not_there_is_told_in_one_sentence(tmp_path, capsys, monkeypatch):
     for words, told in ((["--images", "nowhere"], "There is no folder nowhere"), (["--against", "x.yaml"], "There is no file 'x.yaml'"), (["--against", "no-run"], "There is no run folder")):
         assert main(["check", str(tmp_path), *words]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and told in error and error.count("\n") == 1
+    (tmp_path / "anna").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert HandIn.open("anna/").name == "anna" and HandIn.open("anna/").folder.samefile(tmp_path / "anna")  # as a shell completes it
     assert main(["check", str(tmp_path / "nowhere")]) == 2 and "cannot be checked" in capsys.readouterr().out
