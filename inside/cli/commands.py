@@ -104,6 +104,9 @@ def _agreed(question: str) -> bool:
         return False
 
 
+SHOWN = 8  # rows of each of several runs on the terminal, at most: all are in the table of --out
+
+
 def check(arguments: Sequence[str]) -> int:
     """Check runs that were handed in: numbers, code, notebooks, report.
 
@@ -122,12 +125,14 @@ def check(arguments: Sequence[str]) -> int:
     from inside.many_runs.check import check_runs, write_table
     from inside.many_runs.check_rows import HOLDS
 
-    found = check_runs(options.runs, against=options.against, images=options.images)
-    shown = found.table if len(options.runs) == 1 else found.table[found.table["verdict"] != HOLDS]
+    found = check_runs(options.runs, against=options.against, images=options.images, bar=sys.stderr.isatty())
+    one = len(options.runs) == 1
+    shown = found.table if one else found.table[found.table["verdict"] != HOLDS].groupby("run", sort=False).head(SHOWN)
     for row in shown.to_dict("records"):
-        print(for_terminal(_line(row, with_run=len(options.runs) > 1)))
+        print(for_terminal(_line(row, with_run=not one)))
     for sentence in found.summary:
         print(for_terminal(sentence))
+    print(for_terminal("\n".join(f"not found: {limit}" for limit in found.limits)))
     if options.out:
         page = write_table(found, options.out)
         print(f"table: {options.out}\npage: {page}")

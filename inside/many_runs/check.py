@@ -9,30 +9,40 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
+from tqdm import tqdm
 
 from inside.files import atomic_write, write_csv
 from inside.many_runs.check_against import Check, read_reference
 from inside.many_runs.check_copies import check_copies
-from inside.many_runs.check_files import PARTS, HandIn, Missing
+from inside.many_runs.check_files import NUMBERS, PARTS, HandIn, Missing, own_notebook
 from inside.many_runs.check_images import check_images, check_weights
-from inside.many_runs.check_notebooks import NUMBERS, check_code, check_shown, own_notebook
+from inside.many_runs.check_notebooks import check_code, check_shown
 from inside.many_runs.check_report import check_report
-from inside.many_runs.check_rows import COLUMNS, DIFFERS, HOLDS, NOT_FOUND, STATUS, UNDECIDED, Row, number_of
+from inside.many_runs.check_rows import COLUMNS, DIFFERS, HOLDS, NOT_FOUND, STATUS, UNDECIDED, Row
 from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores
+from inside.many_runs.check_sentences import check_sentences
 from inside.many_runs.check_shares import check_shares
 from inside.many_runs.check_spectra import Features, check_spectra, check_spectra_tables
 from inside.many_runs.check_split import check_draw, check_split
 from inside.many_runs.check_times import check_stamps, check_times
 from inside.text import visible
 
+BLIND = ("Without --images, predictions and hashes of images that were invented consistently, in all files at once, cannot "
+         "be found.")
+LIMITS = ["Not computed again: the training itself, the search and the comparison of networks, near duplicates, suspected "
+          "labels, explanations, dead channels, stages, and the counts and features of the feature maps.",
+          "Figures are compared with figures/, not with the numbers that they draw.",
+          "A start that is wrong by whole quarters of an hour cannot be told from a time zone."]
+SEVERAL = {HOLDS: "hold", DIFFERS: "do not hold"}
 TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1] / "report"])
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """The rows of all hand-ins, in their order."""
+    """The rows of all hand-ins, in their order, and what no row can tell."""
 
     rows: Sequence[Row]
+    limits: Sequence[str] = ()
 
     @property
     def table(self) -> pd.DataFrame:
@@ -52,12 +62,13 @@ class Checked:
         for name in dict.fromkeys(row.run for row in self.rows):
             own = [row for row in self.rows if row.run == name]
             counts = {verdict: sum(row.verdict == verdict for row in own) for verdict in STATUS}
-            words = "; ".join(f"{number:,} {verdict}" for verdict, number in counts.items() if number)
-            told.append(f"{name}: {number_of(len(own), 'row')}: {words}")
+            words = [f"{number:,} {verdict if number == 1 else SEVERAL.get(verdict, verdict)}"
+                     for verdict, number in counts.items() if number]
+            told.append(f"{name}: {', '.join(words)}")
         return told
 
 
-def check_runs(runs: Sequence[str], *, against: str = "", images: Path | None = None) -> Checked:
+def check_runs(runs: Sequence[str], *, against: str = "", images: Path | None = None, bar: bool = False) -> Checked:
     """Check hand-ins, run folders or names in runs/: nothing in them is executed or unpickled, nothing is written there.
 
     `against`: a run, or a YAML file of expected values; `images`: the folder of the images, from which predictions and
@@ -66,7 +77,7 @@ def check_runs(runs: Sequence[str], *, against: str = "", images: Path | None = 
     if images and not images.is_dir():
         raise ValueError(f"There is no folder {visible(str(images))}: give the folder of the images of these runs.")
     expected, rows, hand_ins = read_reference(against) if against else None, list[Row](), list[HandIn]()
-    for name in runs:
+    for name in tqdm(runs, disable=not bar, desc="checking", unit=" runs"):
         try:
             hand_in = HandIn.open(name)
         except ValueError as error:
@@ -76,7 +87,7 @@ def check_runs(runs: Sequence[str], *, against: str = "", images: Path | None = 
         rows += [dataclasses.replace(row, run=visible(hand_in.name)) for row in _check(hand_in, expected, images)]
     copies = list(check_copies(hand_ins))
     order = list(dict.fromkeys(row.run for row in rows))
-    return Checked(sorted([*rows, *copies], key=lambda row: order.index(row.run)))
+    return Checked(sorted([*rows, *copies], key=lambda row: order.index(row.run)), LIMITS if images else [BLIND, *LIMITS])
 
 
 def _check(hand_in: HandIn, expected: Check | None, images: Path | None) -> Iterator[Row]:
@@ -89,7 +100,8 @@ def _check(hand_in: HandIn, expected: Check | None, images: Path | None) -> Iter
     for number in NUMBERS:
         if number == "01" or hand_in.has(own_notebook(number).name) or hand_in.has(f"{number}_results.json"):
             checks += [(f"notebook {number}: {what}", partial(check, hand_in, number)) for what, check in (
-                ("code", check_code), ("what it shows", check_shown), ("times", check_times))]
+                ("code", check_code), ("what it shows", check_shown), ("sentences", check_sentences),
+                ("times", check_times))]
         else:
             yield Row(f"notebook {number}", NOT_FOUND, remark="it has not run here")
     if hand_in.has("02_results.json"):
@@ -119,7 +131,8 @@ def guarded(what: str, check: Callable[[], Iterable[Row]]) -> Iterator[Row]:
     except Missing as error:
         yield Row(what, UNDECIDED, remark=str(error))
     except Exception as error:
-        told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        kind = "there is no " if isinstance(error, KeyError) else f"{type(error).__name__}: "
+        told = str(error) if isinstance(error, ValueError) else f"{kind}{error}"
         yield Row(what, UNDECIDED, remark=(told.splitlines() or [type(error).__name__])[0][:300])
 
 
@@ -129,8 +142,8 @@ def write_table(found: Checked, file: Path) -> Path:
     write_csv(file, found.table)
     target, names = file.with_suffix(".html"), list(dict.fromkeys(row.run for row in found.rows))
     page = Environment(loader=TEMPLATES, autoescape=True).get_template("check.html.j2").render(
-        summary=found.summary, runs=[(name, [row for row in found.rows if row.run == name]) for name in names],
-        file=file.name, holds=HOLDS, differs=DIFFERS)
+        runs=[(name, [row for row in found.rows if row.run == name]) for name in names], summary=found.summary,
+        limits=found.limits, file=file.name, holds=HOLDS, differs=DIFFERS)
     with atomic_write(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterator, Sequence
 
 from inside.files import file_hash
-from inside.many_runs.check_files import HandIn
-from inside.many_runs.check_notebooks import NUMBERS, own_notebook
+from inside.many_runs.check_files import NUMBERS, HandIn, own_notebook
 from inside.many_runs.check_rows import DIFFERS, UNDECIDED, Row
-from inside.text import visible
+from inside.text import listed, visible
 
 FREE = {"RUN", "WORKERS", "INTERACTIVE", "PROCESSES", "TRACKERS", "STUDY_STORAGE", "DATASET"}  # they change no number
 
 
 def check_copies(hand_ins: Sequence[HandIn]) -> Iterator[Row]:
-    """A row for each pair with the same weights, predictions or executed notebook, for both of the pair."""
+    """A row for each run that has weights, predictions or an executed notebook of others, and what they have in common."""
     marks = [_marks(hand_in) for hand_in in hand_ins]
-    for (first, ours), (second, theirs) in itertools.combinations(zip(hand_ins, marks, strict=True), 2):
-        same = [what for what, mark in ours.items() if theirs.get(what) == mark]
-        if not same:
-            continue
-        executed = [what for what in same if what.endswith(".ipynb")]
-        alike = not executed and _settings(first) == _settings(second)
-        told = "the same settings give the same on like machines: look at who made it" if alike else \
-            "executed at the same moments" if executed else "though their settings differ"
-        for one, other in ((first, second), (second, first)):
-            yield Row("handed in twice", UNDECIDED if alike else DIFFERS, ", ".join(same), expected="its own",
-                      run=visible(one.name), remark=f"the same as in {visible(other.name)}: {told}")
+    for number, hand_in in enumerate(hand_ins):
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for other, theirs in zip(hand_ins, marks, strict=True):
+            same = [what for what, mark in marks[number].items() if theirs.get(what) == mark]
+            if other is not hand_in and same:
+                found.setdefault((", ".join(same), *_judge(same, hand_in, other)), []).append(visible(other.name))
+        for (what, verdict, why), others in found.items():
+            yield Row("handed in twice", verdict, what, expected="its own", run=visible(hand_in.name),
+                      remark=f"the same as in {listed(others)}: {why}")
+
+
+def _judge(same: Sequence[str], first: HandIn, second: HandIn) -> tuple[str, str]:
+    """The verdict on two runs that have something in common, and why."""
+    if any(what.startswith("notebook") for what in same):
+        return DIFFERS, "executed at the same moments"
+    if _settings(first) == _settings(second):
+        return UNDECIDED, "the same settings give the same on like machines: look at who made it"
+    return DIFFERS, "though their settings differ"
 
 
 def _settings(hand_in: HandIn) -> dict:
@@ -51,12 +56,12 @@ def _marks(hand_in: HandIn) -> dict[str, str]:
         marks["predictions"] = hashlib.sha256(scores.round(6).to_csv(index=False).encode()).hexdigest()
     except ValueError:
         pass
-    for name in (own_notebook(number).name for number in NUMBERS):
+    for number in NUMBERS:
         try:
-            cells = hand_in.notebook(name).cells
+            cells = hand_in.notebook(own_notebook(number).name).cells
             moments = [str(cell.metadata.get("papermill", {}).get("start_time")) for cell in cells]
             if any(moment != "None" for moment in moments):
-                marks[name] = " ".join(moments)
+                marks[f"notebook {number}"] = " ".join(moments)
         except ValueError:
             pass
     return marks

@@ -6,24 +6,37 @@ import functools
 import os
 import zipfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import numpy as np
 import pandas as pd
+from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
 from inside.data.split import Split
-from inside.files import RunFolder, read_csv, read_json
-from inside.settings import name_problems, parameter_problems
+from inside.files import ROOT, RunFolder, read_csv, read_json
+from inside.report.parameters import literals
+from inside.settings import PARAMETERS, name_problems, parameter_problems
 from inside.text import brief
 
 LARGEST = {".json": 20_000_000, ".csv": 500_000_000, ".ipynb": 300_000_000, ".html": 300_000_000, ".png": 50_000_000,
            ".npz": 4_000_000_000, ".safetensors": 20_000_000_000}  # bytes; a larger file is not opened
 TEXTS = ("path", "label", "predicted", "class", "split", "sha256", "scenario", "layer")
 PARTS = ("val", "test")
+NUMBERS = ("01", "02", "03")
+
+
+def own_notebook(number: str) -> Path:
+    """The project's own notebook of a number."""
+    return next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
+
+
+def is_parameters(cell: Mapping) -> bool:
+    """Whether a cell of a notebook holds its parameters, or those that papermill has put in."""
+    return bool({"parameters", "injected-parameters"} & set(cell.get("metadata", {}).get("tags", [])))
 
 
 class Missing(ValueError):
@@ -39,6 +52,8 @@ class HandIn:
 
     name: str
     folder: Path
+    _notebooks: dict[str, NotebookNode] = field(default_factory=dict)
+    _shown: dict[str, BeautifulSoup] = field(default_factory=dict)
 
     @classmethod
     def open(cls, name: str) -> HandIn:
@@ -46,7 +61,7 @@ class HandIn:
         folder = RunFolder(name, make=False).folder
         if not folder.is_dir():
             raise ValueError(f"There is no run folder {brief(str(folder))}: give its path, or the name of a run.")
-        return cls(name, folder)
+        return cls(name.rstrip("/") or name, folder)
 
     def has(self, *parts: str) -> bool:
         """Whether there is a file of this name, or what stands in its place."""
@@ -111,21 +126,47 @@ class HandIn:
 
     @functools.cached_property
     def settings(self) -> Mapping[str, Any]:
-        """The parameters that run.json notes, which must be valid."""
-        found = self.json("run.json").get("parameters")
-        found = found if isinstance(found, dict) else {}
+        """The parameters of the run, which must be valid: those of its notebooks where run.json does not have them."""
+        found = dict[str, Any]()
+        for name in [own_notebook(number).name for number in reversed(NUMBERS)]:
+            for cell in (cell for cell in self.notebook(name).cells if is_parameters(cell)) if self.has(name) else ():
+                found |= {key: value for key, value in literals(cell.source).items() if key in PARAMETERS}
+        found |= self.noted
         if problems := [*name_problems(found), *parameter_problems(found)]:
             raise ValueError(f"run.json has parameters that are not valid: {problems[0]}")
         return found
 
+    @functools.cached_property
+    def noted(self) -> Mapping[str, Any]:
+        """The parameters that run.json notes: of notebooks 02 and 03 only if they have run since notebook 01."""
+        found = self.json("run.json").get("parameters")
+        return found if isinstance(found, dict) else {}
+
     def notebook(self, name: str) -> NotebookNode:
         """An executed notebook, read, never run."""
+        if name not in self._notebooks:
+            self._notebooks[name] = self._read_notebook(name)
+        return self._notebooks[name]
+
+    def _read_notebook(self, name: str) -> NotebookNode:
         try:
             return nbformat.read(self.path(name), as_version=4)
         except Missing:
             raise
         except Exception as error:  # nbformat's own kinds, JSON's, those of a notebook without what each has
             raise ValueError(f"{name} cannot be read as a notebook ({_first_line(error)}).") from None
+
+    def shown(self, number: str) -> BeautifulSoup:
+        """All that the cells of an executed notebook show as HTML; its tables have the id table-<name>."""
+        if number not in self._shown:
+            parts = [output["data"]["text/html"] for cell in self.notebook(own_notebook(number).name).cells
+                     for output in cell.get("outputs", []) if "text/html" in output.get("data", {})]
+            self._shown[number] = BeautifulSoup("\n".join("".join(part) for part in parts), "html.parser")
+        return self._shown[number]
+
+    def table(self, number: str, name: str) -> pd.DataFrame | None:
+        """tables/<name>.csv where a notebook shows it, else None: files that it does not show may be of an earlier run."""
+        return self.csv("tables", f"{name}.csv") if self.shown(number).find(id=f"table-{name}") else None
 
     def arrays(self, name: str) -> Mapping[str, np.ndarray]:
         """The arrays of an .npz file, none of which is unpickled; they are read when asked for."""

@@ -14,24 +14,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bs4 import BeautifulSoup, Tag
+from bs4 import Tag
 from nbformat import NotebookNode
 from PIL import Image
 
-from inside.files import ROOT
-from inside.many_runs.check_files import HandIn
+from inside.many_runs.check_files import HandIn, is_parameters, own_notebook
 from inside.many_runs.check_rows import DIFFERS, HOLDS, NOT_FOUND, OTHER_VERSION, Row, compared, number_of
 from inside.release import release
 from inside.report.parameters import literals
 from inside.text import format_significant, visible
 
-NUMBERS = ("01", "02", "03")
 PICTURE = 2.0  # mean difference of two pictures, of 255: two versions of Pillow pack the same pixels nearly alike
-
-
-def own_notebook(number: str) -> Path:
-    """The project's own notebook of a number."""
-    return next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
 
 
 def check_code(hand_in: HandIn, number: str) -> Iterator[Row]:
@@ -62,25 +55,21 @@ def shortened(text: str) -> str:
 
 def _lines(cells: Sequence[Any], kind: str) -> list[str]:
     """The lines of all cells of a kind, without those of parameters, each cell under a line that begins it."""
-    chosen = [cell for cell in cells if cell["cell_type"] == kind and not _is_parameters(cell)]
+    chosen = [cell for cell in cells if cell["cell_type"] == kind and not is_parameters(cell)]
     sources = ["".join(cell["source"]).rstrip() for cell in chosen]
     return [line for source in sources if source for line in ("# ---", *source.splitlines())]
-
-
-def _is_parameters(cell: Any) -> bool:
-    return bool({"parameters", "injected-parameters"} & set(cell.get("metadata", {}).get("tags", [])))
 
 
 def _check_parameters(hand_in: HandIn, name: str, cells: Sequence[NotebookNode]) -> Iterator[Row]:
     """Whether the cells of parameters hold values only, and those that run.json notes."""
     found: dict[str, object] = {}
-    for cell in (cell for cell in cells if _is_parameters(cell)):
+    for cell in (cell for cell in cells if is_parameters(cell)):
         if not _values_only(cell.source):
             yield Row(f"{name}: cells of parameters hold values only", DIFFERS, shown=shortened(cell.source))
             return
         found |= literals(cell.source)
-    both = sorted(set(found) & set(hand_in.settings) - {"RUN"})  # run.json has those of the last notebook that ran
-    told, noted = ({key: values[key] for key in both} for values in (found, hand_in.settings))
+    both = sorted(set(found) & set(hand_in.noted) - {"RUN"})  # run.json has those of the last notebook that ran
+    told, noted = ({key: values[key] for key in both} for values in (found, hand_in.noted))
     yield from compared(f"{name}: its parameters are those of run.json", told, noted)
 
 
@@ -96,7 +85,7 @@ def _values_only(source: str) -> bool:
 def check_shown(hand_in: HandIn, number: str) -> Iterator[Row]:
     """The tables and figures that a notebook shows against tables/*.csv and figures/*.png."""
     name = own_notebook(number).name
-    page = shown_page(hand_in.notebook(name))
+    page = hand_in.shown(number)
     tables = {_name(figure): figure for figure in page.select('figure[id^="table-"]')}  # of those shown twice the last
     figures = {_name(figure): figure for figure in page.select('figure[id^="figure-"]')}
     wrong = [row for key, figure in tables.items() for row in _check_table(hand_in, name, key, figure)]
@@ -105,13 +94,6 @@ def check_shown(hand_in: HandIn, number: str) -> Iterator[Row]:
     if not wrong:
         yield Row(f"{name}: what it shows is in tables/ and figures/", HOLDS,
                   f"{number_of(len(tables), 'table')}, {number_of(len(figures), 'figure')}", "the same")
-
-
-def shown_page(notebook: NotebookNode) -> BeautifulSoup:
-    """All that the cells of a notebook show as HTML."""
-    parts = [output["data"]["text/html"] for cell in notebook.cells for output in cell.get("outputs", [])
-             if "text/html" in output.get("data", {})]
-    return BeautifulSoup("\n".join("".join(part) for part in parts), "html.parser")
 
 
 def _name(figure: Tag) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 
-from inside.many_runs.check_files import LARGEST, HandIn
-from inside.many_runs.check_notebooks import NUMBERS, PICTURE, own_notebook, picture_distance, shortened
+from inside.many_runs.check_files import LARGEST, NUMBERS, HandIn, own_notebook
+from inside.many_runs.check_notebooks import PICTURE, picture_distance, shortened
 from inside.many_runs.check_rows import DIFFERS, HOLDS, OTHER_VERSION, UNDECIDED, Row, number_of
 from inside.release import release
 from inside.report.later import LATER

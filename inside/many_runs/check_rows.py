@@ -63,7 +63,8 @@ def compared(what: str, told: Any, made: Any, tolerance: Tolerance = EXACT, *, m
              or not tolerance.same(first[name], second[name])]
     if not wrong:
         return [Row(what, HOLDS, number_of(len(first)), "the same")]
-    rows = [Row(f"{what}: {name}", DIFFERS, _word(first, name), _word(second, name)) for name in wrong[:most]]
+    rows = [Row(f"{what}: {name}" if name else what, DIFFERS, _word(first, name), _word(second, name))
+            for name in wrong[:most]]
     more = len(wrong) - most
     return rows + [Row(f"{what}: {more:,} more", DIFFERS, number_of(len(first)), f"{more:,} more differ")] * (more > 0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from inside.data.split import class_counts
-from inside.evaluation.calibration import calibrate, class_names, format_calibration, scores_of
+from inside.evaluation.calibration import Calibration, calibrate, class_names, format_calibration, scores_of
 from inside.evaluation.metrics import class_metrics, format_metrics, majority_baseline, metrics_summary, most_confused
 from inside.many_runs.check_files import PARTS, HandIn
 from inside.many_runs.check_rows import DIFFERS, EXACT, HOLDS, Row, Tolerance, compared, number_of, word
@@ -37,15 +37,16 @@ def check_predictions(hand_in: HandIn, part: str) -> Iterator[Row]:
 
 def remade_scores(hand_in: HandIn) -> dict:
     """What 01_results.json has of val, test, baseline and calibration, made again from the files."""
-    split = hand_in.split
     tables = {part: hand_in.predictions(part) for part in PARTS}
-    metrics = remade_metrics(hand_in)
-    groups = _groups(hand_in, "test")
-    baseline = majority_baseline(split.parts["train"]["label"], tables["test"]["label"])
-    calibration = calibrate(tables["val"], tables["test"], split.parts["train"]["label"], groups=groups,
-                            seed=int(hand_in.settings.get("SEED", 0)))
+    metrics, baseline = remade_metrics(hand_in), majority_baseline(_train_labels(hand_in), tables["test"]["label"])
     return {**{part: metrics_summary(metrics[part], tables[part]) for part in PARTS}, "baseline": baseline,
-            "baseline_accuracy": baseline["accuracy"], "calibration": calibration.results()}
+            "baseline_accuracy": baseline["accuracy"], "calibration": remade_calibration(hand_in).results()}
+
+
+def remade_calibration(hand_in: HandIn) -> Calibration:
+    """The calibration on test, and the temperature fitted on validation."""
+    return calibrate(hand_in.predictions("val"), hand_in.predictions("test"), _train_labels(hand_in),
+                     groups=_groups(hand_in, "test"), seed=hand_in.settings["SEED"])
 
 
 def remade_metrics(hand_in: HandIn) -> dict[str, pd.DataFrame]:
@@ -69,14 +70,17 @@ def check_scores(hand_in: HandIn) -> Iterator[Row]:
 def check_score_tables(hand_in: HandIn) -> Iterator[Row]:
     """tables/*.csv of notebook 01 that follow from predictions and split."""
     test, split = hand_in.predictions("test"), hand_in.split.table
-    calibration = calibrate(hand_in.predictions("val"), test, split.loc[split["split"] == "train", "label"],
-                            groups=_groups(hand_in, "test"), seed=int(hand_in.settings.get("SEED", 0)))
+    calibration = remade_calibration(hand_in)
     tables = {f"metrics_{part}": format_metrics(found) for part, found in remade_metrics(hand_in).items()}
     tables |= {"most_confused": most_confused(test), "calibration": format_calibration(calibration.measures),
                "reliability": calibration.reliability, "coverage": calibration.coverage, "split_counts": class_counts(split)}
     for name, made in tables.items():
-        if hand_in.has("tables", f"{name}.csv"):
-            yield from compared(f"tables/{name}.csv", hand_in.csv("tables", f"{name}.csv"), made)
+        if (told := hand_in.table("01", name)) is not None:
+            yield from compared(f"tables/{name}.csv", told, made)
+
+
+def _train_labels(hand_in: HandIn) -> pd.Series:
+    return hand_in.split.parts["train"]["label"]
 
 
 def _groups(hand_in: HandIn, part: str) -> pd.Series:

@@ -24,9 +24,9 @@ def check_shares(hand_in: HandIn) -> Iterator[Row]:
     entries = {name: {layer: {key: entry[key] for key in TOLD if key in entry} for layer, entry in by_layer.items()}
                for name, by_layer in scenarios.items() if by_layer}
     yield from compared("02_results.json: shares of non-positive values", entries, remade_shares(hand_in))
-    if hand_in.has("tables", "non_positive_shares.csv"):
-        yield from compared("tables/non_positive_shares.csv", hand_in.csv("tables", "non_positive_shares.csv"),
-                            mark_frozen(share_overview(shares), frozen_names(hand_in)))
+    if (table := hand_in.table("02", "non_positive_shares")) is not None:
+        yield from compared("tables/non_positive_shares.csv", table, mark_frozen(
+            share_overview(shares), frozen_names(hand_in)))
 
 
 def remade_shares(hand_in: HandIn) -> dict[str, dict[str, dict]]:

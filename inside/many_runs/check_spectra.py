@@ -70,10 +70,8 @@ class Features:
     @functools.cached_property
     def told_draws(self) -> pd.DataFrame:
         """The rows of tables/spectra.csv that are of further draws."""
-        if not self.hand_in.has("tables", "spectra.csv"):
-            return pd.DataFrame(columns=["scenario", "draw"])
-        told = self.hand_in.csv("tables", "spectra.csv", columns=("scenario", "draw", "layer", "effective rank", "remark"))
-        return told[told["draw"] > 1]
+        told = self.hand_in.table("03", "spectra")
+        return pd.DataFrame({"draw": []}) if told is None else told[told["draw"] > 1]
 
     @functools.cached_property
     def certainty(self) -> Certainty:
@@ -121,9 +119,9 @@ def check_spectra_tables(found: Features) -> Iterator[Row]:
     """tables/*.csv of notebook 03 from the pooled features."""
     trace = max(spectrum.trace for by_layer in found.spectra.values() for spectrum in by_layer.values())
     for name, made in found.tables.items():
-        if found.hand_in.has("tables", f"{name}.csv"):
+        if (told := found.hand_in.table("03", name)) is not None:
             within = Tolerance(RELATIVE, OF_TRACE * trace) if name == "top_k_eigenvalues" else DERIVED
-            yield from compared(f"tables/{name}.csv", found.hand_in.csv("tables", f"{name}.csv"), made, within)
+            yield from compared(f"tables/{name}.csv", told, made, within)
     if not found.told_draws.empty:
         yield Row("tables/spectra.csv: further draws of random weights", NOT_FOUND, number_of(len(found.told_draws), "row"),
                   remark="their features are not kept")

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from inside.files import file_hash, fingerprint
-from inside.many_runs.check_files import PARTS, HandIn
-from inside.many_runs.check_notebooks import NUMBERS, own_notebook
+from inside.many_runs.check_files import NUMBERS, PARTS, HandIn, own_notebook
 from inside.many_runs.check_rows import DIFFERS, HOLDS, Row, number_of, word
 from inside.text import brief
 

@@ -1,6 +1,7 @@
 """Tests of inside/many_runs/check*.py: an honest run passes, and each way of tampering is found by what should find it."""
 
 import json
+import re
 import shutil
 
 import nbformat
@@ -14,12 +15,13 @@ from inside.many_runs import check_report as check_report_module
 from inside.many_runs.check import check_runs
 from inside.many_runs.check_against import read_reference
 from inside.many_runs.check_copies import check_copies
-from inside.many_runs.check_files import HandIn
+from inside.many_runs.check_files import HandIn, own_notebook
 from inside.many_runs.check_images import check_images, check_weights
 from inside.many_runs.check_notebooks import check_code, check_shown
 from inside.many_runs.check_report import check_report
 from inside.many_runs.check_rows import DIFFERS, HOLDS, NOT_FOUND, OTHER_VERSION, UNDECIDED, Tolerance, compared
 from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores, remade_metrics, remade_scores
+from inside.many_runs.check_sentences import check_sentences
 from inside.many_runs.check_shares import check_shares
 from inside.many_runs.check_spectra import Features, check_spectra, check_spectra_tables
 from inside.many_runs.check_split import check_draw, check_split, given_parts
@@ -64,8 +66,10 @@ def change_notebook(path, change):
 def test_a_run_that_nobody_changed_passes(looked, capsys):
     assert main(["check", str(looked[0])]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert len(told) > 50 and {line.split(" | ")[0] for line in told[:-1]} == {HOLDS, NOT_FOUND} and told[-1].startswith(f"{looked[0]}: ")
-    assert sum(line.startswith(NOT_FOUND) for line in told) == 1  # further draws of random weights
+    rows = [line.split(" | ")[0] for line in told if " | " in line]
+    assert len(rows) > 60 and set(rows) == {HOLDS, NOT_FOUND} and rows.count(NOT_FOUND) == 1  # further draws of random weights
+    assert told[len(rows)] == f"{looked[0]}: {len(rows) - 1} hold, 1 not examined"
+    assert told[len(rows) + 1].startswith("not found: Without --images, ") and len(told) == len(rows) + 5
 
 
 def test_a_number_changed_in_the_results(handed_in):
@@ -82,6 +86,23 @@ def test_a_number_changed_in_a_table(handed_in):
     assert wrong(check_score_tables(hand_in)).keys() >= {"tables/metrics_test.csv: row 1.accuracy"}
 
 
+def test_a_table_that_an_earlier_run_left_is_not_judged(handed_in):
+    change_csv(handed_in / "tables" / "metrics_test.csv", lambda table: table.__setitem__("accuracy", 0.123))
+    change_notebook(handed_in / "01_split_and_classify.ipynb", lambda book: [output["data"].update({"text/html": output["data"]["text/html"].replace(
+        "table-metrics_test", "table-other")}) for cell in book.cells for output in cell.get("outputs", []) if "text/html" in output.get("data", {})])
+    found = list(check_score_tables(HandIn.open(str(handed_in))))
+    assert verdicts(found) == {HOLDS} and "tables/metrics_test.csv" not in {row.what for row in found} >= {"tables/metrics_val.csv"}
+
+
+def test_parameters_that_run_json_has_forgotten_are_those_of_the_notebooks(handed_in):
+    change_json(handed_in / "run.json", lambda found: [found["parameters"].pop(name) for name in ("TOP_K", "RESAMPLES")])  # as `--only 01` does
+    hand_in = HandIn.open(str(handed_in))
+    assert hand_in.settings["TOP_K"] == 9 and hand_in.settings["RESAMPLES"] == 20 and verdicts(check_spectra(Features.of(hand_in))) == {HOLDS}
+    change_json(handed_in / "run.json", lambda found: found["parameters"].update(RESAMPLES=10 ** 9))
+    with pytest.raises(ValueError, match="run.json has parameters that are not valid: RESAMPLES"):
+        _ = HandIn.open(str(handed_in)).settings
+
+
 def test_a_number_changed_where_a_notebook_shows_it(handed_in):
     def change(book):
         (output,) = [output for cell in book.cells for output in cell.get("outputs", []) if 'id="table-metrics_test"' in output.get("data", {}).get("text/html", "")]
@@ -90,6 +111,18 @@ def test_a_number_changed_where_a_notebook_shows_it(handed_in):
         output["data"]["text/html"] = html.replace(f'row0 col2" >{cell}', 'row0 col2" >0.777')
     change_notebook(handed_in / "01_split_and_classify.ipynb", change)
     assert list(wrong(check_shown(HandIn.open(str(handed_in)), "01"))) == ["01_split_and_classify.ipynb: table metrics_test, row 1"]
+
+
+@pytest.mark.parametrize("number, place, words", [("01", "id=\"figure-confusion\"", "are misclassified"), ("03", "id=\"table-found_again\"", "directions")])
+def test_a_sentence_changed_where_a_notebook_shows_it(handed_in, number, place, words):
+    def change(book):
+        (output,) = [output for cell in book.cells for output in cell.get("outputs", []) if place in output.get("data", {}).get("text/html", "")]
+        output["data"]["text/html"] = re.sub(r"<figcaption>(.*?</b>) ", r"<figcaption>\1 All is very well. ", re.sub(r"\d+", "0", output["data"]["text/html"]))
+    name = own_notebook(number).name
+    assert verdicts(check_sentences(HandIn.open(str(handed_in)), number)) == {HOLDS}
+    change_notebook(handed_in / name, change)
+    found = [row for row in check_sentences(HandIn.open(str(handed_in)), number) if row.verdict == DIFFERS]
+    assert found and all(row.what == f"{name}: a sentence" for row in found) and any("0" in row.told and row.recomputed for row in found)
 
 
 def test_a_figure_exchanged(handed_in):
@@ -260,6 +293,7 @@ def test_what_was_handed_in_twice(handed_in, tmp_path):
     assert [row.verdict for row in rows] == [DIFFERS, DIFFERS] and rows[0].run == str(handed_in) and f"the same as in {theirs.name}" in rows[0].remark
     for name in ("01_split_and_classify.ipynb", "02_feature_map_statistics.ipynb", "03_feature_map_spectra.ipynb"):
         change_notebook(tmp_path / "ben" / name, lambda book: [cell.metadata.pop("papermill", None) for cell in book.cells])
+    theirs = HandIn.open(str(tmp_path / "ben"))
     assert [row.verdict for row in check_copies([ours, theirs])] == [UNDECIDED] * 2  # executed again, or made to look so
     change_json(tmp_path / "ben" / "run.json", lambda found: found["parameters"].update(EPOCHS=7))
     assert [row.verdict for row in check_copies([ours, HandIn.open(str(tmp_path / "ben"))])] == [DIFFERS] * 2
@@ -308,9 +342,12 @@ def test_names_that_are_hostile(handed_in, tmp_path, capsys, monkeypatch):
     assert outside_requests(page) == [] and "default-src 'none'" in page and len(pd.read_csv(tmp_path / "out" / "told.csv")) > 40
 
 
-def test_what_is_not_there_is_told_in_one_sentence(tmp_path, capsys):
+def test_what_is_not_there_is_told_in_one_sentence(tmp_path, capsys, monkeypatch):
     for words, told in ((["--images", "nowhere"], "There is no folder nowhere"), (["--against", "x.yaml"], "There is no file 'x.yaml'"), (["--against", "no-run"], "There is no run folder")):
         assert main(["check", str(tmp_path), *words]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and told in error and error.count("\n") == 1
+    (tmp_path / "anna").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert HandIn.open("anna/").name == "anna" and HandIn.open("anna/").folder.samefile(tmp_path / "anna")  # as a shell completes it
     assert main(["check", str(tmp_path / "nowhere")]) == 2 and "cannot be checked" in capsys.readouterr().out
