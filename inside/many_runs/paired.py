@@ -32,7 +32,8 @@ def resampled_means(gain: np.ndarray, label: Sequence, units: np.ndarray, *, res
 
     Within each class whole `units` (N,), see `sampling_units`, are drawn, so that copies of a picture stay together. A mean
     over no discordant image would have no spread: as Bonett and Price (2012) add one image to either side of McNemar's
-    table, the population drawn from has one more gain of 1 and one of -1, spread evenly over the K classes.
+    table, the population drawn from has one more picture, of the average number of copies, that only the first has right,
+    and one that only the second has right, both spread evenly over the K classes.
     """
     rng, codes = np.random.default_rng(seed), pd.factorize(np.asarray(label))[0]
     n_classes, means, sums = codes.max() + 1, [], []
@@ -40,7 +41,8 @@ def resampled_means(gain: np.ndarray, label: Sequence, units: np.ndarray, *, res
     of_class[units] = codes
     for number in range(n_classes):
         patterns, counts = np.unique(drawn[of_class == number], axis=0, return_counts=True)
-        patterns = np.vstack([patterns, [[1, 1], [-1, 1]]])
+        copies = drawn[of_class == number, 1].mean()
+        patterns = np.vstack([patterns, [[copies, copies], [-copies, copies]]])
         chances = np.append(counts, [1 / n_classes] * 2)
         total, size = (rng.multinomial(counts.sum(), chances / chances.sum(), resamples) @ patterns).T
         means.append(total / size)
