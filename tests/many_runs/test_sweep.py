@@ -160,6 +160,22 @@ def test_wrong_options_of_a_sweep(tmp_path, capsys, more, told):
     assert told in capsys.readouterr().err and not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals")
+def test_a_sweep_that_is_ended_ends_its_rows(tmp_path, monkeypatch):
+    """SIGTERM and SIGHUP are as Ctrl-C while it runs; not under nohup, nor afterwards."""
+    heeded, names = [], (signal.SIGTERM, signal.SIGHUP)
+    monkeypatch.setattr(sweep, "check_sweep", lambda *_: None)
+    monkeypatch.setattr(sweep, "run_sweep", lambda *_, **options: heeded.append(list(map(signal.getsignal, names))) or True)
+    before = list(map(signal.getsignal, names))
+    assert main(words(tmp_path, "SEED\n0\n")) == 0 and heeded == [[signal.default_int_handler] * 2]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(words(tmp_path, "SEED\n0\n")) == 0 and heeded[1] == [signal.default_int_handler, signal.SIG_IGN]
+    finally:
+        signal.signal(signal.SIGHUP, before[1])
+    assert list(map(signal.getsignal, names)) == before
+
+
 def test_rows_that_differ_in_their_seeds_are_checked_once(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(sweep, "check", lambda settings, numbers: asked.append((settings["SEED"], settings.get("EPOCHS"), tuple(numbers))))
