@@ -31,7 +31,7 @@ from inside.evaluation.intervals import (
     mean_share_interval,
     wilson_interval,
 )
-from inside.many_runs.paired import paired_differences
+from inside.many_runs.compare.paired import paired_differences
 
 SIZES, SHARES = (18, 27, 88, 344), (0.5, 0.8, 0.95, 0.99)
 IMAGES, QUALITIES, CLASSES = (60, 162, 528, 3000), (0.7, 0.9, 0.98, 0.999), 6

@@ -23,7 +23,7 @@ from turns import Row, print_table, ratios, take_turns
 from inside.device import InParts
 from inside.files import RunFolder
 from inside.many_runs import predict_folder
-from inside.many_runs.predict import list_images
+from inside.many_runs.predict.folder import list_images
 from inside.models.saved import load_network
 
 

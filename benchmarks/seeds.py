@@ -20,7 +20,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from inside.many_runs.paired import LEVEL, one_sided, paired_differences, resampled_means, setting_difference, verdict
+from inside.many_runs.compare.paired import (
+    LEVEL,
+    one_sided,
+    paired_differences,
+    resampled_means,
+    setting_difference,
+    verdict,
+)
 from inside.models.scratch import MLP
 
 SPLITS, NETWORKS, EPOCHS, BATCH = 10, 40, 4, 64

@@ -26,7 +26,7 @@ from inside.device import choose_device
 from inside.disk import Need, check_room
 from inside.files import ROOT, NotWritten, RunFolder, atomic_write, require_reachable
 from inside.locks import hold
-from inside.many_runs import sweep
+from inside.many_runs.sweep import run as sweep
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.training.experiment import load_trained

@@ -24,8 +24,8 @@ def predict(arguments: Sequence[str]) -> int:
     if options.batch < 1:
         parser.error("--batch takes a whole number from 1 on")
     let_others_compute()
-    from inside.many_runs.predict import predict_folder
-    from inside.many_runs.sheet import write_sheet
+    from inside.many_runs.predict.folder import predict_folder
+    from inside.many_runs.predict.sheet import write_sheet
 
     found = predict_folder(options.run, options.folder, options.out, device=options.device, batch_size=options.batch,
                            bar=sys.stderr.isatty())
@@ -57,7 +57,7 @@ def compare(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     let_others_compute()
     from inside.files import RUNS
-    from inside.many_runs.compare import Comparison, write_comparison
+    from inside.many_runs.compare.page import Comparison, write_comparison
 
     compared = Comparison.of(options.runs)
     for sentence in compared.verdict():
@@ -122,8 +122,8 @@ def check(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="where the whole table goes, and beside it the page")
     options = parser.parse_args(arguments)
     let_others_compute()
-    from inside.many_runs.check import check_runs, write_table
-    from inside.many_runs.check_rows import HOLDS
+    from inside.many_runs.check.rows import HOLDS
+    from inside.many_runs.check.runs import check_runs, write_table
 
     found = check_runs(options.runs, against=options.against, images=options.images, bar=sys.stderr.isatty())
     one = len(options.runs) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from inside.cli.profiles import default_parameters, given_parameters, notebooks
 from inside.cli.waiting import let_others_compute
 from inside.files import ROOT, RunFolder
-from inside.many_runs.rows import read_rows
+from inside.many_runs.sweep.rows import read_rows
 from inside.settings import split_seed
 from inside.text import errors_of, raise_all, slug
 
@@ -38,8 +38,8 @@ def sweep_profile(arguments: Sequence[str]) -> int:
     given, defaults = given_parameters(options), default_parameters()
     given["SPLIT_SEED"] = split_seed(defaults | given)
     let_others_compute()
-    from inside.many_runs.processes import signals
-    from inside.many_runs.sweep import Sweep, check_sweep, run_sweep
+    from inside.many_runs.sweep.processes import signals
+    from inside.many_runs.sweep.run import Sweep, check_sweep, run_sweep
 
     numbers = options.only or [book.name[:2] for book in notebooks()]
     rows = Sweep(folder, read_rows(options.settings), given, sorted(set(numbers)))

@@ -3,9 +3,9 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "check": ["check_runs"],
+    "check.runs": ["check_runs"],
     "clean": ["clean_run"],
-    "compare": ["compare_runs"],
+    "compare.page": ["compare_runs"],
     "listing": ["list_runs"],
-    "predict": ["predict_folder"],
+    "predict.folder": ["predict_folder"],
 })

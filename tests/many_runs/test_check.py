@@ -1,4 +1,4 @@
-"""Tests of inside/many_runs/check*.py: an honest run passes, and each way of tampering is found by what should find it."""
+"""Tests of inside/many_runs/check/: an honest run passes, and each way of tampering is found by what should find it."""
 
 import json
 import re
@@ -11,21 +11,21 @@ import pytest
 
 from inside.cli.main import main
 from inside.files import write_csv
-from inside.many_runs import check_report as check_report_module
-from inside.many_runs.check import check_runs
-from inside.many_runs.check_against import read_reference
-from inside.many_runs.check_copies import check_copies
-from inside.many_runs.check_files import HandIn, own_notebook
-from inside.many_runs.check_images import check_images, check_weights
-from inside.many_runs.check_notebooks import check_code, check_shown
-from inside.many_runs.check_report import check_report
-from inside.many_runs.check_rows import DIFFERS, HOLDS, NOT_FOUND, OTHER_VERSION, UNDECIDED, Tolerance, compared
-from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores, remade_metrics, remade_scores
-from inside.many_runs.check_sentences import check_sentences
-from inside.many_runs.check_shares import check_shares
-from inside.many_runs.check_spectra import Features, check_spectra, check_spectra_tables
-from inside.many_runs.check_split import check_draw, check_split, given_parts
-from inside.many_runs.check_times import check_stamps, check_times
+from inside.many_runs.check import report as check_report_module
+from inside.many_runs.check.against import read_reference
+from inside.many_runs.check.copies import check_copies
+from inside.many_runs.check.files import HandIn, own_notebook
+from inside.many_runs.check.images import check_images, check_weights
+from inside.many_runs.check.notebooks import check_code, check_shown
+from inside.many_runs.check.report import check_report
+from inside.many_runs.check.rows import DIFFERS, HOLDS, NOT_FOUND, OTHER_VERSION, UNDECIDED, Tolerance, compared
+from inside.many_runs.check.runs import check_runs
+from inside.many_runs.check.scores import check_predictions, check_score_tables, check_scores, remade_metrics, remade_scores
+from inside.many_runs.check.sentences import check_sentences
+from inside.many_runs.check.shares import check_shares
+from inside.many_runs.check.spectra import Features, check_spectra, check_spectra_tables
+from inside.many_runs.check.split import check_draw, check_split, given_parts
+from inside.many_runs.check.times import check_stamps, check_times
 from inside.report.page import outside_requests
 
 
@@ -212,7 +212,7 @@ RUBBISH = [b"", b"\xff\xfe rubbish", b"{}", b'{"test": [1, NaN]}', b"[" * 100_00
 
 @pytest.mark.parametrize("rubbish", RUBBISH, ids=range(len(RUBBISH)))
 def test_whatever_is_handed_in_there_is_a_table(handed_in, rubbish, monkeypatch):
-    monkeypatch.setattr("inside.many_runs.check.check_report", lambda hand_in: [])
+    monkeypatch.setattr("inside.many_runs.check.runs.check_report", lambda hand_in: [])
     for file in [path for path in handed_in.iterdir() if path.is_file()]:
         file.write_bytes(rubbish)
     found = check_runs([str(handed_in), str(handed_in / "nowhere")])
@@ -227,7 +227,7 @@ def test_links_that_lead_out_pickles_and_huge_files_are_not_opened(handed_in, tm
     np.savez(handed_in / "spectra.npz", **{"a/b/features": np.array([{}], dtype=object)})
     with pytest.raises(ValueError, match="allow_pickle"):
         Features.of(HandIn.open(str(handed_in)))
-    monkeypatch.setattr("inside.many_runs.check_files.LARGEST", {".csv": 10})
+    monkeypatch.setattr("inside.many_runs.check.files.LARGEST", {".csv": 10})
     with pytest.raises(ValueError, match=r"split.csv has [\d,]+ bytes, more than the 10 that are read"):
         _ = HandIn.open(str(handed_in)).split
 
@@ -333,7 +333,7 @@ def test_against_a_run(handed_in, looked):
 
 
 def test_names_that_are_hostile(handed_in, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("inside.many_runs.check.check_report", lambda hand_in: [])
+    monkeypatch.setattr("inside.many_runs.check.runs.check_report", lambda hand_in: [])
     folder = handed_in.rename(tmp_path / "<img src=x onerror=alert(1)>\x1b[2Jx")
     change_csv(folder / "split.csv", lambda table: table.__setitem__("path", "<script>alert(1)</script>\x1b[31m/" + table["path"]))
     assert main(["check", str(folder), "--out", str(tmp_path / "out" / "told.csv")]) == 1

@@ -1,4 +1,4 @@
-"""Tests of inside/many_runs/compare.py and of what it stands on, with run folders that are invented."""
+"""Tests of inside/many_runs/compare/page.py and of what it stands on, with run folders that are invented."""
 
 import re
 
@@ -9,10 +9,10 @@ from PIL import Image
 
 from inside.cli.main import main
 from inside.files import write_json
-from inside.many_runs.compare import compare_runs
-from inside.many_runs.compare_details import disagreements, one_sided_images
-from inside.many_runs.compare_sections import Comparison
-from inside.many_runs.finished import differing_parameters
+from inside.many_runs.compare.details import disagreements, one_sided_images
+from inside.many_runs.compare.finished import differing_parameters
+from inside.many_runs.compare.page import compare_runs
+from inside.many_runs.compare.sections import Comparison
 from inside.report.page import outside_requests
 from inside.shown import Figure, Fold, Table
 from shared.invented import invent_images, invent_maps, invent_run

@@ -1,10 +1,10 @@
-"""Tests of inside/many_runs/paired.py."""
+"""Tests of inside/many_runs/compare/paired.py."""
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_ind
 
-from inside.many_runs.paired import holm, one_sided, paired_differences, resampled_means, setting_difference
+from inside.many_runs.compare.paired import holm, one_sided, paired_differences, resampled_means, setting_difference
 
 
 def drawn(only_first, only_second, n, seed):

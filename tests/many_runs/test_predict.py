@@ -12,10 +12,11 @@ from inside.cli.main import main
 from inside.cli.profiles import read_profile
 from inside.evaluation.predictions import saved_predictions
 from inside.files import RunFolder, read_csv
-from inside.many_runs import familiar, predict_folder
-from inside.many_runs.familiar import Familiar
-from inside.many_runs.predict import list_images
-from inside.many_runs.sheet import write_sheet
+from inside.many_runs import predict_folder
+from inside.many_runs.predict import familiar
+from inside.many_runs.predict.familiar import Familiar
+from inside.many_runs.predict.folder import list_images
+from inside.many_runs.predict.sheet import write_sheet
 from inside.models.build import build_network
 from inside.models.saved import SavedModel, save_network
 from inside.report.page import outside_requests
@@ -92,7 +93,7 @@ def test_files_that_cannot_be_read_are_listed_and_the_others_predicted(run, spli
 
 
 def test_the_sheet_shows_the_farthest_the_least_confident_and_a_draw(run, split, tmp_path, monkeypatch):
-    from inside.many_runs import sheet
+    from inside.many_runs.predict import sheet
     for path in split.table["path"][:30]:
         (tmp_path / "some" / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(split.root / path, tmp_path / "some" / path)
@@ -123,7 +124,7 @@ def test_memory_does_not_grow_with_the_scores(run, split, tmp_path, monkeypatch)
     for number in range(5):
         shutil.copy(split.root / split.table["path"][number], tmp_path / "new" / f"{number}.jpg")
     written = []
-    monkeypatch.setattr("inside.many_runs.predict.csv_text", lambda table: written.append(len(table)) or "")
+    monkeypatch.setattr("inside.many_runs.predict.folder.csv_text", lambda table: written.append(len(table)) or "")
     found = predict_folder(run.name, tmp_path / "new", batch_size=2)
     assert [count for count in written if count] == [2, 2, 1] and not [name for name in found.images if name.startswith("prob_")]
 

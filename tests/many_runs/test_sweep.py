@@ -1,4 +1,4 @@
-"""Tests of sweeps: inside/many_runs/rows.py, processes.py and sweep.py."""
+"""Tests of sweeps: inside/many_runs/sweep/rows.py, processes.py and sweep.py."""
 
 import json
 import multiprocessing
@@ -18,10 +18,12 @@ from inside.cli.main import main
 from inside.cli.profiles import read_profile
 from inside.files import RunFolder, write_json
 from inside.locks import hold
-from inside.many_runs import compare, list_runs, sweep
-from inside.many_runs.processes import Processes, reason_in
-from inside.many_runs.rows import LONGEST, Row, read_rows
-from inside.many_runs.sweep import Sweep, check_sweep, run_sweep, summary
+from inside.many_runs import list_runs
+from inside.many_runs.compare import page as compare
+from inside.many_runs.sweep import run as sweep
+from inside.many_runs.sweep.processes import Processes, reason_in
+from inside.many_runs.sweep.rows import LONGEST, Row, read_rows
+from inside.many_runs.sweep.run import Sweep, check_sweep, run_sweep, summary
 from inside.names import check_run
 from inside.selection.study import open_storage
 from inside.text import errors_of

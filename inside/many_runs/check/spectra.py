@@ -15,9 +15,9 @@ from inside.feature_maps.shares import over_draws, share_overview
 from inside.feature_maps.spectra import Spectrum, measure_spectra
 from inside.feature_maps.spectra_tables import comparison_table, eigenvalue_table, spectra_results, spectra_table
 from inside.feature_maps.statistics import LayerStatistics
-from inside.many_runs.check_files import HandIn
-from inside.many_runs.check_rows import HOLDS, NOT_FOUND, Row, Tolerance, compared, number_of
-from inside.many_runs.check_shares import frozen_names
+from inside.many_runs.check.files import HandIn
+from inside.many_runs.check.rows import HOLDS, NOT_FOUND, Row, Tolerance, compared, number_of
+from inside.many_runs.check.shares import frozen_names
 
 # Features are kept as they were pooled, in float32. Eigenvalues come from products in float64, which libraries of linear
 # algebra sum in other orders: they differ by rounding of the largest one, so of the trace.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from inside.files import file_hash, fingerprint
-from inside.many_runs.check_files import NUMBERS, PARTS, HandIn, own_notebook
-from inside.many_runs.check_rows import DIFFERS, HOLDS, Row, number_of, word
+from inside.many_runs.check.files import NUMBERS, PARTS, HandIn, own_notebook
+from inside.many_runs.check.rows import DIFFERS, HOLDS, Row, number_of, word
 from inside.text import brief
 
 SLACK = 2.0  # seconds: clocks are set, and times are written a moment after what they are about

@@ -11,12 +11,12 @@ from jinja2 import Environment, FileSystemLoader
 
 from inside.data.table import load_image
 from inside.files import atomic_write
-from inside.many_runs.predict import Predicted
+from inside.many_runs.predict.folder import Predicted
 from inside.report.markup import thumbnail
 from inside.text import format_share
 
 FARTHEST, LEAST, DRAWN = 80, 60, 60  # images, at most
-TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1] / "report"])
+TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[2] / "report"])
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from inside.device import InParts, choose_device, count_cores
 from inside.evaluation.features import kept_inputs
 from inside.evaluation.intervals import wilson_interval
 from inside.files import RunFolder, atomic_write, csv_text
-from inside.many_runs.familiar import Familiar
+from inside.many_runs.predict.familiar import Familiar
 from inside.models.saved import SavedModel, load_network
 from inside.models.surgery import classifier_name
 from inside.text import literal, percent, visible

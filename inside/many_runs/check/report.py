@@ -11,9 +11,9 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 
-from inside.many_runs.check_files import LARGEST, NUMBERS, HandIn, own_notebook
-from inside.many_runs.check_notebooks import PICTURE, picture_distance, shortened
-from inside.many_runs.check_rows import DIFFERS, HOLDS, OTHER_VERSION, UNDECIDED, Row, number_of
+from inside.many_runs.check.files import LARGEST, NUMBERS, HandIn, own_notebook
+from inside.many_runs.check.notebooks import PICTURE, picture_distance, shortened
+from inside.many_runs.check.rows import DIFFERS, HOLDS, OTHER_VERSION, UNDECIDED, Row, number_of
 from inside.release import release
 from inside.report.later import LATER
 from inside.report.page import export_report

@@ -15,11 +15,11 @@ from PIL import Image
 from inside import render
 from inside.files import atomic_write
 from inside.fonts import save_figure
-from inside.many_runs.compare_sections import Comparison
+from inside.many_runs.compare.sections import Comparison
 from inside.report import markup
 from inside.shown import Figure, Shown, Table, Text
 
-TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1] / "report"])
+TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[2] / "report"])
 
 
 def compare_runs(runs: Sequence[str | Path], target: Path) -> Path:

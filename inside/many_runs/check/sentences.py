@@ -46,12 +46,12 @@ from inside.feature_maps.spectra_sentences import (
     describe_similarity_claims,
     describe_spectra,
 )
-from inside.many_runs.check_files import HandIn, own_notebook
-from inside.many_runs.check_rows import DIFFERS, HOLDS, OTHER_VERSION, Row, number_of
-from inside.many_runs.check_scores import remade_calibration, remade_metrics, remade_scores
-from inside.many_runs.check_shares import frozen_names
-from inside.many_runs.check_spectra import Features
-from inside.many_runs.check_split import given_parts
+from inside.many_runs.check.files import HandIn, own_notebook
+from inside.many_runs.check.rows import DIFFERS, HOLDS, OTHER_VERSION, Row, number_of
+from inside.many_runs.check.scores import remade_calibration, remade_metrics, remade_scores
+from inside.many_runs.check.shares import frozen_names
+from inside.many_runs.check.spectra import Features
+from inside.many_runs.check.split import given_parts
 from inside.release import release
 from inside.render import markdown_html
 from inside.text import ISOLATE

@@ -15,7 +15,7 @@ from inside.data.grids import WIDTH, plot_images, short_paths
 from inside.data.table import load_image
 from inside.evaluation.plots import short_name
 from inside.feature_maps.axes import mark_layers
-from inside.many_runs.finished import MOST_NAMED, FinishedRun, run_labels
+from inside.many_runs.compare.finished import MOST_NAMED, FinishedRun, run_labels
 from inside.text import format_share, visible
 from inside.training.plots import line_styles
 

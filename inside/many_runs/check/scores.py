@@ -10,8 +10,8 @@ import pandas as pd
 from inside.data.split import class_counts
 from inside.evaluation.calibration import Calibration, calibrate, class_names, format_calibration, scores_of
 from inside.evaluation.metrics import class_metrics, format_metrics, majority_baseline, metrics_summary, most_confused
-from inside.many_runs.check_files import PARTS, HandIn
-from inside.many_runs.check_rows import DIFFERS, EXACT, HOLDS, Row, Tolerance, compared, number_of, word
+from inside.many_runs.check.files import PARTS, HandIn
+from inside.many_runs.check.rows import DIFFERS, EXACT, HOLDS, Row, Tolerance, compared, number_of, word
 
 MAIN = {"mean_class_accuracy": "mean class accuracy on test", "mean_average_precision": "mean average precision on test"}
 # Scores are saved as float64 of float32 logits, losses from their logarithms: what a loss says of a score near 1, 1 - loss,

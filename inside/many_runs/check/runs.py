@@ -12,19 +12,19 @@ from jinja2 import Environment, FileSystemLoader
 from tqdm import tqdm
 
 from inside.files import atomic_write, write_csv
-from inside.many_runs.check_against import Check, read_reference
-from inside.many_runs.check_copies import check_copies
-from inside.many_runs.check_files import NUMBERS, PARTS, HandIn, Missing, own_notebook
-from inside.many_runs.check_images import check_images, check_weights
-from inside.many_runs.check_notebooks import check_code, check_shown
-from inside.many_runs.check_report import check_report
-from inside.many_runs.check_rows import COLUMNS, DIFFERS, HOLDS, NOT_FOUND, STATUS, UNDECIDED, Row
-from inside.many_runs.check_scores import check_predictions, check_score_tables, check_scores
-from inside.many_runs.check_sentences import check_sentences
-from inside.many_runs.check_shares import check_shares
-from inside.many_runs.check_spectra import Features, check_spectra, check_spectra_tables
-from inside.many_runs.check_split import check_draw, check_split
-from inside.many_runs.check_times import check_stamps, check_times
+from inside.many_runs.check.against import Check, read_reference
+from inside.many_runs.check.copies import check_copies
+from inside.many_runs.check.files import NUMBERS, PARTS, HandIn, Missing, own_notebook
+from inside.many_runs.check.images import check_images, check_weights
+from inside.many_runs.check.notebooks import check_code, check_shown
+from inside.many_runs.check.report import check_report
+from inside.many_runs.check.rows import COLUMNS, DIFFERS, HOLDS, NOT_FOUND, STATUS, UNDECIDED, Row
+from inside.many_runs.check.scores import check_predictions, check_score_tables, check_scores
+from inside.many_runs.check.sentences import check_sentences
+from inside.many_runs.check.shares import check_shares
+from inside.many_runs.check.spectra import Features, check_spectra, check_spectra_tables
+from inside.many_runs.check.split import check_draw, check_split
+from inside.many_runs.check.times import check_stamps, check_times
 from inside.text import visible
 
 BLIND = ("Without --images, predictions and hashes of images that were invented consistently, in all files at once, cannot "
@@ -34,7 +34,7 @@ LIMITS = ["Not computed again: the training itself, the search and the compariso
           "Figures are compared with figures/, not with the numbers that they draw.",
           "A start that is wrong by whole quarters of an hour cannot be told from a time zone."]
 SEVERAL = {HOLDS: "hold", DIFFERS: "do not hold"}
-TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1] / "report"])
+TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[2] / "report"])
 
 
 @dataclasses.dataclass(frozen=True)

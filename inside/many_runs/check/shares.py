@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from inside.feature_maps.scenario_names import mark_frozen
 from inside.feature_maps.shares import SHARE_COLUMNS, share_overview
-from inside.many_runs.check_files import HandIn
-from inside.many_runs.check_rows import Row, compared
+from inside.many_runs.check.files import HandIn
+from inside.many_runs.check.rows import Row, compared
 
 TOLD = ("channels", "images", "non_positive_share", "draws")  # of 02_results.json, what counts tell
 

@@ -20,8 +20,8 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from inside.files import RunFolder, fingerprint, read_json, shown_path, write_csv
-from inside.many_runs.processes import Processes
-from inside.many_runs.rows import Row, raise_by_row
+from inside.many_runs.sweep.processes import Processes
+from inside.many_runs.sweep.rows import Row, raise_by_row
 from inside.preflight import check
 from inside.selection.study import (
     FINISHED,
@@ -231,7 +231,7 @@ def _conclude(sweep: Sweep, study: optuna.Study) -> bool:
             _say(f"{state}: row {row.number}, {row.name}: {reasons.get(row.name) or 'the same command runs it again'}")
     _say(f"summary: {shown_path(sweep.folder / 'summary.csv')}")
     try:
-        from inside.many_runs.compare import compare_runs  # which loads what draws
+        from inside.many_runs.compare.page import compare_runs  # which loads what draws
         _say(f"comparison: {shown_path(compare_runs(finished, sweep.folder / 'compare.html'))}")
     except Exception as error:  # fewer than two have run notebook 01; whatever it is must not hide what has run
         _say(f"comparison: none, {reason_of(error)}")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from inside.many_runs import compare_details as details
-from inside.many_runs.differences import (
+from inside.many_runs.compare import details
+from inside.many_runs.compare.differences import (
     MOST_ALL_PAIRS,
     describe_runs,
     describe_settings,
@@ -19,7 +19,7 @@ from inside.many_runs.differences import (
     paired_table,
     setting_table,
 )
-from inside.many_runs.finished import (
+from inside.many_runs.compare.finished import (
     MOST_NAMED,
     FinishedRun,
     differing_parameters,

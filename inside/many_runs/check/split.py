@@ -10,8 +10,8 @@ import pandas as pd
 
 from inside.data.listing import SPLIT_FOLDERS
 from inside.data.split import split_overlaps, split_table
-from inside.many_runs.check_files import HandIn
-from inside.many_runs.check_rows import DIFFERS, HOLDS, UNDECIDED, Row, compared, number_of, word
+from inside.many_runs.check.files import HandIn
+from inside.many_runs.check.rows import DIFFERS, HOLDS, UNDECIDED, Row, compared, number_of, word
 from inside.names import SPLITS
 from inside.text import visible
 

@@ -18,8 +18,8 @@ from bs4 import Tag
 from nbformat import NotebookNode
 from PIL import Image
 
-from inside.many_runs.check_files import HandIn, is_parameters, own_notebook
-from inside.many_runs.check_rows import DIFFERS, HOLDS, NOT_FOUND, OTHER_VERSION, Row, compared, number_of
+from inside.many_runs.check.files import HandIn, is_parameters, own_notebook
+from inside.many_runs.check.rows import DIFFERS, HOLDS, NOT_FOUND, OTHER_VERSION, Row, compared, number_of
 from inside.release import release
 from inside.report.parameters import literals
 from inside.text import format_significant, visible

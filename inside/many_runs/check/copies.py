@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from inside.files import file_hash
-from inside.many_runs.check_files import NUMBERS, HandIn, own_notebook
-from inside.many_runs.check_rows import DIFFERS, UNDECIDED, Row
+from inside.many_runs.check.files import NUMBERS, HandIn, own_notebook
+from inside.many_runs.check.rows import DIFFERS, UNDECIDED, Row
 from inside.text import listed, visible
 
 FREE = {"RUN", "WORKERS", "INTERACTIVE", "PROCESSES", "TRACKERS", "STUDY_STORAGE", "DATASET"}  # they change no number

@@ -14,7 +14,8 @@ import pandas as pd
 
 from inside.data.table import UnreadableImage
 from inside.files import read_json
-from inside.many_runs.compare_plots import (
+from inside.many_runs.compare.finished import FinishedRun, grouped, run_labels
+from inside.many_runs.compare.plots import (
     LAYERS_SHOWN,
     plot_by_run,
     plot_classes,
@@ -24,7 +25,6 @@ from inside.many_runs.compare_plots import (
     run_styles,
     wide_axes,
 )
-from inside.many_runs.finished import FinishedRun, grouped, run_labels
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_number, format_share, listed, literal, points
 from inside.training.plots import plot_learning_curves

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inside.many_runs.finished import FinishedRun
-from inside.many_runs.paired import (
+from inside.many_runs.compare.finished import FinishedRun
+from inside.many_runs.compare.paired import (
     Difference,
     holm,
     one_sided,

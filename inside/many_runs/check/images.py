@@ -15,8 +15,8 @@ from inside.device import choose_device
 from inside.evaluation.calibration import class_names
 from inside.evaluation.predictions import evaluation_loader, predict
 from inside.files import RunFolder
-from inside.many_runs.check_files import HandIn
-from inside.many_runs.check_rows import DIFFERS, HOLDS, UNDECIDED, Row, number_of
+from inside.many_runs.check.files import HandIn
+from inside.many_runs.check.rows import DIFFERS, HOLDS, UNDECIDED, Row, number_of
 from inside.models.saved import SavedModel, load_network
 from inside.settings import PARAMETERS
 from inside.text import brief, percent, visible

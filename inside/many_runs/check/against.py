@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from inside.feature_maps.spectra_tables import spectra_results
-from inside.many_runs.check_files import HandIn
-from inside.many_runs.check_rows import DIFFERS, EXACT, HOLDS, UNDECIDED, Row, Tolerance, compared, word
-from inside.many_runs.check_scores import MAIN, remade_metrics, remade_scores
-from inside.many_runs.check_shares import remade_shares
-from inside.many_runs.check_spectra import Features
+from inside.many_runs.check.files import HandIn
+from inside.many_runs.check.rows import DIFFERS, EXACT, HOLDS, UNDECIDED, Row, Tolerance, compared, word
+from inside.many_runs.check.scores import MAIN, remade_metrics, remade_scores
+from inside.many_runs.check.shares import remade_shares
+from inside.many_runs.check.spectra import Features
 from inside.plain_yaml import read_yaml
 from inside.text import brief
 

@@ -1,0 +1,1 @@
+"""Checks of runs that were handed in: do their numbers follow from their files, and does all belong together?"""
