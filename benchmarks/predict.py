@@ -1,6 +1,6 @@
 """Images a second of `run.py predict`, from files to the table, to those of a bare forward pass of the same network.
 
-The bare pass has its batches in memory, and is in parts as the product's own passes are (see inside/device.py). The two take
+The bare pass has its batches in memory, and keeps freed memory as the product does (see inside/device.py). The two take
 turns on the same images; what predict does once (loading the network, distances of the validation images) is not counted.
 
     python benchmarks/predict.py --run mine --images path/to/folder [--count 320] [--turns 5]
@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from turns import Row, print_table, ratios, take_turns
 
-from inside.device import InParts
+from inside.device import choose_device
 from inside.files import RunFolder
 from inside.many_runs import predict_folder
 from inside.many_runs.predict.folder import list_images
@@ -29,7 +29,7 @@ from inside.models.saved import load_network
 
 def rows(run: str, folder: Path, count: int, turns: int, batch: int) -> list[Row]:
     model, saved = load_network(RunFolder(run, make=False))
-    model, device = model.eval(), torch.device("cpu")
+    model = model.to(choose_device("cpu")).eval()
     images = torch.randn(batch, 3, saved.image_size, saved.image_size)
     with tempfile.TemporaryDirectory() as made:
         for path in np.random.default_rng(0).permutation(sorted(list_images(folder)[0]))[:count]:
@@ -42,9 +42,9 @@ def rows(run: str, folder: Path, count: int, turns: int, batch: int) -> list[Row
 
         @torch.inference_mode()
         def bare() -> float:
-            start, parts = time.perf_counter(), InParts(device)
+            start = time.perf_counter()
             for _ in range(count // batch):
-                parts(model, images)
+                model(images)
             return count // batch * batch / (time.perf_counter() - start)
         found = take_turns({"predict": predict, "bare": bare}, turns)
     return [Row(f"{saved.architecture}, {count} images: predict, to a bare forward pass",

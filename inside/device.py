@@ -84,25 +84,15 @@ def tf32() -> Iterator[None]:
             _set_products("ieee")
 
 
-LARGE, PIXELS = 200 * 200, 8 * 224 * 224  # on a processor: of an image whose maps fill its cache, and of a part of such
-
-
 class InParts:
-    """Does work on batches in parts that fit into the memory of the device: where it runs out, parts get half as large.
+    """Does work on batches in parts that fit into the memory of the device: where it runs out, parts get half as large."""
 
-    On a processor (`device`), batches of images (N, C, H, W) from LARGE on are divided so that no part exceeds PIXELS.
-    """
-
-    def __init__(self, device: torch.device | None = None) -> None:
-        self.size, self.device = 0, device
+    def __init__(self) -> None:
+        self.size = 0
 
     def __call__(self, work: Callable[..., Any], *tensors: Any) -> list[Any]:
         """The results of `work` on the parts of tensors of the same length, in order."""
-        images = tensors[0]
-        if not self.size and self.device is not None and self.device.type == "cpu" and images[0, 0].numel() >= LARGE:
-            parts = -(-len(images) // max(1, PIXELS // images[0, 0].numel()))
-            self.size = -(-len(images) // parts)
-        self.size = self.size or len(images)
+        self.size = self.size or len(tensors[0])
         done, results = 0, list[Any]()
         while done < len(tensors[0]):
             try:

@@ -6,7 +6,7 @@ import resource
 import pytest
 import torch
 
-from inside.device import InParts, choose_device, choose_precision
+from inside.device import choose_device, choose_precision
 
 
 @pytest.mark.parametrize("cuda, mps", [(False, False), (True, False), (False, True), (True, True)])
@@ -25,14 +25,6 @@ def test_devices_that_are_there_and_that_are_not(monkeypatch, cuda, mps):
 def test_precisions():
     assert choose_precision("float32", torch.device("cpu")) == torch.float32
     assert choose_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
-
-
-@pytest.mark.parametrize("device, shape, wanted", [
-    ("cpu", (20, 3, 224, 224), [7, 7, 6]), ("cpu", (3, 3, 1000, 1000), [1, 1, 1]), ("cpu", (20, 3, 160, 160), [20]), ("cpu", (20, 7), [20]),
-    ("meta", (20, 3, 224, 224), [20]), (None, (20, 3, 224, 224), [20])])
-def test_parts_on_a_processor_stay_in_its_cache(device, shape, wanted):
-    in_parts = InParts(device and torch.device(device))
-    assert in_parts(lambda images: len(images), torch.empty(shape)) == wanted
 
 
 @pytest.mark.skipif(platform.libc_ver() < ("glibc", "2.35"), reason="the system's library has no such setting")

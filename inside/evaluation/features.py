@@ -35,7 +35,7 @@ def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "
     Where several processes compute, each takes its share (see `make_loader`), and rank 0 has those of all.
     """
     device, training, targets = next(model.parameters()).device, model.training, []
-    in_parts = InParts(device)
+    in_parts = InParts()
     with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept:
         model.eval()
         try:

@@ -31,7 +31,7 @@ def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = to
     """
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    logits, wanted, in_parts = [], [], InParts(device)
+    logits, wanted, in_parts = [], [], InParts()
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         for images, targets in tqdm(loader, leave=False, disable=not bar, desc="predicting"):
             logits += in_parts(lambda part: model(to_device(part, device)), images)

@@ -145,7 +145,7 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
     names, like, running = choose_layers(model, layers), first_parameter(model), _Pass(all_modules(model))
     result: dict[str, LayerStatistics] = {}
     autocast = torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32)
-    in_parts = InParts(like.device)
+    in_parts = InParts()
 
     def measure(images: Tensor, labels: np.ndarray) -> None:
         layout = torch.channels_last if channels_last and images.ndim == 4 else torch.preserve_format

@@ -138,7 +138,7 @@ def _predict_batch(model: nn.Module, saved: SavedModel, familiar: Familiar | Non
     """The rows of a batch: what the network says, and how far the images lie from what it knows."""
     device = next(model.parameters()).device
     with kept_inputs(model.get_submodule(classifier_name(model))) as features:
-        logits = torch.cat(InParts(device)(lambda part: model(to_device(part, device)), images))
+        logits = torch.cat(InParts()(lambda part: model(to_device(part, device)), images))
     scores = logits.double().softmax(1).cpu()
     confidence, best = scores.max(1)
     folders = [Path(name).parent.name for name in names]
