@@ -88,9 +88,13 @@ class Run(RunFolder):
         self.settings, self.number, self.started = dict(settings), number, time.perf_counter()
         self.places = {} if places is None else places
         self.device = choose_device(str(settings["DEVICE"]))
-        self.split_seed = split_seed(settings)  # of the split, and of the images that are drawn
         self.lock: BaseFileLock | None = None
         self.without_font: set[str] = set()  # signs in figures that no font of this machine has
+
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split and of the images that are drawn."""
+        return split_seed(self.settings)
 
     def finish(self, results: Mapping[str, object]) -> None:
         """Write NN_results.json, the numbers of the notebook, and say how long it took."""

@@ -57,9 +57,9 @@ def test_names_are_names_in_jupyterlab(lab, browser):
                                     cells=[nbformat.v4.new_code_cell(source)])
     nbformat.write(book, lab.folder / "names.ipynb")
     run_all(lab, browser, "names.ipynb")
-    outputs = wait(lambda: browser.find_elements("css selector", ".jp-Cell-outputArea"), 20, "there is no output")[0]
+    outputs = wait(lambda: browser.find_elements("css selector", ".jp-Cell-outputArea"), 60, "there is no output")[0]
     wait(lambda: "Traceback" in plain(outputs), 120, "the cell did not come to its end")
-    wait(lambda: len(outputs.find_elements("tag name", "img")) == 3, 20, "a picture is missing")
+    wait(lambda: len(outputs.find_elements("tag name", "img")) == 3, 60, "a picture is missing")
     seen = [visible(name) for name in CLASSES]
 
     first, second = outputs.find_elements("css selector", ".jp-OutputArea-output .widget-vbox")
@@ -68,9 +68,9 @@ def test_names_are_names_in_jupyterlab(lab, browser):
         assert [plain(option) for option in options][1:] == seen
     change(browser, first, "true class", seen[2])
     click(browser, ".widget-toggle-button", "wrong")
-    wait(lambda: f"There is no image of {seen[2]} that" in plain(first), 20, "the panel does not say that there is none")
+    wait(lambda: f"There is no image of {seen[2]} that" in plain(first), 60, "the panel does not say that there is none")
     change(browser, second, "class", seen[0])
-    wait(lambda: f"guided gradient of {seen[0]}, score" in plain(second), 20, "the panel does not name the class")
+    wait(lambda: f"guided gradient of {seen[0]}, score" in plain(second), 60, "the panel does not name the class")
 
     browser.save_screenshot(str(lab.folder / "names.png"))
     assert plain(outputs).count("; ".join(seen)) == 5  # text, two captions, fold, print

@@ -73,7 +73,7 @@ def click(browser, selector, text):
     def find():
         return next((item for item in browser.find_elements("css selector", selector)
                      if item.is_displayed() and item.text.strip().startswith(text)), None)
-    wait(find, 20, f"{text!r} is not to be seen").click()
+    wait(find, 60, f"{text!r} is not to be seen").click()
 
 
 def change(browser, panel, label, value):
