@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
@@ -59,6 +60,8 @@ def fold_html(fold: Fold, body: str) -> str:
               "figure": sum(isinstance(part, Figure) for part in fold.parts)}
     length = ", ".join(f"{count:,} {noun}{'s' * (count != 1)}" for noun, count in counts.items() if count)
     told = f"{fold.summary} ({length})" if length else fold.summary
+    numbers = re.findall(r"<figcaption><b>((?:Figure|Table) [\d.]+)\.</b>", body)
+    told = f"{numbers[0]} · {told}" if len(numbers) == 1 else told
     return f'<details class="fold"><summary class="mathjax_ignore">{html.escape(told)}</summary>{body}</details>'
 
 

@@ -100,8 +100,8 @@ def _ranked(found: Found) -> str:
     for name in names:
         highest, lowest = ((rows["label"] == name).sum() for rows in top_and_bottom(table, name))
         told.append(f"{literal(name)} {highest} and {lowest}")
-    return (f"images of the class among the ten highest and the ten lowest, for {len(names)} of {len(found.classes)} "
-            f"classes (RANKED_CLASSES): {', '.join(told)}")
+    return (f"of the ten highest and of the ten lowest, so many are of the class: {', '.join(told)}; {len(names)} of "
+            f"{len(found.classes)} classes are shown (RANKED_CLASSES)")
 
 
 def _reproduced(found: Found) -> str:

@@ -14,13 +14,13 @@ from PIL import Image
 
 from inside import render
 from inside.files import ROOT, file_hash, write_json
-from inside.render import figure_html, table_html
+from inside.render import figure_html, fold_html, table_html
 from inside.report.cells import REASONS
 from inside.report.deliverables import BEYOND, Row
 from inside.report.found import Found
 from inside.report.later import note_later
 from inside.report.page import _environment, export_report, outside_requests
-from inside.shown import Figure, Table
+from inside.shown import Figure, Fold, Table
 
 HOSTILE = "a <b>run<script>alert(1)<;script> & 'more' {{ title }}"
 
@@ -241,3 +241,9 @@ def test_each_deliverable_has_a_jump_at_the_top_to_a_place_that_the_page_has(tmp
     assert jumps == [("1 · Split", [("Loss curves", "01-loss", ""), ("Top-k", "01-loss", "table-eigenvalues")])]
     page = export_report([tmp_path / "01_split.ipynb"], tmp_path / "report.html").read_text(encoding="utf-8")
     assert '<nav class="jump" aria-label="Deliverables">' in page
+
+
+@pytest.mark.parametrize("places, told", [(["Table 3.4"], "Table 3.4 · All (2)"), (["Table 3.4", "Figure 3.1"], "All (2)"), ([], "All (2)")])
+def test_a_fold_names_the_one_table_or_figure_that_links_lead_to(places, told):
+    body = "".join(f"<figure><figcaption><b>{place}.</b> A caption. </figcaption></figure>" for place in places)
+    assert f">{told}</summary>{body}</details>" in fold_html(Fold("All (2)", ()), body)

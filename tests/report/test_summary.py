@@ -114,7 +114,7 @@ def test_deliverables_answer_in_a_line(run_folder):
     assert rows["Loss curves"].answer == "epoch 2 of 3 kept: cross-entropy 0.400 in training, 0.500 on validation"
     assert rows["Accuracy of each class by epoch"].answer.endswith("lowest glacier 80.0%, highest sea 100.0%")
     assert "on test, accuracy ranges from 0.900 (glacier) to 1.000 (mountain); average" in rows["Accuracy and AP by class"].answer
-    assert rows["Ten highest and ten lowest images"].answer == "images of the class among the ten highest and the ten lowest, for 1 of 3 classes (RANKED_CLASSES): sea 10 and 1"
+    assert rows["Ten highest and ten lowest images"].answer == "of the ten highest and of the ten lowest, so many are of the class: sea 10 and 1; 1 of 3 classes are shown (RANKED_CLASSES)"
     assert rows["Reproduced from the saved network"].answer.endswith("identical (tolerance 0.0001)")
     assert "from first to last layer: fine-tuned 50.0%, 60.0%, 40.0%; initial 50.0%, 45.0%, 42.0%" in rows["Share of non-positive values"].answer
     assert rows["Top-k eigenvalues: fine-tuned, own images"].answer == \
