@@ -60,7 +60,7 @@ def test_a_sweep_goes_on_after_kills(scenes, tmp_path):
     summary = pd.read_csv(folder / "summary.csv")
     assert len(summary) == 12 and set(summary["state"]) == {"finished"} and summary["test accuracy"].between(0, 1).all()
     assert (folder / "compare.html").stat().st_size > 10_000
-    assert len(made) >= 7 and made == {name: (folder / name / "report.html").stat().st_mtime_ns for name in made}
+    assert len(made) >= 5 and made == {name: (folder / name / "report.html").stat().st_mtime_ns for name in made}
     rows = {name: contents(folder / name) for name in summary["run"]}
     assert len({row["split.csv"] for row in rows.values()}) == 1 and len({row["model.safetensors"] for row in rows.values()}) == 12
     few.write_text("LEARNING_RATE,SEED\n0.01,0\n0.03,5\n")  # of them, some without kills

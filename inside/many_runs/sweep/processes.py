@@ -17,7 +17,7 @@ import yaml
 from inside.files import RunFolder, atomic_write
 from inside.locks import FolderInUse, hold
 
-PATIENCE = 3.0  # seconds in which a run that is stopped may end by itself
+PATIENCE = 1.5  # seconds in which a run that is stopped may end by itself
 
 
 class Processes:
