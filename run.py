@@ -10,5 +10,6 @@ if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written, and told; leaving takes a moment
         sys.exit(status)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        anew = sys.argv[1:2] in (["check"], ["clean"], ["compare"], ["predict"], ["runs"])
+        print(f"\nstopped; the same command {'begins anew' if anew else 'goes on from here'}", file=sys.stderr)
         sys.exit(130)

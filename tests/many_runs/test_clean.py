@@ -1,12 +1,15 @@
 """Tests of inside/many_runs/clean.py and of its command."""
 
 import builtins
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from inside import files
 from inside.cli.main import main
-from inside.files import write_json
+from inside.files import ROOT, write_json
 from inside.locks import FolderInUse, hold
 from inside.many_runs import clean_run, list_runs
 from inside.many_runs.clean import measure_run
@@ -98,3 +101,15 @@ def test_the_command_takes_nothing_where_one_name_is_wrong(runs, capsys):
     assert main(["clean", "one", "three", "--all", "--yes"]) == 2
     assert "three is no run" in capsys.readouterr().err and left(runs / "one") >= {*AGAIN, *RESULTS}
     assert main(["clean", "one", "two", "one", "--all", "--yes"]) == 0 and not list(runs.iterdir())
+
+
+def test_ctrl_c_at_the_question_removes_nothing(runs):
+    """A command that keeps nothing of its work does not say that it goes on."""
+    process = subprocess.Popen([sys.executable, str(ROOT / "run.py"), "clean", str(runs / "one")], text=True, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    told = ""
+    while "[y/N] " not in told:
+        told += process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1].strip() == "stopped; the same command begins anew" and process.returncode == 130
+    assert left(runs / "one") >= {*AGAIN, *RESULTS}

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
 from tqdm import tqdm
 
-from inside.files import atomic_write, write_csv
+from inside.files import write_csv
 from inside.many_runs.check.against import Check, read_reference
 from inside.many_runs.check.copies import check_copies
 from inside.many_runs.check.files import NUMBERS, PARTS, HandIn, Missing, own_notebook
@@ -25,6 +24,7 @@ from inside.many_runs.check.shares import check_shares
 from inside.many_runs.check.spectra import Features, check_spectra, check_spectra_tables
 from inside.many_runs.check.split import check_draw, check_split
 from inside.many_runs.check.times import check_stamps, check_times
+from inside.many_runs.pages import write_page
 from inside.text import visible
 
 BLIND = ("Without --images, predictions and hashes of images that were invented consistently, in all files at once, cannot "
@@ -34,7 +34,6 @@ LIMITS = ["Not computed again: the training itself, the search and the compariso
           "Figures are compared with figures/, not with the numbers that they draw.",
           "A start that is wrong by whole quarters of an hour cannot be told from a time zone."]
 SEVERAL = {HOLDS: "hold", DIFFERS: "do not hold"}
-TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[2] / "report"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +139,7 @@ def write_table(found: Checked, file: Path) -> Path:
     """Write the table as CSV, and as a page beside it, whose path is returned."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_csv(file, found.table)
-    target, names = file.with_suffix(".html"), list(dict.fromkeys(row.run for row in found.rows))
-    page = Environment(loader=TEMPLATES, autoescape=True).get_template("check.html.j2").render(
-        runs=[(name, [row for row in found.rows if row.run == name]) for name in names], summary=found.summary,
-        limits=found.limits, file=file.name, holds=HOLDS, differs=DIFFERS)
-    with atomic_write(target) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return target
+    names = dict.fromkeys(row.run for row in found.rows)
+    return write_page(file.with_suffix(".html"), Path(__file__).with_name("check.html.j2"),
+                      runs=[(name, [row for row in found.rows if row.run == name]) for name in names],
+                      summary=found.summary, limits=found.limits, file=file.name, holds=HOLDS, differs=DIFFERS)

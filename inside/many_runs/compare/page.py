@@ -9,17 +9,13 @@ from itertools import count
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from inside import render
-from inside.files import atomic_write
 from inside.fonts import save_figure
 from inside.many_runs.compare.sections import Comparison
-from inside.report import markup
+from inside.many_runs.pages import write_page
 from inside.shown import Figure, Shown, Table, Text
-
-TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[2] / "report"])
 
 
 def compare_runs(runs: Sequence[str | Path], target: Path) -> Path:
@@ -35,13 +31,9 @@ def write_comparison(compared: Comparison, target: Path) -> Path:
     """Write the page of a comparison."""
     write = _Writer()
     sections = [(title, write.html(parts)) for title, parts in compared.sections()]
-    page = Environment(loader=TEMPLATES, autoescape=True).get_template("compare.html.j2").render(
-        title=f"{len(compared.runs)} runs compared", made=f"{date.today():%-d %B %Y}", sections=sections,
-        verdict=write.html([Text.bullets(compared.verdict())]))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(target) as temporary:
-        temporary.write_text(markup.smaller_pictures(markup.unique_ids(page)), encoding="utf-8")
-    return target
+    return write_page(target, Path(__file__).with_name("compare.html.j2"), title=f"{len(compared.runs)} runs compared",
+                      made=f"{date.today():%-d %B %Y}", sections=sections,
+                      verdict=write.html([Text.bullets(compared.verdict())]))
 
 
 class _Writer:

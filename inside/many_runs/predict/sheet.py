@@ -7,16 +7,14 @@ from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
 
 from inside.data.table import load_image
-from inside.files import atomic_write
+from inside.many_runs.pages import write_page
 from inside.many_runs.predict.folder import Predicted
 from inside.report.markup import thumbnail
 from inside.text import format_share
 
 FARTHEST, LEAST, DRAWN = 80, 60, 60  # images, at most
-TEMPLATES = FileSystemLoader([Path(__file__).parent, Path(__file__).parents[2] / "report"])
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,11 @@ def write_sheet(found: Predicted, target: Path, *, seed: int = 0) -> Path:
     sections = [("Far from the training images", "The farthest first.", farthest),
                 ("Least confident", "Of the others, the lowest confidence first.", rest.head(LEAST)),
                 ("A random draw of the rest", "", drawn)]
-    page = Environment(loader=TEMPLATES, autoescape=True).get_template("sheet.html.j2").render(
-        root=found.root.resolve().name, file=found.file.name, summary=found.summary,
-        sections=[(title, words, [_card(found.root, row) for row in rows.to_dict("records")]) for title, words, rows in
-                  sections if len(rows)], unreadable=found.unreadable.head(50).to_dict("records"))
-    with atomic_write(target) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return target
+    return write_page(
+        target, Path(__file__).with_name("sheet.html.j2"), root=found.root.resolve().name, file=found.file.name,
+        summary=found.summary, unreadable=found.unreadable.head(50).to_dict("records"),
+        sections=[(title, words, [_card(found.root, row) for row in rows.to_dict("records")])
+                  for title, words, rows in sections if len(rows)])
 
 
 def _card(root: Path, row: dict) -> Card:
