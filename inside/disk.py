@@ -20,7 +20,7 @@ from inside.models.outline import outline
 from inside.models.surgery import classifier_name
 from inside.names import DATASETS
 from inside.selection.trainings import channels_of, kind_of, map_size, measured_networks, trainings
-from inside.text import errors_of
+from inside.text import errors_of, format_bytes
 from inside.training.compatible import is_random
 
 Settings = Mapping[str, Any]
@@ -45,14 +45,6 @@ def check_room(needs: Sequence[Need]) -> None:
             parts = ", ".join(f"{need.what} {format_bytes(need.size)}" for need in on_disk if need.size >= 1e6)
             raise ValueError(f"The run needs about {format_bytes(total)} ({parts}), but only {format_bytes(free)} are free "
                              f"on the disk of {on_disk[0].folder}: make room, or choose another RUN.")
-
-
-def format_bytes(size: float) -> str:
-    """Bytes in readable form: 3 MB, 1.4 GB, 2.0 TB."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
-        if size >= factor:
-            return f"{size / factor:,.1f} {unit}"
-    return f"{size / 1e6:.0f} MB"
 
 
 def needs(settings: Settings, numbers: Sequence[str], run: RunFolder) -> list[Need]:

@@ -130,6 +130,14 @@ def without_passwords(text: str) -> str:
     return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:…@", text)
 
 
+def format_bytes(size: float) -> str:
+    """Bytes in readable form: 3 MB, 1.4 GB, 2.0 TB."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size / 1e6:.0f} MB"
+
+
 def format_number(value: float, digits: int, *, sign: bool = False) -> str:
     """A number with so many decimals: a real minus sign, but none before 0, with `sign` a plus; – for NaN."""
     if math.isnan(value):

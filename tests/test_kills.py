@@ -18,7 +18,7 @@ def test_a_killed_run_goes_on_to_the_same_results(finished, flawed, tmp_path):
 
 def test_ctrl_c_ends_a_run_at_once_and_a_second_run_is_told_who_has_the_folder(flawed, tmp_path, capsys):
     folder = tmp_path / "run"
-    process = start_run(*arguments(folder, flawed, EPOCHS=200, SEARCH_TRIALS=0))
+    process = start_run(*arguments(folder, flawed, EPOCHS=200, SEARCH_TRIALS=0, NEAR_DUPLICATES="off", LABEL_ISSUES=False))
     wait_for(folder, "epoch  2", process)
     assert main(arguments(folder, flawed)) == 2
     told = capsys.readouterr().err

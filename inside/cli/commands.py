@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from inside.cli.waiting import let_others_compute
-from inside.text import for_terminal, plain_text
+from inside.text import for_terminal, format_bytes, plain_text
 
 
 def predict(arguments: Sequence[str]) -> int:
@@ -73,7 +73,6 @@ def clean(arguments: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true", help="remove the results and the folder, too; this cannot be undone")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
-    from inside.disk import format_bytes
     from inside.many_runs.clean import clean_run, measure_run
 
     rooms = [measure_run(name) for name in dict.fromkeys(options.runs)]

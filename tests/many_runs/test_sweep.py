@@ -21,7 +21,7 @@ from inside.locks import hold
 from inside.many_runs import list_runs
 from inside.many_runs.compare import page as compare
 from inside.many_runs.sweep import run as sweep
-from inside.many_runs.sweep.processes import Processes, reason_in
+from inside.many_runs.sweep.processes import Processes, card_of, reason_in
 from inside.many_runs.sweep.rows import LONGEST, Row, read_rows
 from inside.many_runs.sweep.run import Sweep, check_sweep, run_sweep, summary
 from inside.names import check_run
@@ -30,7 +30,7 @@ from inside.text import errors_of
 from shared.databases import database  # noqa: F401
 from shared.processes import at_once, needs_fork
 
-# a run that writes when it started and ended and on which cores, fails for EPOCHS: 3 until `mended` is there, and takes `pause` seconds
+# a run that writes when it started and ended and on which cores and cards, fails for EPOCHS: 3 until `mended` is there, and takes `pause` seconds
 FAKE = """
 import json, os, sys, time
 from pathlib import Path
@@ -45,7 +45,8 @@ if "EPOCHS: 3" in given and not (folder.parent / "mended").exists():
 scores = {"mean_class_accuracy": 0.75, "mean_average_precision": 0.5}
 (folder / "01_results.json").write_text(json.dumps({"notebook_seconds": 2.04, "val": scores, "test": scores}))
 (folder / "run.json").write_text("{}")
-(folder / "report.html").write_text(json.dumps([start, time.time(), cores, sys.argv[2:]]))
+cards = os.environ.get("CUDA_VISIBLE_DEVICES")
+(folder / "report.html").write_text(json.dumps([start, time.time(), cores, sys.argv[2:], cards]))
 """
 
 
@@ -243,7 +244,9 @@ def test_a_failure_is_told_and_the_same_command_goes_on(tmp_path, capsys, compar
     assert not any(map(again.is_finished, again.rows)) and not any(map(whole.is_finished, whole.rows)) and all(map(more.is_finished, more.rows))
 
 
-def test_several_at_once_share_the_cores(tmp_path):
+def test_several_at_once_share_the_cores_and_cards(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     plan, command = made(tmp_path, "SEED\n0 1 2 3\n")
     plan.folder.mkdir()
     (plan.folder / "pause").write_text("0.4")
@@ -251,7 +254,7 @@ def test_several_at_once_share_the_cores(tmp_path):
     spans = sorted(json.loads(plan.run_of(row).path("report.html").read_text()) for row in plan.rows)
     assert sorted(started(plan)) == sorted(row.name for row in plan.rows)
     assert spans[1][0] < spans[0][1] and spans[2][0] > min(spans[0][1], spans[1][1])  # two at once, no third
-    assert all(span[3] == ["--only", "01"] for span in spans)
+    assert all(span[3] == ["--only", "01"] for span in spans) and {span[4] for span in spans[:2]} == {"0", "1"}
     if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1:
         assert not set(spans[0][2]) & set(spans[1][2]) and set(spans[0][2]) | set(spans[1][2]) == os.sched_getaffinity(0)
 
@@ -365,3 +368,11 @@ def test_runs_lists_the_rows_of_sweeps(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RUNS", tmp_path)
     assert sorted(list_runs()["run"]) == sorted(["alone", str(tmp_path / "sweep" / "seed-0"), str(tmp_path / "sweep" / "seed-1")])
     assert RunFolder(str(tmp_path / "sweep" / "seed-0"), make=False).folder == tmp_path / "sweep" / "seed-0"
+
+
+@pytest.mark.parametrize("visible, cards, slots", [(None, 0, [None] * 3), (None, 1, [None] * 3), (None, 2, ["0", "1", "0"]), ("3,5", 2, ["3", "5", "3"]),
+                                                   ("4", 1, [None] * 3)])
+def test_the_card_of_a_row(monkeypatch, visible, cards, slots):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: cards)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible) if visible else monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [card_of(slot).get("CUDA_VISIBLE_DEVICES") for slot in range(3)] == slots

@@ -1,4 +1,4 @@
-"""The rows of a sweep as processes of run.py, each with its share of the cores."""
+"""The rows of a sweep as processes of run.py, each with its share of the cores and cards."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from inside.files import RunFolder, atomic_write
@@ -59,7 +60,7 @@ class Processes:
 
     def _start(self, words: Sequence[str], output: Any, slot: int) -> subprocess.Popen:
         cores = _share(slot, self.jobs)
-        environment = ({"OMP_NUM_THREADS": str(len(cores))} if self.jobs > 1 else {}) | os.environ
+        environment = ({"OMP_NUM_THREADS": str(len(cores))} | os.environ | card_of(slot)) if self.jobs > 1 else None
         group = 0 if os.name == "posix" else None  # one of its own: Ctrl-C is for the sweep, which stops its rows
         with self.lock:
             if self.stopped:
@@ -104,6 +105,12 @@ def _share(slot: int, jobs: int) -> list[int]:
     """The cores of one of several rows that run at once."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     return cores[slot % len(cores)::jobs]
+
+
+def card_of(slot: int) -> dict[str, str]:
+    """The environment that gives one of several rows that run at once a card of its own, where there are several."""
+    cards = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))).split(",")
+    return {"CUDA_VISIBLE_DEVICES": cards[slot % len(cards)]} if len(cards) > 1 else {}
 
 
 def reason_in(log: Path, start: int, status: int) -> str:
