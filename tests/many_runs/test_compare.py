@@ -96,6 +96,7 @@ def test_seeds_become_mean_and_spread(tmp_path):
         dict.fromkeys(map(ord, "\u2068\u2069")))
     told = words(compare_runs(runs, tmp_path / "compare.html"))
     assert "0.875 0.025 0.850 0.900" in told and "not about their settings" not in told  # mean, standard deviation, range
+    assert "validation by epoch." in told and "known to have had the same validation images" not in told
 
 
 def test_only_parameters_with_different_values_are_shown(two, tmp_path):
@@ -165,6 +166,7 @@ def test_the_whole_page(tmp_path):
     for told in ("Learning curves of run1", "The effective rank of run4: notebook 03 has not run there", "The effective rank of run2: other layers",
                  "Pictures of the test images of run0 and run1", "not compared image by image: run0, run1, run2, run3 and 5 more; other"):
         assert told in missing, told
+    assert "known to have had the same validation images" in soup.find(id="figure-learning").get_text()
     first = soup.find(id="table-only_1").find_all("td")
     assert len(soup.find(id="table-differences").find_all("tr")) == 9 and first[0].get_text().endswith(".png")
 

@@ -37,7 +37,8 @@ def invent_run(folder, hit, *, images=None, val=0.9, classes=CLASSES, parameters
     images = invent_images(len(hit) // len(classes), classes=classes) if images is None else images
     predictions = invent_predictions(images, np.asarray(hit), classes)
     metrics = class_metrics(predictions, classes, groups=images["group"])
-    other = images.head(3).assign(path=[f"{place}.png" for place in range(3)], sha256=["a", "b", "c"], group=pd.NA, split="train")
+    other = images.head(3).assign(path=[f"{place}.png" for place in range(3)], sha256=["a", "b", f"c{images['sha256'][0]}"], group=pd.NA,
+                                  split=["train", "train", "val"])
     split = pd.concat([images.assign(split="test"), other]).assign(width=9, height=9)
     write_csv(folder / "split.csv", split.sample(frac=1, random_state=1) if shuffled else split)
     write_csv(folder / "predictions_test.csv", predictions.sample(frac=1, random_state=2) if shuffled else predictions)

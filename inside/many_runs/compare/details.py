@@ -54,9 +54,11 @@ def learning_curves(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator
         ax = plot_learning_curves(histories, styles=styles, ax=wide_axes(styles))
         put_legend(ax, styles, "★ chosen epoch")
         last = {name: history["val_mean_class_accuracy"].max() for name, history in histories.items()}
+        same = len(histories) == 1 or len({run.validation or run.name for run in runs if run.name in histories}) == 1
         yield Figure(ax.figure, "learning", "Mean class accuracy on validation by epoch; the highest of each run: "
-                     f"{_told(last)}.", "Mean class accuracy on validation by epoch. Where runs had different validation "
-                     "images, their heights cannot be compared.")
+                     f"{_told(last)}.", "Mean class accuracy on validation by epoch."
+                     + " Not all of these runs are known to have had the same validation images: where they had not, "
+                     "heights cannot be compared." * (not same))
 
 
 def classes(runs: Sequence[FinishedRun], missing: list[str]) -> Iterator[Shown]:

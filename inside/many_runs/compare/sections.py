@@ -209,11 +209,12 @@ def _costs(run: FinishedRun) -> dict[str, object]:
     """Time, sizes and images of a run."""
     own, seconds = run.own, run.own.get("seconds")
     return {"training": format_duration(seconds) if isinstance(seconds, (int, float)) else "–",
-            "parameters": _millions(own.get("parameters")), "operations": _millions(own.get("macs")),
+            "parameters": _count(own.get("parameters")), "operations": _count(own.get("macs")),
             "images": own.get("n_images")}
 
 
-def _millions(value: object) -> str:
-    return f"{value / 1e6:,.3g} M" if isinstance(value, (int, float)) else "–"
+def _count(value: object) -> str:
+    """A count in millions, where it is as large, as text."""
+    return "–" if not isinstance(value, (int, float)) else f"{value / 1e6:,.3g} M" if value >= 1e6 else f"{value:,.0f}"
 
 
