@@ -61,7 +61,7 @@ def _option_name(name: str) -> str:
 def _distribution(name: str, values: object) -> BaseDistribution:
     """One entry of SEARCH_SPACE."""
     if not isinstance(values, (list, tuple)) or not values:
-        raise ValueError(f"SEARCH_SPACE: {name} = {brief(values)} is empty; it takes a range [low, high], "
+        raise ValueError(f"SEARCH_SPACE: {name} = {brief(values)} is not valid: it takes a range [low, high], "
                          "[low, high, \"log\"], or a list of choices.")
     if any(type(value) in (int, float) and not abs(value) < 1e300 for value in values):
         raise ValueError(f"SEARCH_SPACE: {name} = {brief(values)} holds a number that is infinite, too large or none.")

@@ -26,9 +26,9 @@ def test_ranges_and_choices():
 
 @pytest.mark.parametrize("space, message, changes", [
     ({}, "SEARCH_SPACE is empty", {}), ({"learning_rat": [1e-3, 1e-2]}, "did you mean 'learning_rate'", {}),
-    ({"lr": []}, "lr = \\[\\] is empty", {}), ({"lr": [1e-2, 1e-3]}, "range lr = \\[0.01, 0.001\\] is empty", {}),
+    ({"lr": []}, "lr = \\[\\] is not valid: it takes a range", {}), ({"lr": [1e-2, 1e-3]}, "range lr = \\[0.01, 0.001\\] is empty", {}),
     ({"lr": [0.01, 0.01]}, "is empty", {}), ({"lr": [0, 0.01, "log"]}, "above 0 on a logarithmic scale", {}),
-    ({"lr": [1e-3, 1e-2, "logs"]}, "legal there are 'log' and 'choice'", {}), ({"lr": 0.01}, "takes a range", {}),
+    ({"lr": [1e-3, 1e-2, "logs"]}, "legal there are 'log' and 'choice'", {}), ({"lr": 0.01}, "lr = 0.01 is not valid: it takes a range", {}),
     ({"lr": [1e-3, 1e-2], "learning_rate": [1e-3, 1e-2]}, "names an option twice", {}),
     ({"optimizer": ["sgd", "adamm"]}, "did you mean 'adam'", {}), ({"optimizer": ["sgd", "sgd"]}, "names a choice twice", {}),
     ({"lr": [1e-3, 100.0]}, "LEARNING_RATE = 100.0 is not valid", {}), ({"strategy": ["heads"]}, "did you mean 'head'", {}),
