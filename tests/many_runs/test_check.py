@@ -8,6 +8,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from inside.cli.main import main
 from inside.files import write_csv
@@ -131,6 +132,16 @@ def test_a_figure_exchanged(handed_in):
     assert what.endswith("figure training against figures/training.png")
 
 
+def test_pixels_changed_in_a_figure(handed_in):
+    path = handed_in / "figures" / "confusion.png"
+    with Image.open(path) as image:
+        changed = image.convert("RGB")
+    changed.paste("black", (0, 0, changed.width // 4, changed.height // 4))
+    changed.save(path)
+    (row,) = [row for row in check_shown(HandIn.open(str(handed_in)), "01") if row.verdict != HOLDS]
+    assert row.what.endswith("figure confusion against figures/confusion.png") and "the pixels differ by" in row.remark
+
+
 def test_a_sentence_changed_in_the_report(handed_in, monkeypatch):
     page = (handed_in / "report.html").read_text()
     monkeypatch.setattr(check_report_module, "export_again", lambda hand_in: page)  # as it is, see the run that nobody changed
@@ -204,7 +215,8 @@ def test_shares_and_spectra_changed_by_hand(handed_in):
     hand_in = HandIn.open(str(handed_in))
     assert [told for told, _ in wrong(check_shares(hand_in)).values()] == ["0.1"]
     assert [told for told, _ in wrong(check_spectra(Features.of(hand_in))).values()] == ["3.14159"]
-    assert all("effective_ranks" in what for what in wrong(row for row in check_spectra_tables(Features.of(hand_in)) if row.verdict != NOT_FOUND))
+    found = wrong(row for row in check_spectra_tables(Features.of(hand_in)) if row.verdict != NOT_FOUND)
+    assert found and all("effective_ranks" in what for what in found)
 
 
 RUBBISH = [b"", b"\xff\xfe rubbish", b"{}", b'{"test": [1, NaN]}', b"[" * 100_000, b"a,b\n1,2\n"]
