@@ -271,13 +271,19 @@ def test_results_of_an_earlier_version_do_not_hide_why_a_notebook_failed(monkeyp
     assert "ZeroDivisionError: by zero" in told and "report up to there: none, the results in" in told
 
 
-def test_a_kernel_that_dies_is_a_failed_notebook_and_the_last_good_one_stays(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("answers, reason", [(True, "the kernel of the notebook died, as when memory runs out"),
+                                             (False, r"the kernel of the notebook did not start \(no answer in 600 s\): the same command tries again")])
+def test_a_kernel_that_dies_or_does_not_answer_is_a_failed_notebook_and_the_last_good_one_stays(monkeypatch, tmp_path, answers, reason):
+    async def wait(client, timeout):
+        raise RuntimeError(f"no answer in {timeout} s")
     book, folder = tmp_path / "01_{a}.ipynb", tmp_path / "run {b}"
     cells = [nbformat.v4.new_code_cell("RUN = ''", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell("import os\nos.kill(os.getpid(), 9)")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), book)
     folder.mkdir()
     (folder / book.name).write_text("the last good one")
-    with pytest.raises(run_module.NotebookFailed, match="the kernel of the notebook died, as when memory runs out") as raised:
+    if not answers:
+        monkeypatch.setattr("jupyter_client.asynchronous.client.AsyncKernelClient.wait_for_ready", wait)
+    with pytest.raises(run_module.NotebookFailed, match=reason) as raised:
         run_module.execute(book, folder, {}, run_module.Log(open(folder / "run.log", "a")))
     assert str(folder / "01_{a}.failed.ipynb") in str(raised.value) and (folder / book.name).read_text() == "the last good one"
     assert sorted(path.name for path in folder.iterdir()) == ["01_{a}.failed.ipynb", "01_{a}.ipynb", "run.log"]

@@ -37,6 +37,9 @@ for name in ("papermill", "asyncio"):  # Ctrl-C stops the kernel while they wait
     logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+PATIENCE = 600  # seconds in which a kernel must answer: where many runs start at once, it takes minutes
+
+
 class NotebookFailed(Exception):
     """A cell of a notebook failed; the text gives the error and the path of the executed notebook."""
 
@@ -83,12 +86,10 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Lo
     try:
         papermill.execute_notebook(*(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, running)), own,
                                    kernel_name="python3", progress_bar=False, stdout_file=log, stderr_file=Log(log.files[0]),
-                                   extra_arguments=["--log-level=50"], shutdown_kernel="immediate")
-    except (papermill.PapermillExecutionError, DeadKernelError) as error:
+                                   extra_arguments=["--log-level=50"], shutdown_kernel="immediate", start_timeout=PATIENCE)
+    except (papermill.PapermillExecutionError, RuntimeError) as error:
         put_in_place(running, failed_copy(folder, notebook))
-        reason = "the kernel of the notebook died, as when memory runs out: a smaller BATCH_SIZE or IMAGE_SIZE needs less" \
-            if isinstance(error, DeadKernelError) else f"a cell of the notebook failed: {error.ename}: {error.evalue}"
-        raise NotebookFailed(f"{reason}\nthe notebook as executed so far: {failed_copy(folder, notebook)}") from None
+        raise NotebookFailed(f"{_reason(error)}\nthe notebook as executed so far: {failed_copy(folder, notebook)}") from None
     except BaseException:
         with suppress(OSError):
             running.unlink(missing_ok=True)
@@ -96,6 +97,15 @@ def execute(notebook: Path, folder: Path, parameters: Mapping[str, Any], log: Lo
     put_in_place(running, folder / notebook.name)
     failed_copy(folder, notebook).unlink(missing_ok=True)
     log.write(f"== {notebook.stem}: {format_duration(time.perf_counter() - start)}\n")
+
+
+def _reason(error: Exception) -> str:
+    """Why a notebook has not come to its end."""
+    if isinstance(error, papermill.PapermillExecutionError):
+        return f"a cell of the notebook failed: {error.ename}: {error.evalue}"
+    if isinstance(error, DeadKernelError):
+        return "the kernel of the notebook died, as when memory runs out: a smaller BATCH_SIZE or IMAGE_SIZE needs less"
+    return f"the kernel of the notebook did not start ({error}): the same command tries again"
 
 
 def failed_copy(folder: Path, notebook: Path) -> Path:
