@@ -34,17 +34,21 @@ class Need(NamedTuple):
     size: float
 
 
-def check_room(needs: Sequence[Need]) -> None:
-    """Raise ValueError, with the sizes, for the first disk on which there is less room than all needs on it together."""
+def check_room(needs: Sequence[Need], who: str = "The run", place: str = "RUN") -> None:
+    """Raise ValueError, with the sizes, for the first disk on which there is less room than all needs on it together.
+
+    What is the same for several runs, such as images that they share, counts once.
+    """
     disks: dict[int, list[Need]] = {}
-    for need in needs:
+    for need in dict.fromkeys(needs):
         disks.setdefault(os.stat(nearest_folder(need.folder)).st_dev, []).append(need)
     for on_disk in disks.values():
-        total, free = sum(need.size for need in on_disk), shutil.disk_usage(nearest_folder(on_disk[0].folder)).free
+        sizes = {need.what: sum(other.size for other in on_disk if other.what == need.what) for need in on_disk}
+        total, free = sum(sizes.values()), shutil.disk_usage(nearest_folder(on_disk[0].folder)).free
         if total > free:
-            parts = ", ".join(f"{need.what} {format_bytes(need.size)}" for need in on_disk if need.size >= 1e6)
-            raise ValueError(f"The run needs about {format_bytes(total)} ({parts}), but only {format_bytes(free)} are free "
-                             f"on the disk of {on_disk[0].folder}: make room, or choose another RUN.")
+            parts = ", ".join(f"{what} {format_bytes(size)}" for what, size in sizes.items() if size >= 1e6)
+            raise ValueError(f"{who} needs about {format_bytes(total)} ({parts}), but only {format_bytes(free)} are free on "
+                             f"the disk of {on_disk[0].folder}: make room, or choose another {place}.")
 
 
 def needs(settings: Settings, numbers: Sequence[str], run: RunFolder) -> list[Need]:

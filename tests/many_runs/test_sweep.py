@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -153,6 +154,15 @@ def test_all_rows_are_checked_before_the_first_starts(tmp_path, capsys):
     assert "--storage = 'postgresql+psycopg://127.0.0.1:9/db': no database answers" in told and not (tmp_path / "sweep").exists()
 
 
+def test_the_room_for_all_rows_is_checked_before_the_first_starts(tmp_path, capsys, monkeypatch):
+    """Each of them would fit; the images that they share count once."""
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=500e6))
+    assert main(words(tmp_path, f"SEED\n{' '.join(map(str, range(40)))}\n")) == 2
+    told = capsys.readouterr().err
+    assert re.search(r"^error: The sweep needs about [\d.]+ GB \(figures, notebooks and report 1.0 GB, drawn images 11 MB, .*, but only 500 MB are free "
+                     r"on the disk of .*: make room, or choose another --name\.$", told) and not (tmp_path / "sweep").exists()
+
+
 @pytest.mark.parametrize("more, told", [(["--jobs", "0"], "--jobs takes"), (["-p", "RUN", "x"], "leave out -p RUN"), (["--only", "07"], "no such notebook"), (["--storage", "sqlite:///a"], "--storage = 'sqlite:///a': SQLite breaks"),
                                         (["--name", "a b"], "RUN = 'a b' is not valid")])
 def test_wrong_options_of_a_sweep(tmp_path, capsys, more, told):
@@ -182,6 +192,7 @@ def test_a_sweep_that_is_ended_ends_its_rows(tmp_path, monkeypatch):
 def test_rows_that_differ_in_their_seeds_are_checked_once(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(sweep, "check", lambda settings, numbers: asked.append((settings["SEED"], settings.get("EPOCHS"), tuple(numbers))))
+    monkeypatch.setattr(sweep, "needs", lambda *_: [])
     plan, _ = made(tmp_path, "EPOCHS,SEED\n1,0 1 2\n2,0 1\n")
     check_sweep(plan, {})
     assert asked == [(0, 1, ("01",)), (0, 2, ("01",))]

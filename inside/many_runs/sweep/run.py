@@ -19,6 +19,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from inside.disk import Need, check_room, needs
 from inside.files import RunFolder, fingerprint, read_json, shown_path, write_csv
 from inside.many_runs.sweep.processes import Processes
 from inside.many_runs.sweep.rows import Row, raise_by_row
@@ -73,7 +74,7 @@ def check_sweep(sweep: Sweep, defaults: Mapping[str, Any], storage: str = "") ->
         raise ValueError(f"{shown_path(sweep.folder)} is a run: give the sweep another --name.")
     unfit = errors_of(check_storage, storage) or errors_of(require_storage, storage)
     problems = [(0, problem.replace("STUDY_STORAGE", "--storage")) for problem in unfit]
-    known: dict[str, list[str]] = {}
+    known, room = dict[str, list[str]](), list[Need]()
     for row in sweep.rows:
         if not sweep.is_finished(row):
             settings = {**defaults, **sweep.parameters(row)}
@@ -81,6 +82,8 @@ def check_sweep(sweep: Sweep, defaults: Mapping[str, Any], storage: str = "") ->
             if same not in known:
                 known[same] = errors_of(check, settings, sweep.numbers)
             problems += [(row.number, problem) for problem in known[same]]
+            room += [] if problems else needs(settings, sweep.numbers, sweep.run_of(row))
+    problems += [] if problems else [(0, problem) for problem in errors_of(check_room, room, "The sweep", "--name")]
     raise_by_row(problems, max(row.number for row in sweep.rows))
 
 
