@@ -50,5 +50,5 @@ def read_yaml(path: Path) -> Any:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         problem = line + str(error.problem).replace("could not determine a constructor for the tag", "there is no tag")
     except (yaml.YAMLError, ValueError) as error:  # a sign that is not allowed, a date or a number that is none
-        problem = str(error).splitlines()[0]
+        problem = str(error).splitlines()[0].partition("; use sys.")[0]
     raise ValueError(f"The profile {path} cannot be read: {problem}.")
