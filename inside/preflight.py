@@ -191,7 +191,7 @@ def layer_problems(settings: Settings, numbers: Sequence[str], run: RunFolder) -
     """What is wrong with LAYERS, NEURON_LAYER and NEURONS of notebooks 02 and 03, and with MAP_SIZE for their networks."""
     if not set(numbers) & {"02", "03"}:
         return []
-    found = [f"LAYERS names {brief(name)} twice." for name in dict.fromkeys(settings["LAYERS"])
+    found = [f"LAYERS names {brief(name)} twice: leave one of them out." for name in dict.fromkeys(settings["LAYERS"])
              if settings["LAYERS"].count(name) > 1]
     try:
         for kind in measured_networks(settings, numbers, run):

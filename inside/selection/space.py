@@ -80,7 +80,7 @@ def _distribution(name: str, values: object) -> BaseDistribution:
     choices = [value if isinstance(value, (str, bool, int, float)) else json.dumps(value)
                for value in (values[:2] if word else values)]
     if len(set(map(repr, choices))) < len(choices):
-        raise ValueError(f"SEARCH_SPACE: {name} = {brief(list(values))} names a choice twice.")
+        raise ValueError(f"SEARCH_SPACE: {name} = {brief(list(values))} names a choice twice: leave one of them out.")
     return CategoricalDistribution(choices)
 
 
