@@ -4,7 +4,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: setup report test lint pytest soak lab bench bench-long figures clean
+.PHONY: setup report test soak lab bench bench-long figures clean
 
 setup: .venv/installed
 
@@ -19,15 +19,11 @@ report: .venv/installed
 	$(PY) run.py demo
 
 test: .venv/installed
-	$(MAKE) --jobs=2 lint pytest
-
-lint: .venv/installed
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports
-	$(PY) -m mypy
-
-pytest: .venv/installed
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest --numprocesses auto --dist worksteal
+	@$(PY) -m mypy & types=$$!; \
+		OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest --numprocesses auto --dist worksteal; tests=$$?; \
+		wait $$types && exit $$tests
 
 soak: .venv/installed
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -m soak --numprocesses auto --dist worksteal

@@ -150,7 +150,7 @@ def _in_threads(work: Callable[[int], object], n: int, *, meanwhile: Callable[[]
             meanwhile()
     finally:
         stop()
-        end = time.monotonic() + 1  # in which they give back what they have claimed
+        end = time.monotonic() + 3  # in which they give back what they have claimed
         for thread in threads:
             thread.join(max(0, end - time.monotonic()))
     if errors:
