@@ -1,4 +1,4 @@
-"""Tests of sweeps: inside/many_runs/sweep/rows.py, processes.py and sweep.py."""
+"""Tests of sweeps: inside/many_runs/sweep."""
 
 import json
 import multiprocessing
@@ -25,6 +25,7 @@ from inside.many_runs.sweep import run as sweep
 from inside.many_runs.sweep.processes import Processes, card_of, reason_in
 from inside.many_runs.sweep.rows import LONGEST, Row, read_rows
 from inside.many_runs.sweep.run import Sweep, check_sweep, run_sweep, summary
+from inside.many_runs.sweep.threads import in_threads
 from inside.names import check_run
 from inside.selection.study import open_storage
 from inside.text import errors_of
@@ -309,10 +310,32 @@ def test_ctrl_c_ends_all_rows_and_the_same_command_runs_them_again(tmp_path):
     process.join(20)
     assert process.exitcode == 1 and time.time() - begin < 10 and len(children) == 2  # 5 s on an idle machine
     assert not any(map(psutil.pid_exists, children))
-    states = [trial.state.name for trial in study_of(plan).get_trials()]  # one that Ctrl-C met while the study was read stays RUNNING
-    assert len(states) == 2 and set(states) <= {"WAITING", "RUNNING"}
-    assert run_sweep(plan, command, poll=0.02) is True  # and is taken up, as its process is gone
+    assert [trial.state.name for trial in study_of(plan).get_trials()] == ["WAITING"] * 2
+    assert run_sweep(plan, command, poll=0.02) is True
     assert sorted(started(plan)) == ["seed-0", "seed-0", "seed-1", "seed-1", "seed-2"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends itself a signal")
+@pytest.mark.parametrize("after", [0.1, 0.3])
+def test_ctrl_c_waits_until_all_is_given_back_and_cuts_off_no_read(after):
+    stopped, given_back, reads, before = threading.Event(), [], [], signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def work(number):
+        stopped.wait(20)
+        time.sleep(0.3)
+        given_back.append(number)
+
+    def read():
+        reads.append("begun")
+        time.sleep(0.05)
+        reads[-1] = "ended"
+    threading.Timer(after, os.kill, [os.getpid(), signal.SIGINT]).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            in_threads(work, 3, meanwhile=read, stop=stopped.set, poll=0.01)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert sorted(given_back) == [0, 1, 2] and set(reads) == {"ended"}
 
 
 @needs_fork

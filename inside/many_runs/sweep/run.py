@@ -7,9 +7,8 @@ claimed, and claimed again where its process has died.
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from inside.disk import Need, check_room, needs
 from inside.files import RunFolder, fingerprint, read_json, shown_path, write_csv
 from inside.many_runs.sweep.processes import Processes
 from inside.many_runs.sweep.rows import Row, raise_by_row
+from inside.many_runs.sweep.threads import in_threads
 from inside.preflight import check
 from inside.selection.study import (
     FINISHED,
@@ -98,8 +98,8 @@ def run_sweep(sweep: Sweep, command: Sequence[str], *, jobs: int = 1, storage: s
     sweep.folder.mkdir(parents=True, exist_ok=True)
     study, processes = _open_study(sweep, storage), Processes(command, jobs)
     progress = Progress(sweep, study)
-    _in_threads(lambda slot: run_trials(study, len(sweep.rows), partial(_run_row, sweep, processes, slot), poll=poll), jobs,
-                meanwhile=progress.tell, stop=processes.stop, poll=poll)
+    in_threads(lambda slot: run_trials(study, len(sweep.rows), partial(_run_row, sweep, processes, slot), poll=poll), jobs,
+               meanwhile=progress.tell, stop=processes.stop, poll=poll)
     progress.tell()
     return _conclude(sweep, study)
 
@@ -129,32 +129,6 @@ def _run_row(sweep: Sweep, processes: Processes, slot: int, trial: optuna.Trial)
         processes.run(run, sweep.parameters(row), sweep.numbers, slot)
         run.mark(sweep.stamp(row), PAGE)
     return 0.0  # Optuna asks for a number
-
-
-def _in_threads(work: Callable[[int], object], n: int, *, meanwhile: Callable[[], object], stop: Callable[[], object],
-                poll: float) -> None:
-    """work(0), …, work(n - 1) at once, and `meanwhile` every `poll` seconds; `stop` at the end, or where one has failed."""
-    errors: list[BaseException] = []
-
-    def guarded(number: int) -> None:
-        try:
-            work(number)
-        except BaseException as error:
-            errors.append(error)
-    threads = [threading.Thread(target=guarded, args=(number,), daemon=True) for number in range(n)]
-    try:
-        for thread in threads:
-            thread.start()
-        while not errors and (alive := [thread for thread in threads if thread.is_alive()]):
-            alive[0].join(poll)
-            meanwhile()
-    finally:
-        stop()
-        end = time.monotonic() + 3  # in which they give back what they have claimed
-        for thread in threads:
-            thread.join(max(0, end - time.monotonic()))
-    if errors:
-        raise errors[0]
 
 
 class Progress:
