@@ -1,7 +1,8 @@
 """How the stages of a run grow: ten times as many drawn images against as few, in seconds and as a ratio of at most 10.5.
 
-Scan (every file decoded and hashed), split, one pass for features, one epoch of training, statistics of feature maps, and
-the metrics with their intervals; a small network at 64×64. Both sets are drawn first, which is not timed.
+Scan (every file decoded and hashed), near duplicates, suspected label errors (from the features of near duplicates), split,
+one pass for features, one epoch of training, statistics of feature maps, and the metrics with their intervals; a small
+network at 64×64. Both sets are drawn first, which is not timed.
 
     python benchmarks/scaling.py --few 1703 --many 17034
 """
@@ -19,7 +20,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from turns import Row, print_table
 
+from inside import files
 from inside.cli.profiles import NOTEBOOKS, notebook_parameters
+from inside.curation.groups import group_near_duplicates
+from inside.curation.label_issues import find_label_issues
 from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
@@ -36,7 +40,8 @@ SETTINGS = {"ARCHITECTURE": "timm/test_resnet", "WEIGHTS": "random", "IMAGE_SIZE
 
 
 def stages(folder: Path, cache: Path) -> dict[str, float]:
-    """Seconds of each stage on the images of a folder."""
+    """Seconds of each stage on the images of a folder; `cache`: an empty place for decoded images and features."""
+    files.DATA = cache
     found: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
@@ -47,7 +52,9 @@ def stages(folder: Path, cache: Path) -> dict[str, float]:
         return result
     settings = notebook_parameters(next(NOTEBOOKS.glob("01_*.ipynb"))) | SETTINGS
     images = timed("scan", lambda: decode_images(open_dataset(str(folder)), cache=cache)[0])
-    split = timed("split", lambda: split_images(images, [0.7, 0.12, 0.18], seed=0))
+    grouped, near = timed("near duplicates", lambda: group_near_duplicates(images, "always"))
+    timed("label errors", lambda: find_label_issues(grouped, True, near))
+    split = timed("split", lambda: split_images(grouped, [0.7, 0.12, 0.18], seed=0))
     experiment = Experiment(settings, split)
     unaugmented = experiment.loader("train", learning=False)
     timed("features", lambda: penultimate_features(experiment.model, unaugmented))
@@ -69,6 +76,6 @@ if __name__ == "__main__":
         place = Path(temporary)
         for n in (options.few, options.many):
             write_demo_set(place / str(n), n_images=n)
-        few, many = (stages(place / str(n), place / "cache") for n in (options.few, options.many))
+        few, many = (stages(place / str(n), place / f"cache of {n}") for n in (options.few, options.many))
     print_table([Row(f"{name}: {options.many:,} images, to {options.few:,}", [many[name] / few[name]], at_most=10.5)
                  for name in few])

@@ -7,8 +7,8 @@ decoded and augmented in each one's usual way, batches of 32 at 224×224, the sa
   torchvision, ImageFolder; on a GPU with worker processes, pinned memory and a fused optimiser.
 - fastai: `Learner.fit(1)` as its users run it; float32 on processors, `to_fp16` and channels_last on a GPU.
 - memory: this project's steps on images that are on the device already; what loading costs is the ratio to it.
-- matrix products: the rate of large bfloat16 products; the share of it that training reaches counts a multiply-accumulate of
-  the network as six operations, forward and backward.
+- matrix products: the rate of large products in the precision of training; the share of it that training reaches counts a
+  multiply-accumulate of the network as six operations, forward and backward.
 
     python benchmarks/training_speed.py --network resnet50 --images 192 --turns 5
     python benchmarks/training_speed.py --network convnet_gap --options '{"widths": [64, 128, 256, 256]}' --side 32 \
@@ -142,10 +142,10 @@ def fastai(options: argparse.Namespace, folder: Path) -> Rate:
 
 
 def matrix_products() -> float:
-    """Operations a second of large bfloat16 products."""
+    """Operations a second of large products in the precision of training."""
     device = choose_device()
     n = 8192 if device.type == "cuda" else 2048
-    one, other = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
+    one, other = (torch.randn(n, n, device=device, dtype=choose_precision("auto", device)) for _ in range(2))
 
     def products() -> int:
         for _ in range(10):
