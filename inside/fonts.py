@@ -12,9 +12,13 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from inside.text import visible
+
 
 def save_figure(figure: Figure, file: BinaryIO | Path, **options: object) -> set[str]:
     """Save a figure as a PNG on white, with `choose_fonts`; the signs that no font of this machine has, shown as boxes."""
+    for text in figure.findobj(Text):  # no name is written from right to left, or over another
+        text.set_text(visible(text.get_text(), keep="\n"))
     missing = choose_fonts(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")

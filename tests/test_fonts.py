@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib import font_manager
 
-from inside.fonts import choose_fonts
+from inside.fonts import choose_fonts, save_figure
 
 
 @pytest.fixture
@@ -36,3 +36,9 @@ def test_other_fonts_of_the_machine_are_used_and_what_none_has_is_told(ax, recwa
     assert not [warning for warning in recwarn if f"Glyph {ord(elsewhere)} " in str(warning.message)]
     ax.set_title("a \U00010a60")  # Old South Arabian
     assert choose_fonts(ax.figure) <= {"\U00010a60"}
+
+
+def test_a_name_in_a_figure_turns_no_text_round_and_hides_nothing(ax, tmp_path):
+    ax.set_title("evil \u202ename\nwith \x1b[2J 👩\u200d🌾", parse_math=False)
+    save_figure(ax.figure, tmp_path / "figure.png")
+    assert ax.title.get_text() == "evil \\u202ename\nwith \\x1b[2J 👩\u200d🌾"

@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from sklearn.metrics import confusion_matrix
 
-from inside.text import format_share, natural_sort
+from inside.text import format_share, natural_sort, visible
 
 
 def class_colors(classes: Sequence[str]) -> dict[str, tuple]:
@@ -21,7 +21,8 @@ def class_colors(classes: Sequence[str]) -> dict[str, tuple]:
 
 
 def short_name(name: str, width: int = 24) -> str:
-    """A class name for a figure: what is longer than `width` loses its middle."""
+    """A class name for a figure: signs that cannot be seen are escapes, and what is longer than `width` loses its middle."""
+    name = visible(name)
     return name if len(name) <= width else f"{name[:width - 9]}…{name[-8:]}"
 
 

@@ -32,7 +32,7 @@ from inside.evaluation.describe import (
     describe_sensitivity,
 )
 from inside.evaluation.metrics import format_metrics, most_confused
-from inside.evaluation.plots import plot_class_metrics, plot_confusion, plot_coverage, plot_reliability
+from inside.evaluation.plots import plot_class_metrics, plot_confusion, plot_coverage, plot_reliability, short_name
 from inside.evaluation.predictions import top_and_bottom
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_share, literal, slug
@@ -143,9 +143,9 @@ def report_ranked(predictions: pd.DataFrame, root: Path, names: Sequence[str], *
 
 def _report_class(predictions: pd.DataFrame, root: Path, name: str, marks: Mapping[str, str]) -> list[Shown]:
     highest, lowest = top_and_bottom(predictions, name)
-    lowest, n = lowest[::-1], len(highest)
+    lowest, n, shown = lowest[::-1], len(highest), short_name(name, 60)
     fig = plot_predictions(pd.concat([highest, lowest]), root, columns=n, score_of=name, marks=marks,
-                           titles=[f"highest scores for {name}", f"lowest scores for {name}, the lowest first"])
+                           titles=[f"highest scores for {shown}", f"lowest scores for {shown}, the lowest first"])
     told = [", ".join(f"{literal(row['path'])} {row[f'prob_{name}']:.2g}" for row in rows.to_dict("records"))
             for rows in (highest, lowest)]
     alt = (f"Test images with the {n} highest scores for {literal(name)}: {told[0]}. With the {n} lowest, the lowest first: "

@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from inside.evaluation.plots import short_name
 from inside.feature_maps.axes import label_lines, mark_layers, under
 from inside.feature_maps.scenario_names import frozen_label, scenario_style
 from inside.feature_maps.shares import over_draws
@@ -95,9 +96,12 @@ def plot_class_heatmap(table: pd.DataFrame, *, frozen: Sequence[str] = (), ax: A
     ax = ax or plt.subplots(figsize=size, layout="constrained")[1]
     reach = max(0.05, np.nan_to_num(np.abs(table.to_numpy(float) - 0.5)).max(initial=0))
     colors = sns.blend_palette(["#56B4E9", "white", "#F0A63C"], as_cmap=True)  # light enough for dark numbers
-    sns.heatmap(table, vmin=0.5 - reach, vmax=0.5 + reach, cmap=colors,
+    named = table.set_axis([short_name(str(name)) for name in table], axis=1)
+    sns.heatmap(named, vmin=0.5 - reach, vmax=0.5 + reach, cmap=colors,
                 annot=table.shape[1] <= 16, fmt=".1%", linewidths=0.5, annot_kws={"fontsize": 9, "color": "black"}, ax=ax,
                 cbar_kws={"label": "share of values ≤ 0", "format": PercentFormatter(1, decimals=1)})
     ax.set_yticklabels([frozen_label(str(layer), frozen) for layer in table.index], rotation=0)
     ax.set(xlabel="class of the image", ylabel="")
+    for label in ax.get_xticklabels():
+        label.set_parse_math(False)
     return ax

@@ -25,3 +25,4 @@ def test_long_names_keep_their_ends():
     assert len(set(shown)) == 13 and shown[-1] == "short" and all(len(name) <= 24 for name in shown)
     predictions = predictions_of([names[0], names[1]], [[0.9, 0.1], [0.2, 0.8]], names[:2])
     assert [text.get_text() for text in plot_confusion(predictions, names[:2]).get_xticklabels()] == shown[:2]
+    assert short_name("\x1b[31mred\nline \u202eback") == "\\x1b[31mred\\nli…202eback"

@@ -82,6 +82,9 @@ def test_numbers_in_the_heat_map_can_be_read():
         pair = sorted([luminance(matplotlib.colors.to_rgb(text.get_color())), luminance(face)])
         assert (pair[1] + 0.05) / (pair[0] + 0.05) > 4.5
     assert [label.get_text() for label in ax.get_yticklabels()] == ["x", "y (frozen)", "z"]
+    names = ["$x$", "n" * 120, "\u202eback"]
+    named = plot_class_heatmap(pd.DataFrame(np.full((2, 3), 0.5), index=["x", "y"], columns=names)).get_xticklabels()
+    assert [label.get_text() for label in named] == ["$x$", f"{'n' * 15}…{'n' * 8}", "\\u202eback"] and not any(label.get_parse_math() for label in named)
     many = plot_class_heatmap(pd.DataFrame(np.full((2, 40), 0.5), index=["x", "y"]))
     assert not many.texts and many.figure.get_size_inches()[0] <= 18
 

@@ -65,6 +65,12 @@ def test_each_name_is_shown_as_it_is(opened, name):
     assert any(name in alt.replace("\u2068", "").replace("\u2069", "") for alt in alts)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_name_without_a_gap_stays_on_the_page(opened, width):
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
+    assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+
+
 def test_no_name_becomes_markup(opened):
     within = ", ".join(f"figcaption {tag}, .output_html {tag}:not(figure > div *)" for tag in ("i", "a[href^='java']", "math", "img", "code > b"))
     assert opened.execute_script("return [...document.querySelectorAll(arguments[0])].map(found => found.outerHTML.slice(0, 80))", within) == []

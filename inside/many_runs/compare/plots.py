@@ -107,7 +107,7 @@ def plot_classes(table: pd.DataFrame, styles: Mapping[str, dict]) -> plt.Figure:
         ax.set(xlabel=title)
         for edge in np.arange(len(classes) - 1) + 0.5:
             ax.axhline(edge, color="0.85", linewidth=0.6)
-    axes[0].set_yticks(range(len(classes)), [short_name(visible(name)) for name in classes], parse_math=False)
+    axes[0].set_yticks(range(len(classes)), [short_name(name) for name in classes], parse_math=False)
     axes[0].set_ylim(len(classes) - 0.5, -0.5)
     put_legend(axes[1], styles)
     return figure
@@ -122,4 +122,4 @@ def plot_one_sided(images: pd.DataFrame, root: Path) -> plt.Figure:
 
 
 def _said(name: str, confidence: float) -> str:
-    return f"{short_name(visible(name), 16)} {format_share(confidence, 2)}"
+    return f"{short_name(name, 16)} {format_share(confidence, 2)}"
