@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from inside.feature_maps.scenario_names import frozen_label, is_stand_in, scenario_title
+from inside.feature_maps.scenario_names import frozen_label, is_stand_in, scenario_words
 from inside.feature_maps.shares import over_draws
 from inside.files import RunFolder
 from inside.models.saved import SavedModel
@@ -84,7 +84,7 @@ def describe_dead(shares: pd.DataFrame) -> str:
     told = []
     for name, numbers in totals.groupby("scenario", sort=False):
         several = f"{numbers.mean():.1f} on average ({numbers.min()} to {numbers.max()} in {len(numbers)} draws)"
-        told.append(f"{scenario_title(name)} {several if len(numbers) > 1 else numbers.iloc[0]}")
+        told.append(f"{several if len(numbers) > 1 else numbers.iloc[0]} in {scenario_words(name)}")
     channels = rows.drop_duplicates("layer")["channels"].sum()
     of = f"all {_layers(len(missing))}" if len(counted) == len(missing) else \
         f"the {len(counted)} of {_layers(len(missing))} that have one"
@@ -131,9 +131,9 @@ def describe_share_figure(shares: pd.DataFrame, frozen: Sequence[str] = ()) -> s
         values = [_as_share(value) + (f" ({_as_share(a)} to {_as_share(b)})" if several and value == value else "")
                   for value, a, b in zip(mean[name], low[name], high[name], strict=True)]
         of_draws = f", mean and range of {number[name]} draws" if several else ""
-        told.append(f"{scenario_title(name)}{of_draws}: {', '.join(values)}")
+        told.append(f"{scenario_words(name)}{of_draws}: {', '.join(values)}")
     layers = ", ".join(frozen_label(layer, frozen) for layer in mean.index)
-    return f"Share of values ≤ 0 by layer, from input to output ({layers}). {'; '.join(told)}."
+    return f"Share of values ≤ 0 by layer, from input to output ({layers}), in {'; in '.join(told)}."
 
 
 def _as_share(value: float) -> str:
@@ -143,14 +143,14 @@ def _as_share(value: float) -> str:
 def describe_channel_figure(channels: pd.DataFrame) -> str:
     """How far the channels of `channel_share_table` differ, scenario by scenario, for those who do not see the figure."""
     spread = channels.groupby("scenario", sort=False)["share"].std()
-    told = ", ".join(f"{scenario_title(name)} {_as_share(value)}" for name, value in spread.items())
+    told = ", ".join(f"{_as_share(value)} in {scenario_words(name)}" for name, value in spread.items())
     return ("Distribution over channels of the share of values ≤ 0, one box per layer and scenario. Standard deviation over "
             f"the channels of all layers: {told}.")
 
 
 def describe_class_figure(heat: pd.DataFrame, scenario: str) -> str:
     """Where the classes of `class_share_table` differ most, for those who do not see the figure."""
-    return f"Share of values ≤ 0 by layer and class, {scenario_title(scenario)}. {describe_classes(heat)[0]}"
+    return f"Share of values ≤ 0 by layer and class in {scenario_words(scenario)}. {describe_classes(heat)[0]}"
 
 
 def describe_classes(heat: pd.DataFrame) -> list[str]:
@@ -173,7 +173,7 @@ def describe_share_claims(shares: pd.DataFrame, frozen: Sequence[str] = (), *, p
     means = over_draws(shares, "non_positive_share")
     real = means[[name for name in means if not is_stand_in(str(name))]]  # stand-ins are never ranked
     values = (real if real.notna().any(axis=None) else means).stack().dropna()
-    low, high = (f"{percent(value)} (**{place[0]}** of {scenario_title(str(place[1]))})" for place, value in
+    low, high = (f"{percent(value)} (**{place[0]}** of {scenario_words(str(place[1]))})" for place, value in
                  ((values.idxmin(), values.min()), (values.idxmax(), values.max()))) if len(values) else ("", "")
     start = "Stand-ins aside, the" if real.shape[1] < means.shape[1] and real.notna().any(axis=None) else "The"
     spread = f"{start} shares range from {low} to {high}." if len(values) else "No layer has a share."
@@ -190,11 +190,12 @@ def describe_channels(channels: pd.DataFrame) -> list[str]:
     ends = own.groupby("layer", sort=False)["share"].quantile([0.25, 0.75]).unstack()
     widest = (ends[0.75] - ends[0.25]).idxmax()
     above, below = int((own["share"] > 0.95).sum()), int((own["share"] < 0.05).sum())
-    return [f"Channels of {scenario_title(name)} differ most in **{widest}**: the middle half of them lie between "
+    lie = "lies" if above == 1 else "lie"
+    return [f"Channels of {scenario_words(name)} differ most in **{widest}**: the middle half of them lie between "
             f"{percent(ends.loc[widest, 0.25], 0)} and {percent(ends.loc[widest, 0.75], 0)}.",
-            f"Averages hide extremes: of {len(own):,} channels of {scenario_title(name)}, {above:,} lie above 95 % and "
+            f"Averages hide extremes: of {len(own):,} channels of {scenario_words(name)}, {above:,} {lie} above 95 % and "
             f"{below:,} below 5 %." if above or below else
-            f"No channel of {scenario_title(name)} has a share above 95 % or below 5 %."]
+            f"No channel of {scenario_words(name)} has a share above 95 % or below 5 %."]
 
 
 def describe_counts(counted: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from inside.feature_maps.scenario_names import describe_missing, is_stand_in, scenario_title
+from inside.feature_maps.scenario_names import describe_missing, image_words, is_stand_in, pair_words, scenario_words
 from inside.feature_maps.spectra import Spectrum
 from inside.text import format_number, format_share, percent, round_share
 
@@ -15,19 +15,20 @@ from inside.text import format_number, format_share, percent, round_share
 def describe_by_layer(table: pd.DataFrame, column: str, *, digits: int = 1, frozen: Sequence[str] = ()) -> str:
     """A column's values by scenario and layer, for readers who do not see the figure; several draws as mean and range."""
     layers = list(dict.fromkeys(table["layer"]))
-    told = [f"{scenario_title(str(scenario))} " + ", ".join(_with_range(rows.loc[rows["layer"] == layer, column], digits)
-                                                     for layer in layers if layer in set(rows["layer"]))
+    told = [", ".join(_with_range(rows.loc[rows["layer"] == layer, column], digits)
+                      for layer in layers if layer in set(rows["layer"])) + f" in {scenario_words(str(scenario))}"
             for scenario, rows in table.groupby("scenario", sort=False)]
     return f"{column} in {', '.join(layers)}: {'; '.join(told)}.{_frozen_note(layers, frozen, table['scenario'])}"
 
 
 def describe_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> str:
     """Overlap and CKA of each pair of networks by layer, for readers who do not see the figure."""
-    told = [f"{networks}: " + "; ".join(f"{row['layer']} {_number(row['overlap'], 2)} and {_number(row['CKA'], 2)}"
-                                        for _, row in rows.iterrows())
-            for networks, rows in compared.groupby("networks", sort=False)]
+    told = [f"of {pair_words(str(networks))}: " + "; ".join(
+        f"{row['layer']} {_number(row['overlap'], 2)} and {_number(row['CKA'], 2)}" for _, row in rows.iterrows())
+        for networks, rows in compared.groupby("networks", sort=False)]
     names = [str(networks).split(" and ")[0] for networks in compared["networks"]]
-    return ". ".join(told) + f".{_frozen_note(list(dict.fromkeys(compared['layer'])), frozen, names)}"
+    note = _frozen_note(list(dict.fromkeys(compared["layer"])), frozen, names)
+    return f"Overlap and CKA {', '.join(told)}.{note}"
 
 
 def _frozen_note(layers: Sequence[str], frozen: Sequence[str], scenarios: Iterable[str]) -> str:
@@ -130,7 +131,7 @@ def _describe_sets(ranks: pd.DataFrame) -> list[str]:
 
 def _describe_random(table: pd.DataFrame, deepest: str) -> list[str]:
     drawn = table.loc[(table["scenario"] == "random_own") & (table["layer"] == deepest), "effective rank"]
-    told = f"Effective rank with random weights in **{deepest}**: random_own {_with_range(drawn, 1)}."
+    told = f"Effective rank with random weights in **{deepest}**: {_with_range(drawn, 1)}."
     return [told] if len(drawn) else []
 
 
@@ -143,7 +144,7 @@ def _describe_blur(ranks: pd.DataFrame) -> list[str]:
         if both.empty:
             continue
         change = (both[name] - both[own]) / both.max(axis=1).where(both.max(axis=1) > 0, 1)
-        what = f"the effective rank of {scenario_title(own)}"
+        what = f"the effective rank of {scenario_words(own)}"
         parts: list[str] = []
         for verb, moved in (("lowers", change[change < 0]), ("raises", change[change > 0])):
             if len(moved):
@@ -180,7 +181,7 @@ def _percent_at(certainty: pd.DataFrame, change: pd.Series, at: int) -> str:
 
 def _place(row: pd.Series) -> str:
     """The layer and scenario of a row."""
-    return f"**{row['layer']}** of {scenario_title(row['scenario'])}"
+    return f"**{row['layer']}** of {scenario_words(row['scenario'])}"
 
 
 def describe_halves(certainty: pd.DataFrame) -> str:
@@ -203,7 +204,7 @@ def _join(words: Sequence[str]) -> str:
 
 
 def _listed(values: pd.Series) -> str:
-    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+    return ", ".join(f"{value:.1f} for {image_words(str(name))}" for name, value in values.items())
 
 
 def _from_to(values: pd.Series, digits: int) -> str:
@@ -216,7 +217,7 @@ def describe_rank_claims(table: pd.DataFrame, certainty: pd.DataFrame, frozen: S
     ranks = ranks_by_layer(table)
     tuned = {"finetuned_own", "imagenet_own"} <= set(ranks)
     name, values = str(ranks.columns[0]), ranks.iloc[:, 0].dropna()
-    grows = f"The effective rank of {scenario_title(name)} is {values.iloc[0]:.1f} in **{values.index[0]}**" + \
+    grows = f"The effective rank of {scenario_words(name)} is {values.iloc[0]:.1f} in **{values.index[0]}**" + \
         (f" and {values.iloc[-1]:.1f} in **{values.index[-1]}**." if len(values) > 1 else ".")
     return [*(_describe_change(ranks, frozen) + _describe_overlap(certainty, frozen) if tuned else []), grows,
             *_describe_random(table, ranks.index[-1])]
@@ -247,13 +248,13 @@ def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10)
     if not shown:
         return [f"No scenario has any variance in **{layer}**."]
     k = min(k, *(s.rank_bound for s in shown.values()))
-    held = ", ".join(f"{percent(s.all_eigenvalues[:k].sum() / s.trace, 0)} in {scenario_title(name)}"
+    held = ", ".join(f"{percent(s.all_eigenvalues[:k].sum() / s.trace, 0)} in {scenario_words(name)}"
                      for name, s in shown.items())
     name, first = next(iter(shown.items()))
     above = int((first.all_eigenvalues > first.noise()).sum())
-    lead = f"The {k} leading directions of **{layer}** hold" if k > 1 else f"The leading direction of **{layer}** holds"
-    return [f"{lead} {held} of the variance.",
-            f"In **{layer}**, {above:,} of {first.rank_bound:,} eigenvalues of {scenario_title(name)} exceed those of pure "
+    lead = f"the {k} leading directions hold" if k > 1 else "the leading direction holds"
+    return [f"Of the variance of **{layer}**, {lead} {held}.",
+            f"In **{layer}**, {above:,} of {first.rank_bound:,} eigenvalues of {scenario_words(name)} exceed those of pure "
             "noise with the same total variance."]
 
 
@@ -262,11 +263,11 @@ def describe_k(table: pd.DataFrame, column: str = "k95") -> list[str]:
     wide = table.drop_duplicates(["scenario", "layer"]).pivot(index="layer", columns="scenario", values=column)
     wide = wide.loc[list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["scenario"]))]
     share, deepest, first = column.removeprefix("k"), wide.index[-1], str(wide.columns[0])
-    held = ", ".join(f"{int(value):,} in {scenario_title(str(name))}" for name, value in wide.iloc[-1].dropna().items())
+    held = ", ".join(f"{int(value):,} in {scenario_words(str(name))}" for name, value in wide.iloc[-1].dropna().items())
     lines = [f"Directions that hold {share} % of the variance of **{deepest}**: {held}."]
     if len(wide) > 1:
         lines.append(f"From **{wide.index[0]}** to **{deepest}** the number of directions that hold {share} % goes from "
-                     f"{int(wide[first].iloc[0]):,} to {int(wide[first].iloc[-1]):,} in {scenario_title(first)}.")
+                     f"{int(wide[first].iloc[0]):,} to {int(wide[first].iloc[-1]):,} in {scenario_words(first)}.")
     return lines
 
 
@@ -274,9 +275,9 @@ def describe_held_out(certainty: pd.DataFrame) -> str:
     """What the leading directions of one half hold there and in the other, in the deepest layer of the first scenario."""
     row = certainty[certainty["scenario"] == certainty["scenario"].iloc[0]].iloc[-1]
     if not np.isfinite([row["share of leading k"], row["in second half"]]).all():
-        return f"**{row['layer']}** of {scenario_title(row['scenario'])} has no variance to compare between the halves."
+        return f"**{row['layer']}** of {scenario_words(row['scenario'])} has no variance to compare between the halves."
     own, other = row["share of leading k"], row["in second half"]
-    return (f"In **{row['layer']}** of {scenario_title(row['scenario'])}, the {row['k']} leading directions of one half "
+    return (f"In **{row['layer']}** of {scenario_words(row['scenario'])}, the {row['k']} leading directions of one half "
             f"of the images hold {percent(own, 0)} of its variance and {percent(other, 0)} of the other half's.")
 
 
@@ -287,7 +288,8 @@ def describe_similarity_claims(compared: pd.DataFrame, frozen: Sequence[str] = (
         found = rows.dropna(subset="CKA")
         if len(found):
             least = found.loc[found["CKA"].idxmin()]
-            told.append(f"CKA of {networks} is lowest in **{least['layer']}** ({_number(least['CKA'], 2)}).")
+            told.append(f"CKA of {pair_words(str(networks))} is lowest in **{least['layer']}** "
+                        f"({_number(least['CKA'], 2)}).")
     turned = _describe_directions(compared, frozen)
     return [*turned[:1], *([" ".join(told)] if told else [])] or ["There is no layer with directions to compare."]
 

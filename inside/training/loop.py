@@ -22,6 +22,7 @@ from inside.data.loading import EpochSampler, to_device
 from inside.device import tf32
 from inside.evaluation.predictions import predict
 from inside.files import atomic_write
+from inside.models.folding import Pair, find_pairs, folded
 from inside.models.surgery import set_train_mode
 from inside.processes import first, gather, rank, total, world
 from inside.text import format_duration, format_share
@@ -56,11 +57,14 @@ class Trainer:
         self.micro_batch = loader.batch_sampler.batch_size
         self.counts = 1.0  # 0 where this process has no image of the batch, but one to fill its place
         self.weight = torch.tensor(1.0)  # the class weights of a batch, summed
+        self.pairs: list[Pair] | None = None  # convolutions, each with the batch norm that it computes while that is frozen
         self.history: list[dict] = []
         self.best: dict[str, torch.Tensor] = {}
 
     def step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimiser step on a batch: (logits, mean loss)."""
+        if self.pairs is None:
+            self.pairs = find_pairs(self.model, images[:1])
         while True:
             try:
                 self.optimizer.zero_grad(set_to_none=True)
@@ -86,7 +90,8 @@ class Trainer:
         """
         self.weight, logits, losses = total(self.class_weights[targets].sum() * self.counts), [], []
         for part, wanted in zip(images.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
-            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            with (torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32),
+                  folded(self.pairs or ())):
                 out = self.forward(part)
             loss = nn.functional.cross_entropy(out.float(), wanted, weight=self.class_weights, reduction="sum",
                                                label_smoothing=self.recipe.label_smoothing) / self.weight * self.counts

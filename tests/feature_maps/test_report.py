@@ -115,7 +115,7 @@ def test_shares_by_layer_by_channel_and_by_class(statistics):
     assert dead.table["layer"].tolist() == ["first (frozen)", "last"]
     heat, told = report_classes(class_share_table(statistics["imagenet_own"], ["a", "b"]), "imagenet_own", ["first"])
     assert heat.caption.startswith("Classes differ most in ") and " is highest for " in told.markdown
-    assert heat.name == "class_heatmap" and "imagenet_own" in heat.alt
+    assert heat.name == "class_heatmap" and "in the ImageNet-initialised network." in heat.alt
 
 
 def labels_of(figure):
@@ -142,10 +142,10 @@ def test_spectra(statistics):
     assert any(bars.get_segments() for bars in log.drawing.axes[0].collections) and not linear.drawing.axes[0].collections  # intervals
     for part, words in ((linear, "linear"), (log, "log-log")):
         assert part.alt.startswith(f"Eigenvalues as shares of the variance by rank, {words}") and "one panel per layer" in part.alt
-        assert part.alt.count("random_own") == 1 and "_32px" not in part.alt and not any("32×32" in text for text in labels_of(part))
+        assert part.alt.count("random weights") == 1 and "32×32" not in part.alt and not any("32×32" in text for text in labels_of(part))
     assert "at most 2 leading ones, over 10 resamples" in log.alt
     assert ranks.alt.startswith("Effective rank by layer; bars: the 95 % spread at this N (bootstrap of the images), or the range of several draws")
-    assert "in 2 draws" in ranks.alt and ranks.alt.count("random_own") == 1 and "by construction: last." in ranks.alt
+    assert "in 2 draws" in ranks.alt and ranks.alt.count("with random weights") == 1 and "by construction: last." in ranks.alt
     assert any("mean and range of 2 draws" in text.get_text().replace("\n", " ") for text in ranks.drawing.axes[0].texts)
     assert ranks.caption.startswith("Fine-tuning changed the effective rank") and "**last**" not in ranks.caption.split(". ")[0]
 
@@ -166,7 +166,7 @@ def test_linear_eigenvalues_end_at_20():
 def test_cumulative_variance_with_the_resolution_control_beside_it(statistics):
     spectra = measure_spectra(statistics, top_k=3)
     figure, told = report_cumulative_variance(spectra, frozen=["last"])
-    assert figure.name == "cumulative_variance" and "k95 in first, last" in figure.alt and "effective rank of imagenet_own in 1 of 2 layers in last" in figure.alt
+    assert figure.name == "cumulative_variance" and "k95 in first, last" in figure.alt and "effective rank of the ImageNet-initialised network in 1 of 2 layers in last" in figure.alt
     assert "32×32" in figure.drawing.axes[2].get_title() and len(labels_of(figure)) == 4
     assert figure.caption.startswith("Directions that hold 95 % of the variance of **last**:")
     assert told.markdown.startswith("From **first** to **last** the number of directions that hold 95 % goes from ")
@@ -181,7 +181,7 @@ def test_certainty_is_that_of_the_main_scenarios(statistics):
     assert list(found.errors) == NAMES[:4] and set(found.table["scenario"]) == set(NAMES[:4]) and found.table["k"].max() == 2
     assert list(parts[0].table) == ["layer", "finetuned_own", "imagenet_own", "imagenet_digits (stand-in)", "random_own"]
     assert parts[0].table["layer"].tolist() == ["first (frozen)", "last"] and parts[2].parts[0].table is found.table
-    assert parts[1].markdown.startswith("In **last** of finetuned_own, the 2 leading directions of one half of the images hold ")
+    assert parts[1].markdown.startswith("In **last** of the fine-tuned network, the 2 leading directions of one half of the images hold ")
     again = check_certainty(statistics, n_resamples=10, n_leading=2, frozen=["first"], seed=5)
     assert not again.table["first half"].equals(found.table["first half"])  # another seed, other halves
     assert not again.table["spread low"].equals(found.table["spread low"]) and certainty_table({}, {}).empty
@@ -191,8 +191,8 @@ def test_comparison_of_networks(statistics):
     compared = comparison_table(statistics, LAYERS, 2, frozen=["first"])
     figure, told, table = report_comparison(compared, frozen=["first"])
     assert kinds([figure, told, table]) == ["directions", "text", ["tables/directions"]] and table.parts[0].table is compared
-    assert figure.alt.startswith("Overlap of the leading directions and debiased linear CKA by layer. finetuned_own and imagenet_own:")
-    assert "leading directions in **last**" in figure.caption and "CKA of random_own and imagenet_own is lowest in **last**" in told.markdown
+    assert figure.alt.startswith("Overlap of the leading directions and debiased linear CKA by layer. Overlap and CKA of the fine-tuned network and the ImageNet-initialised network:")
+    assert "leading directions in **last**" in figure.caption and "CKA of the network with random weights and the ImageNet-initialised network is lowest in **last**" in told.markdown
     assert len(labels_of(figure)) == 3  # two pairs, and chance
     (told,) = report_comparison(comparison_table({"random_own": statistics["random_own"]}, LAYERS, 2))
     assert told.markdown.startswith("There is no pair of networks to compare: this needs the ImageNet-initialised network")

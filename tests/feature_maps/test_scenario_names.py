@@ -1,5 +1,6 @@
 """Tests of inside/feature_maps/scenario_names.py."""
 
+import pytest
 
 from inside.feature_maps.scenario_names import (
     SCENARIO_COLORS,
@@ -7,7 +8,9 @@ from inside.feature_maps.scenario_names import (
     SCENARIO_LINES,
     first_draws,
     main_scenarios,
+    pair_words,
     scenario_style,
+    scenario_words,
 )
 
 
@@ -28,3 +31,16 @@ def test_the_main_scenarios_are_neither_draws_nor_controls():
     numbered = {name: number for number, name in enumerate(names)}
     assert main_scenarios(numbered) == {"finetuned_own": 0, "imagenet_own": 1, "random_own": 2}
     assert list(first_draws(numbered)) == [*names[:3], names[4]]
+
+
+@pytest.mark.parametrize("name, words", [
+    ("finetuned_own", "the fine-tuned network"), ("random_own_draw2", "the network with random weights, draw 2"),
+    ("imagenet_own_32px", "the ImageNet-initialised network on own images reduced to 32×32 px"),
+    ("imagenet_digits", "the ImageNet-initialised network on handwritten digits (stand-in)"),
+    ("imagenet_cifar10", "the ImageNet-initialised network on CIFAR-10 images"), ("something_else", "something_else")])
+def test_scenarios_have_plain_words_in_sentences(name, words):
+    assert scenario_words(name) == words and pair_words(f"{name} and random_own") == f"{words} and the network with random weights"
+
+
+def test_every_scenario_has_words():
+    assert not [name for name in SCENARIO_LABELS if "_" in scenario_words(name)]

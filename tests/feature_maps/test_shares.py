@@ -519,7 +519,7 @@ def test_frozen_layers_and_draws_are_marked_in_figures_and_tables():
     assert table.loc["first (frozen)"].to_dict() == pytest.approx(
         {"imagenet_own": 0.5, "random_own, mean of 3 draws": 0.6, "random_own, lowest": 0.5, "random_own, highest": 0.7})
     told = describe_share_figure(shares, ["first"])
-    assert "first (frozen), last" in told and "random_own, mean and range of 3 draws: 0.60 (0.50 to 0.70), 0.60" in told
+    assert "first (frozen), last" in told and "in the network with random weights, mean and range of 3 draws: 0.60 (0.50 to 0.70), 0.60" in told
 
 
 def test_stand_ins_are_known_and_marked():
@@ -615,9 +615,9 @@ def test_random_weights_are_a_baseline_with_its_range():
 def test_dead_channels_are_told_where_an_activation_follows():
     shares = shares_of({"imagenet_digits": [0.5, 0.5], "random_own": [[0.5, 0.5], [0.5, 0.5]]}, dead=2)
     assert describe_dead(shares) == ("Dead channels (never above 0 after the activation) in all 2 layers (16 channels): "
-                                        "imagenet_digits (stand-in) 4; random_own 4.0 on average (4 to 4 in 2 draws).")
+                                        "4 in the ImageNet-initialised network on handwritten digits (stand-in); 4.0 on average (4 to 4 in 2 draws) in the network with random weights.")
     shares.loc[shares["layer"] == "layer1", "dead_channels"] = pd.NA
-    assert "in the 1 of 2 layers that have one (8 channels): imagenet_digits (stand-in) 2; random_own 2.0" in describe_dead(shares)
+    assert "in the 1 of 2 layers that have one (8 channels): 2 in the ImageNet-initialised network on handwritten digits (stand-in); 2.0 on average" in describe_dead(shares)
     none = shares_of({"imagenet_own": [0.5, 0.5]}, dead=None)
     assert describe_dead(none) == "No activation produces or follows any of the 2 layers: no channel there can be called dead."
     assert "follows **layer0**: no channel" in describe_dead(shares_of({"imagenet_own": [0.5]}, dead=None))
@@ -657,8 +657,8 @@ def test_sentences_agree_with_their_numbers_whatever_they_are(data):
     shares = shares_of(values, dead=data.draw(st.sampled_from([0, 3, None])))
     lines = describe_shares(shares, frozen)
     everything = " ".join([*lines, describe_share_figure(shares, frozen)])
-    assert "nan" not in everything.replace("finetuned", "") and "<NA>" not in everything and "1 layers" not in everything
-    assert ("imagenet_digits" in names) == ("imagenet_digits (stand-in)" in everything)
+    assert not re.search(r"\bnan\b", everything) and "<NA>" not in everything and "1 layers" not in everything
+    assert ("imagenet_digits" in names) == ("on handwritten digits (stand-in)" in everything)
     assert not any("digits" in line for line in lines[:-1])  # told, never ranked
     moved = [line for line in lines if line.startswith("Fine-tuning moved")]
     means = over_draws(shares, "non_positive_share")
@@ -696,7 +696,7 @@ def test_captions_of_classes_and_channels_agree_with_their_numbers(classes, laye
         assert classes == 1 or not len(width)
     channels = pd.DataFrame({"scenario": "imagenet_digits", "share": heat.to_numpy().ravel()})
     told = describe_channel_figure(channels)
-    assert "nan" not in told and "imagenet_digits (stand-in)" in told and "idest" not in told
+    assert not re.search(r"\bnan\b", told) and "on handwritten digits (stand-in)" in told and "idest" not in told
 
 
 @settings(max_examples=50, deadline=None)
@@ -720,8 +720,8 @@ def test_claims_on_channels_and_counts():
                           for share in shares], columns=["scenario", "layer", "share"])
     first, more = describe_channels(table)
     assert "differ most in **wide**: the middle half of them lie between 20% and 70%" in first
-    assert more == "Averages hide extremes: of 6 channels of imagenet_own, 1 lie above 95 % and 1 below 5 %."
-    assert describe_channels(table[table["layer"] == "narrow"])[1] == "No channel of imagenet_own has a share above 95 % or below 5 %."
+    assert more == "Averages hide extremes: of 6 channels of the ImageNet-initialised network, 1 lies above 95 % and 1 below 5 %."
+    assert describe_channels(table[table["layer"] == "narrow"])[1] == "No channel of the ImageNet-initialised network has a share above 95 % or below 5 %."
     assert describe_channels(table.assign(share=np.nan)) == ["No channel has a share."]
     counted = pd.DataFrame({"layer": ["a", "b"], "values": [10, 2000], "by_hook": [4, 1000], "by_hand": [4, 1000]})
     assert describe_counts(counted) == "Hook and NumPy agree in all 2 layers: 1,004 of 2,010 values of the batch are ≤ 0."

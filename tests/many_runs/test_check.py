@@ -244,6 +244,15 @@ def test_links_that_lead_out_pickles_and_huge_files_are_not_opened(handed_in, tm
         _ = HandIn.open(str(handed_in)).split
 
 
+def test_a_page_of_more_tags_than_can_be_parsed_is_not_read(handed_in, monkeypatch):
+    (handed_in / "report.html").write_text("<p>" * 21)
+    (handed_in / "01_split_and_classify.ipynb").write_text(json.dumps({"cells": "<p>" * 21}).replace("<", "\\u003C"))
+    monkeypatch.setattr("inside.many_runs.check.files.MOST_TAGS", 20)
+    for read in (lambda hand_in: list(check_report(hand_in)), lambda hand_in: hand_in.shown("01")):
+        with pytest.raises(ValueError, match="has 21 tags, more than the 20 that are read"):
+            read(HandIn.open(str(handed_in)))
+
+
 def test_comparison():
     assert [row.verdict for row in compared("x", {"a": [1, 2.0], "b": None}, {"a": [1, 2.0 + 1e-12], "b": float("nan")})] == [HOLDS]
     (row,) = compared("x", {"a": 1.5}, {"a": 1.5001, "b": None}, Tolerance(0, 1e-3), most=1)

@@ -24,6 +24,7 @@ from inside.text import brief
 
 LARGEST = {".json": 20_000_000, ".csv": 500_000_000, ".ipynb": 300_000_000, ".html": 300_000_000, ".png": 50_000_000,
            ".npz": 4_000_000_000, ".safetensors": 20_000_000_000}  # bytes; a larger file is not opened
+MOST_TAGS = 2_000_000  # in a notebook or report, of which a parsed one takes about 1 kB each; that of 20 classes has 30,000
 TEXTS = ("path", "label", "predicted", "class", "split", "sha256", "scenario", "layer")
 PARTS = ("val", "test")
 NUMBERS = ("01", "02", "03")
@@ -89,6 +90,13 @@ class HandIn:
         except ValueError:
             raise ValueError(f"{name} is damaged: it holds no JSON object.") from None
 
+    def text(self, name: str) -> str:
+        """A notebook or report as text, with so few tags that it can be parsed."""
+        text = self.path(name).read_text(encoding="utf-8")
+        if (tags := text.count("<") + text.lower().count("\\u003c")) > MOST_TAGS:
+            raise ValueError(f"{name} has {tags:,} tags, more than the {MOST_TAGS:,} that are read.")
+        return text
+
     def results(self, number: str) -> dict[str, Any]:
         """NN_results.json."""
         return self.json(f"{number}_results.json")
@@ -150,7 +158,7 @@ class HandIn:
 
     def _read_notebook(self, name: str) -> NotebookNode:
         try:
-            return nbformat.read(self.path(name), as_version=4)
+            return nbformat.reads(self.text(name), as_version=4)
         except Missing:
             raise
         except Exception as error:  # nbformat's own kinds, JSON's, those of a notebook without what each has

@@ -23,7 +23,7 @@ READ = ("figures", "tables")  # folders of a run whose files the report reads
 
 def check_report(hand_in: HandIn) -> Iterator[Row]:
     """Whether report.html is what its notebooks, results and tables give; the day on which it was made apart."""
-    told = _normal(hand_in.path("report.html").read_text(encoding="utf-8"))
+    told = _normal(hand_in.text("report.html"))
     made = _normal(export_again(hand_in))
     if told == made:
         yield Row("report.html: exported again", HOLDS, f"{len(told):,} signs", "the same")
