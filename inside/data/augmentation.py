@@ -16,6 +16,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from inside.data.threads import spread
+
 CROPS = {"light": (0.7, 1.0), "strong": (0.4, 1.0)}  # the share of an image's area that a crop has
 RATIOS = (3 / 4, 4 / 3)  # width to height of a crop
 ATTEMPTS = 10
@@ -69,7 +71,10 @@ class Augmentation:
         """N images, each resized to size × size pixels, by their rows of `numbers` (N, 32)."""
         heights, widths = np.array([image.height for image in images]), np.array([image.width for image in images])
         boxes = crop_boxes(numbers, heights, widths, CROPS[self.kind]).tolist()
-        return [self._image(*of_image) for of_image in zip(images, boxes, numbers, strict=True)]
+        each = list(zip(images, boxes, numbers, strict=True))
+        if self.kind == "strong":  # whose colours are drawn from generators that threads share
+            return [self._image(*of_image) for of_image in each]
+        return spread(lambda of_image: self._image(*of_image), each)
 
     def _image(self, image: PILImage.Image, box: list[int], numbers: np.ndarray) -> PILImage.Image:
         image = functional.resized_crop(image, *box, [self.size, self.size], self.interpolation)

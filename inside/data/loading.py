@@ -75,12 +75,12 @@ class ImageDataset(Dataset):
         """The images of rows, transformed; if `undone`, as decoded, each with its cuts."""
         transform, augmentation = self.transform, self.transform.augmentation
         if augmentation is None:
-            return transform.batch(self.memory[places]) if self.whole else transform.images(map(self.image, places))
+            return transform.batch(self.memory[places]) if self.whole else transform.images(places, load=self.image)
         numbers = draw_numbers((each.seed, each.epoch, self.names[each.place]) if isinstance(each, Draw) else any_draw()
                                for each in indices)
         if not self.whole:
-            images = map(self.image, places)
-            return transform.decoded(images, augmentation, numbers) if self.undone else transform.images(images, numbers)
+            return transform.decoded(places, augmentation, numbers, load=self.image) if self.undone else \
+                transform.images(places, numbers, load=self.image)
         found = self.memory[places]
         cuts = augmentation.cuts(numbers, *(np.full(len(places), side) for side in found.shape[2:]))
         return zip(found, cuts, strict=True) if self.undone else transform.batch(found, cuts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,11 @@ from torchvision.transforms import v2
 
 from inside.data.augmentation import Augmentation, any_draw, draw_numbers
 from inside.data.pixels import LARGEST_SIDE
+from inside.data.threads import spread
 from inside.names import AUGMENTATIONS
 from inside.text import did_you_mean
+
+Load = Callable[[Any], PILImage.Image]
 
 
 class Transform:
@@ -39,17 +43,22 @@ class Transform:
         """One image; with augmentation, a draw of torch's generator."""
         return self.images([image], draw_numbers([any_draw()]) if self.augmentation else None)[0]
 
-    def images(self, images: Iterable[PILImage.Image], numbers: np.ndarray | None = None) -> torch.Tensor:
-        """N images, normalised (N, channels, size, size), with `numbers` (N, 32) augmented by these (see `draw_numbers`)."""
-        if numbers is None or self.augmentation is None:
-            return self.last(torch.stack([v2.functional.pil_to_tensor(self.resize(self.first(image))) for image in images]))
-        sized = self.augmentation.one_by_one([self.first(image) for image in images], numbers)
-        return self.augmentation.erase(self.last(torch.stack([v2.functional.pil_to_tensor(one) for one in sized])), numbers)
+    def images(self, items: Iterable[Any], numbers: np.ndarray | None = None, *,
+               load: Load = lambda image: image) -> torch.Tensor:
+        """N images, normalised (N, channels, size, size), with `numbers` (N, 32) augmented by these (see `draw_numbers`).
 
-    def decoded(self, images: Iterable[PILImage.Image], augmentation: Augmentation,
-                numbers: np.ndarray) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+        `load` gives the image of an item, by several threads at once; by default the items are images.
+        """
+        if numbers is None or self.augmentation is None:
+            sized = spread(lambda item: v2.functional.pil_to_tensor(self.resize(self.first(load(item)))), items)
+            return self.last(torch.stack(sized))
+        augmented = self.augmentation.one_by_one(spread(lambda item: self.first(load(item)), items), numbers)
+        return self.augmentation.erase(self.last(torch.stack(list(map(v2.functional.pil_to_tensor, augmented)))), numbers)
+
+    def decoded(self, items: Iterable[Any], augmentation: Augmentation, numbers: np.ndarray, *,
+                load: Load) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
         """Images as (channels, height, width) uint8, each with its `cuts` for `batch`; large ones are cut already."""
-        images = [self.first(image) for image in images]
+        images: list[PILImage.Image] = spread(lambda item: self.first(load(item)), items)
         cuts = augmentation.cuts(numbers, *np.array([[image.height, image.width] for image in images]).T)
         for number, image in enumerate(images):
             if max(image.size) > LARGEST_SIDE:
