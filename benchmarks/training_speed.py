@@ -1,5 +1,6 @@
 """Training speed of this project, as ratios within one run to an expert's plain loop, to fastai and to what can be had.
 
+Each has a process of its own, since what this project sets for its process (see inside/device.py) would help the others.
 All train all layers of the same torchvision network (random weights: speed does not depend on them) on the same files,
 decoded and augmented in each one's usual way, batches of 32 at 224×224, the same number of threads. That of this project
 decodes every file once, before it trains.
@@ -20,11 +21,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -54,6 +57,11 @@ MEAN, STD = [0.5] * 3, [0.25] * 3
 
 def network(options: argparse.Namespace, n_classes: int) -> tuple[nn.Module, dict]:
     return build_network(options.network, n_classes, weights="random", image_size=options.size, options=options.options)
+
+
+def plain_device() -> torch.device:
+    """Where the others compute, without what `choose_device` sets for a process of this project."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def finish(device: torch.device) -> None:
@@ -99,7 +107,7 @@ def our_contenders(options: argparse.Namespace, folder: Path, cache: Path) -> di
 
 def expert(options: argparse.Namespace, folder: Path) -> Rate:
     """A plain loop over ImageFolder."""
-    device = choose_device()
+    device = plain_device()
     precision = choose_precision("auto", device)
     images = datasets.ImageFolder(folder, v2.Compose([
         v2.RandomResizedCrop(options.size, scale=(0.7, 1.0)), v2.RandomHorizontalFlip(), v2.ToImage(),
@@ -130,7 +138,7 @@ def expert(options: argparse.Namespace, folder: Path) -> Rate:
 def fastai(options: argparse.Namespace, folder: Path) -> Rate:
     """An epoch of fastai."""
     from fastai.vision.all import CrossEntropyLossFlat, ImageDataLoaders, Learner, RandomResizedCrop
-    device = choose_device()
+    device = plain_device()
     cuda, count = device.type == "cuda", len(open_dataset(str(folder)).table)
     loaders = ImageDataLoaders.from_folder(folder, valid_pct=2 / count, seed=0, bs=options.batch,
                                            num_workers=min(16, count_cores() - 1) if cuda else 0,
@@ -147,7 +155,7 @@ def fastai(options: argparse.Namespace, folder: Path) -> Rate:
 
 def matrix_products() -> float:
     """Operations a second of large products in the precision of training."""
-    device = choose_device()
+    device = plain_device()
     n = 8192 if device.type == "cuda" else 2048
     one, other = (torch.randn(n, n, device=device, dtype=choose_precision("auto", device)) for _ in range(2))
 
@@ -159,18 +167,38 @@ def matrix_products() -> float:
     return timed(products, device)
 
 
+def serve(line: Connection, name: str, options: argparse.Namespace, folder: Path, cache: Path) -> None:
+    """Answer each message with the rate of a contender."""
+    rate = {"expert": lambda: expert(options, folder), "fastai": lambda: fastai(options, folder),
+            "matrix products": lambda: matrix_products}.get(name, lambda: our_contenders(options, folder, cache)[name])()
+    while line.recv():
+        line.send(rate())
+
+
+def contender(*given: object) -> Rate:
+    """The rate of a contender in a process of its own, which ends with this one."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    context.Process(target=serve, args=(theirs, *given), daemon=True).start()
+
+    def rate() -> float:
+        ours.send(True)
+        return ours.recv()
+    return rate
+
+
 def rows(options: argparse.Namespace) -> list[Row]:
+    names = ["ours", "memory", *([] if options.no_peers else ["expert", "fastai"]), "matrix products"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder) if options.folder else drawn(Path(temporary), options.images, options.side)
-        contenders = our_contenders(options, folder, Path(temporary) / "cache")
-        contenders |= {} if options.no_peers else {"expert": expert(options, folder), "fastai": fastai(options, folder)}
-        found = take_turns(contenders | {"matrix products": matrix_products}, options.turns)
+        contenders = {name: contender(name, options, folder, Path(temporary) / name) for name in names}
+        found = take_turns(contenders, options.turns)
     macs = count_costs(network(options, 6)[0].eval(), options.size, 3)["macs"]
     share = [6 * macs * rate for rate in ratios(found, "memory", "matrix products")]
     name = f"{options.network}, batch norm {options.batch_norm}"
     goals = {"expert": options.expert_goal, "fastai": options.fastai_goal, "memory": options.memory_goal}
     return [*(Row(f"{name}: images a second, to {other}", ratios(found, "ours", other), at_least=goals[other])
-              for other in contenders if other != "ours"),
+              for other in names[1:-1]),
             Row(f"{name}: share of the rate of matrix products", share, at_least=options.share_goal)]
 
 
