@@ -40,11 +40,11 @@ SCENARIO_LABELS = {
     "imagenet_demo": "ImageNet-initialised, drawn scenes (stand-in)",
     "random_own": "random initialisation, own images",
 }
-NETWORKS = {"finetuned": "the fine-tuned network", "imagenet": "the ImageNet-initialised network",
-            "random": "the network with random weights"}
-IMAGES = {"own": "own images", "imagenet": "ImageNet images", "cifar10": "CIFAR-10 images",
-          "photo_patches": "photo patches (stand-in)", "digits": "handwritten digits (stand-in)",
-          "demo": "drawn scenes (stand-in)"}
+NETWORK_WORDS = {"finetuned": "the fine-tuned network", "imagenet": "the ImageNet-initialised network",
+                 "random": "the network with random weights"}
+IMAGE_WORDS = {"own": "own images", "imagenet": "ImageNet images", "cifar10": "CIFAR-10 images",
+               "photo_patches": "photo patches (stand-in)", "digits": "handwritten digits (stand-in)",
+               "demo": "drawn scenes (stand-in)"}
 STAND_INS = ("photo_patches", "digits", "demo")  # embedded data sets that take the place of ImageNet and CIFAR-10
 
 
@@ -79,16 +79,17 @@ def scenario_words(name: str) -> str:
     """A scenario in a sentence: its network, and its images where these are not the own ones as they are."""
     scenario, draw = scenario_draw(name)
     network, _, images = scenario.removesuffix("_32px").partition("_")
-    if network not in NETWORKS or images not in IMAGES:
+    if network not in NETWORK_WORDS or images not in IMAGE_WORDS:
         return name
-    told = NETWORKS[network] if scenario == f"{network}_own" else f"{NETWORKS[network]} on {image_words(scenario)}"
+    told = NETWORK_WORDS[network]
+    told += "" if scenario == f"{network}_own" else f" on {image_words(scenario)}"
     return f"{told}, draw {draw}" if draw > 1 else told
 
 
 def image_words(scenario: str) -> str:
     """The images of a scenario in a sentence."""
     images = scenario.removesuffix("_32px").partition("_")[2]
-    return IMAGES.get(images, images) + (" reduced to 32×32 px" if scenario.endswith("_32px") else "")
+    return IMAGE_WORDS.get(images, images) + (" reduced to 32×32 px" if scenario.endswith("_32px") else "")
 
 
 def pair_words(networks: str) -> str:

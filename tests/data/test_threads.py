@@ -16,11 +16,8 @@ PREPROCESSING = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear
 
 
 @pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
+def two_threads(one_thread):
     torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_several_threads_work_at_once_and_results_keep_their_order(two_threads):
