@@ -29,7 +29,7 @@ from inside.data.loading import TensorImages, make_loader, to_device
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
-from inside.device import choose_precision
+from inside.device import choose_device, choose_precision
 from inside.models.build import build_network
 from inside.selection.search import run_search
 from inside.training.loop import Trainer
@@ -38,11 +38,12 @@ from inside.training.recipe import Recipe
 
 def work(steps: int) -> None:
     """Say "ready", wait for a line, train for so many steps."""
+    device = choose_device()
     model, _ = build_network("efficientnet_lite0", 6, weights="random")
     data = TensorImages(torch.randn(32, 3, 160, 160), [number % 6 for number in range(32)])
-    trainer = Trainer(model, make_loader(data, batch_size=32), Recipe(epochs=1000), 6,
-                      choose_precision("auto", torch.device("cpu")))
-    images, targets = to_device(data.tensors[0], trainer.device), data.tensors[1]
+    trainer = Trainer(model.to(device), make_loader(data, batch_size=32), Recipe(epochs=1000), 6,
+                      choose_precision("auto", device))
+    images, targets = to_device(data.tensors[0], device), to_device(data.tensors[1], device)
     trainer.step(images, targets)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -90,7 +91,7 @@ def until_all_end(words: list[list[str]], policy: dict[str, str]) -> float:
     return time.perf_counter() - start
 
 
-def rows(turns: int, steps: int = 5) -> list[Row]:
+def rows(turns: int, steps: int = 10) -> list[Row]:
     found = take_turns({"two at once": lambda: speed(2, POLICY, steps), "alone": lambda: speed(1, POLICY, steps),
                         "alone, as OpenMP waits": lambda: speed(1, {}, steps)}, turns)
     with tempfile.TemporaryDirectory() as temporary:
