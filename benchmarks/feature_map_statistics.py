@@ -1,7 +1,8 @@
 """The cost of the statistics of notebooks 02 and 03, as ratios within one run.
 
 - a bare pass: one pass with all statistics (counts by channel and class, pooled features, covariance; five layers) over a
-  plain forward pass of a copy, batches of 32 random images of 224×224, 8 a pass, the two alternating batch by batch (ABBA).
+  plain forward pass of a copy, batches of 32 random images of 224×224, 8 a pass, the two alternating batch by batch (ABBA);
+  in float32, and in bfloat16 where the processor has it.
 - delve: covariances of five convolutions of ResNet50, averaged over positions as here, and their eigenvalues, over all
   statistics of one scenario and its spectra; 200 images.
 - eigvalsh: eigenvalues of 200 images with 2,048 channels from the features, over numpy.linalg.eigvalsh of their covariance.
@@ -28,6 +29,7 @@ import torchvision
 sys.path.insert(0, str(Path(__file__).parent))
 from turns import Row, print_table, ratios, take_turns
 
+from inside.device import choose_precision
 from inside.feature_maps.hooks import RESNET_LAYERS, choose_layers
 from inside.feature_maps.spectra import spectrum
 from inside.feature_maps.statistics import collect_statistics
@@ -59,11 +61,12 @@ def bare_pass(turns: int) -> list[Row]:
     networks = [("efficientnet_lite0", timm.create_model("tf_efficientnet_lite0"), None),
                 ("resnet18", torchvision.models.resnet18(), RESNET_LAYERS)]
     images, found = torch.randn(2, 32, 3, 224, 224), []
+    bounds = {choose_precision("auto", torch.device("cpu")): 1.03} | {torch.float32: 1.02}
     two = [(x.contiguous(memory_format=torch.channels_last), torch.arange(32) % 6) for x in images]
     for name, model, layers in networks:
         model = model.eval().to(memory_format=torch.channels_last)
         chosen = choose_layers(model, layers)
-        for precision, bound in ((torch.float32, 1.02), (torch.bfloat16, 1.03)):
+        for precision, bound in bounds.items():
             one_pass(model, two, chosen, precision)
             medians = [float(np.median(one_pass(model, two * 4, chosen, precision))) for _ in range(turns)]
             found.append(Row(f"{name}: statistics in {str(precision)[6:]}, to a bare pass", medians, at_most=bound))
