@@ -7,6 +7,8 @@
   statistics of one scenario and its spectra; 200 images.
 - eigvalsh: eigenvalues of 200 images with 2,048 channels from the features, over numpy.linalg.eigvalsh of their covariance.
 
+Freed memory is kept, as runs of this project keep it (see inside/device.py), for the other side of each ratio, too.
+
     python benchmarks/feature_map_statistics.py [--turns 5]
 """
 
@@ -29,7 +31,7 @@ import torchvision
 sys.path.insert(0, str(Path(__file__).parent))
 from turns import Row, print_table, ratios, take_turns
 
-from inside.device import choose_precision
+from inside.device import choose_device, choose_precision
 from inside.feature_maps.hooks import RESNET_LAYERS, choose_layers
 from inside.feature_maps.spectra import spectrum
 from inside.feature_maps.statistics import collect_statistics
@@ -113,6 +115,7 @@ def eigenvalues(turns: int) -> list[Row]:
 
 def rows(turns: int) -> list[Row]:
     torch.manual_seed(0)
+    choose_device()
     return bare_pass(turns) + delve(turns) + eigenvalues(turns)
 
 

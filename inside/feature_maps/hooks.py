@@ -226,16 +226,17 @@ def _positions(name: str, module: nn.Module, x: Tensor, channels: int | None = N
 def _pool_and_count(x: Tensor, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Means (N,C), counts of values <= 0 (N,C) int64, and of NaN (None if there are none) over one axis of (N,·,·).
 
-    A few images at a time are copied into a small float buffer, averaged there, replaced by 0 or 1 and summed: many
+    A few images at a time are averaged in float, and written into a small float buffer as 0 or 1, which is summed: many
     times faster than summing booleans, and exact, since a float32 holds integers up to 2**24.
     """
     wide = torch.float64 if x.dtype == torch.float64 or x.shape[axis] >= 2**24 else torch.float32
     step = max(1, 2**20 // max(1, x[0].numel()))
     buffer, means, counts = torch.empty_like(x[:step], dtype=wide), [], []
     for part in x.split(step):
-        values = buffer[:len(part)].copy_(part)
+        work = buffer[:len(part)]
+        values = part if part.dtype == wide else work.copy_(part)
         means.append(values.mean(axis))
-        counts.append(torch.le(values, 0, out=values).sum(axis))
+        counts.append(torch.le(values, 0, out=work).sum(axis))
     mean = torch.cat(means)
     nan = None if torch.isfinite(mean).all() else torch.isnan(x).sum(axis).cpu().numpy()
     return mean.cpu().numpy(), torch.cat(counts).to(torch.int64).cpu().numpy(), nan

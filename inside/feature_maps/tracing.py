@@ -86,9 +86,10 @@ class Tracer(TorchFunctionMode):
         super().__init__()
         self._idle, self._marks = False, WeakTensorKeyDictionary()
         self._found: dict[tuple[str, int], list[Following]] = {}
+        self._fired: dict[tuple, np.ndarray] = {}  # by the outputs taken up and the number of channels, over all passes
 
     def begin(self, images: Tensor) -> None:
-        """Forget the last pass; the channels of the images (N,C,H,W) are on the second axis."""
+        """Forget the last pass but for the channels that fired; those of the images (N,C,H,W) are on the second axis."""
         self._marks, self._found = WeakTensorKeyDictionary(), {}
         self._marks[images] = _Mark(channels=1)
 
@@ -110,7 +111,10 @@ class Tracer(TorchFunctionMode):
             words = f"its output goes into {others[0]}" if others else "nothing that is seen takes up its output"
             alone, also = (" alone", ", too") if len(others) < len(found) else ("", "")
             return Following(reason=f"no activation follows{alone}: {words}{also}")
-        return Following(found[0].activation, np.any([taken.fires for taken in found if taken.fires is not None], axis=0))
+        fires = [taken.fires for taken in found if taken.fires is not None]
+        if len(set(map(len, fires))) > 1:
+            return Following(reason="no activation follows channel by channel: one of several regroups them")
+        return Following(found[0].activation, np.any(fires, axis=0))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -141,13 +145,32 @@ class Tracer(TorchFunctionMode):
         for x in results:
             axis = _channel_axis(func, name, args, kwargs, x, known)
             self._marks[x] = _Mark(axis, activation, first.outputs if on and not label else frozenset())
-        fires = _fires(results[0], self.channels(results[0])) if label and first.outputs else None
+        fires = self._fires(results[0], first.outputs) if label and first.outputs else None
         for place, mark in enumerate(marks):
             for output in mark.outputs:
                 if place or not on:
                     self._found.setdefault(output, []).append(Following(reason=_in_words(name)))
                 elif label:
                     self._found.setdefault(output, []).append(Following(label, fires))
+
+    def _fires(self, x: Tensor, outputs: frozenset[tuple[str, int]]) -> np.ndarray:
+        """Which channels (C,) were > 0, in this pass or an earlier one, after an activation that took up the outputs.
+
+        `x`: what the activation gave. Only channels that have not fired before are looked at.
+        """
+        x, channels = x.detach(), self.channels(x)
+        flat, axis = _positions("", nn.Identity(), x, channels) if x.ndim in (2, 3, 4) else (x.flatten(1).unsqueeze(1), 1)
+        width = flat.shape[3 - axis]
+        fired = self._fired.setdefault((outputs, width), np.zeros(width, dtype=bool))
+        silent = np.flatnonzero(~fired)
+        if 0 < len(silent) < width:
+            flat = flat.index_select(3 - axis, torch.from_numpy(silent).to(x.device))
+        if len(silent):
+            highest = flat.amax((0, axis))
+            if highest.isnan().any():
+                highest = torch.where(flat.isnan(), -1, flat).amax((0, axis))
+            fired[silent] = (highest > 0).cpu().numpy()
+        return fired.copy()
 
 
 def _in_words(name: str) -> str:
@@ -174,16 +197,6 @@ def _channel_axis(func: Callable, name: str, args: tuple, kwargs: Mapping, resul
         return list(func(torch.empty(sizes, device="meta"), *args[1:], **kwargs).shape).index(sizes[axis])
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return None
-
-
-def _fires(x: Tensor, channels: int | None) -> np.ndarray:
-    """Which channels (C,) of an activation's output have a value > 0; `channels`: their axis."""
-    x = x.detach()
-    flat, axis = _positions("", nn.Identity(), x, channels) if x.ndim in (2, 3, 4) else (x.flatten(1).unsqueeze(1), 1)
-    highest = flat.amax((0, axis))
-    if highest.isnan().any():
-        highest = torch.where(flat.isnan(), -1, flat).amax((0, axis))
-    return (highest > 0).cpu().numpy()
 
 
 def channel_axes(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, int | None]:

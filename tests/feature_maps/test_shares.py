@@ -286,6 +286,20 @@ def test_dead_channels_of_a_module_called_twice_and_of_numbers_that_are_none():
         assert state.dead_channels.tolist() == [0, 2]  # the second never had a number
     glu = nn.Sequential(nn.Conv2d(4, 6, 1), nn.GLU(1))
     assert "regroups" in collect_statistics(glu, [x.nan_to_num()], ["0"])["0"].after.reason
+    x = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert "regroups" in collect_statistics(Twice(), [x], ["conv"])["conv"].after.reason
+
+
+class Twice(nn.Module):
+    """A convolution whose output goes into an activation as it is, and into another one after it is flattened."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 6, 1)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return nn.functional.relu(x).mean() + nn.functional.relu(x.flatten(1)).mean()
 
 
 def test_dead_channels_of_parts_merge_and_are_kept(tmp_path):
@@ -304,6 +318,9 @@ def test_dead_channels_of_parts_merge_and_are_kept(tmp_path):
             assert (other.after.activation, other.after.reason) == (state.after.activation, state.after.reason)
             assert other.dead_channels is state.dead_channels is None or other.dead_channels.tolist() == state.dead_channels.tolist()
     fires = [part["layer1.0.conv1"].after.fires for part in parts[1:]]
+    batches = collect_statistics(model, images.split(2), layers)  # channels that fired in one are not looked at in the next
+    for layer, state in whole.items():
+        assert np.array_equal(batches[layer].after.fires, state.after.fires)
     assert not np.array_equal(*fires)  # so that merging has something to do
 
 
