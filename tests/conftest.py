@@ -19,7 +19,6 @@ from inside.data.demo.scenes import write_demo_set
 from inside.data.sources import open_dataset
 from inside.data.split import split_images
 from inside.data.table import decode_images
-from inside.device import count_cores
 from inside.files import RunFolder
 from inside.models.saved import load_network
 from inside.models.scratch import ConvNetGAP
@@ -35,11 +34,6 @@ hypothesis.settings.register_profile("same", derandomize=True, deadline=None)  #
 hypothesis.settings.load_profile("same")
 
 LONG = {"flawed", "hostile", "browser"}  # fixtures
-
-
-def pytest_xdist_auto_num_workers():
-    """A process more than there are cores: some tests wait, for a browser, a kernel, or a whole run that another makes."""
-    return count_cores() + 1
 
 
 def pytest_collection_modifyitems(items):
