@@ -115,7 +115,7 @@ def eigenvalues(turns: int) -> list[Row]:
 
 def rows(turns: int) -> list[Row]:
     torch.manual_seed(0)
-    choose_device()
+    choose_device("cpu")
     return bare_pass(turns) + delve(turns) + eigenvalues(turns)
 
 

@@ -163,9 +163,8 @@ class Tracer(TorchFunctionMode):
         width = flat.shape[3 - axis]
         fired = self._fired.setdefault((outputs, width), np.zeros(width, dtype=bool))
         silent = np.flatnonzero(~fired)
-        if 0 < len(silent) < width:
-            flat = flat.index_select(3 - axis, torch.from_numpy(silent).to(x.device))
         if len(silent):
+            flat = flat if len(silent) == width else flat.index_select(3 - axis, torch.from_numpy(silent).to(x.device))
             highest = flat.amax((0, axis))
             if highest.isnan().any():
                 highest = torch.where(flat.isnan(), -1, flat).amax((0, axis))
