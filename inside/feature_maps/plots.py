@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from inside.feature_maps.axes import label_lines, mark_layers, under
 from inside.feature_maps.certainty import BootstrapSpectrum
-from inside.feature_maps.scenario_names import frozen_label, scenario_style
+from inside.feature_maps.scenario_names import frozen_label, pair_words, scenario_style
 from inside.feature_maps.spectra import Spectrum
 
 
@@ -171,7 +171,7 @@ def plot_similarity(table: pd.DataFrame, *, frozen: Sequence[str] = ()) -> Figur
     for ax, (value, chance, title) in zip(axes, columns, strict=True):
         for networks, rows in table.groupby("networks", sort=False):
             style, rows = scenario_style(str(networks).split(" and ")[0]), rows.set_index("layer").reindex(layers)
-            ax.plot(range(len(layers)), rows[value], **style | {"label": networks})
+            ax.plot(range(len(layers)), rows[value], **style | {"label": pair_words(str(networks))})
             ax.plot(range(len(layers)), rows[chance], linestyle=(0, (1, 3)), linewidth=1, color=style["color"])
         mark_layers(ax, layers, frozen)
         ax.set_ylabel(title)

@@ -257,6 +257,8 @@ def test_figures_mark_frozen_layers_and_show_negative_cka():
     titles = [ax.get_title().split("\n")[0] for ax in plot_by_layer(spectra, frozen=["first"]).axes]
     assert titles[:2] == ["first (frozen)", "last"]
     figure = plot_similarity(compared_rows([("first", 1.0, 1.0), ("last", np.nan, -0.3)]), frozen=["first"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "the fine-tuned network and the ImageNet-initialised network", "by chance"]
     for ax in figure.axes:
         assert [text.get_text() for text in ax.get_xticklabels()] == ["first\n(frozen)", "last"] and len(ax.patches) == 1 and ax.get_ylim()[0] < -0.3
     told, _, _ = certain(spectra)
