@@ -147,7 +147,7 @@ def _statistics(saved: SavedModel, model: nn.Module, table: pd.DataFrame, *, sta
 
 def _share(images: ImageDataset, batch_size: int, workers: int | str, stages: Sequence[str],
            model: nn.Module) -> dict[str, LayerStatistics]:
-    return collect_statistics(model, make_loader(images, batch_size=batch_size, workers=workers), stages, follow=False)
+    return collect_statistics(model, make_loader(images, batch_size=batch_size, workers=workers), stages)
 
 
 Found = Mapping[str, Mapping[str, Mapping[str, LayerStatistics]]]  # {network: {part: {stage: statistics}}}

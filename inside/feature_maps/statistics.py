@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from inside.feature_maps.hooks import (
     only_tensor,
 )
 from inside.feature_maps.states import NonPositiveCounts, StreamingCovariance
-from inside.feature_maps.tracing import Following, Tracer
+from inside.feature_maps.tracing import Following, Tracer, check_times
 from inside.processes import gather
 
 STORED = ("calls", "features", "labels", "skipped", "table", "images", "activation", "fires", "reason")
@@ -113,7 +112,7 @@ class LayerStatistics:
             state.covariance.update(finite[start:start + batch_size])
         return state
 
-    def _update(self, maps: list[tuple], labels: np.ndarray, keep_features: bool, after: Following | None) -> None:
+    def _update(self, maps: list[tuple], labels: np.ndarray, keep_features: bool, after: Following) -> None:
         """Add one batch; `maps`: for each call positions, means (N,C), counts (N,C), counts of NaN or None."""
         self._add_after(after)
         means = np.concatenate([mean for _, mean, _, _ in maps], axis=1)
@@ -130,14 +129,13 @@ class LayerStatistics:
 
 def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str], *, channels_last: bool = True,
                        precision: torch.dtype = torch.float32,
-                       keep_features: bool = True, follow: bool = True) -> dict[str, LayerStatistics]:
+                       keep_features: bool = True) -> dict[str, LayerStatistics]:
     """Non-positive counts, pooled features and covariance of the named feature maps in one pass over a loader.
 
     `loader` yields (images (N,C,H,W), labels (N,)) or images alone. The network runs in evaluation mode and inference
     mode on its own device, under autocast if `precision` is not float32; flags and buffers come back. Everything is
     reduced inside the hooks: pooling in float32 (float64 for float64 maps), counting in exact integers. A `Tracer` runs
-    along: it tells where the channels of a map are, and which are ever > 0 after the activation that follows. Without
-    `follow`, it sees the first batch only, for where the channels are, and `after` is None: an eighth of the time less. With
+    along: it tells where the channels of a map are, and which are ever > 0 after the activation that follows. With
     keep_features the pooled features (4 bytes a channel and image) stay; without, memory does not grow with the images.
     Where several processes compute, each measures its share (see `make_loader`), and rank 0 has the statistics of all.
     ValueError: unknown layer, a layer never called, called differently from batch to batch, no images.
@@ -150,14 +148,14 @@ def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str]
     def measure(images: Tensor, labels: np.ndarray) -> None:
         layout = torch.channels_last if channels_last and images.ndim == 4 else torch.preserve_format
         images = images.to(like.device, like.dtype, memory_format=layout)
-        running.begin(images)
-        with running.tracer if follow or not result else contextlib.nullcontext():
+        running.begin()
+        with running.tracer.over(model, images):
             model(images)
         for name in names:
             maps = running.maps.get(name, [])
             _check_calls(name, maps, len(images), result.get(name))
             layer = result.setdefault(name, LayerStatistics(name, len(maps)))
-            layer._update(maps, labels, keep_features, running.after(name) if follow else None)
+            layer._update(maps, labels, keep_features, running.after(name))
 
     with eval_mode(model), torch.inference_mode(), autocast, capture(model, names, running.reduce):
         for batch in loader:
@@ -194,9 +192,10 @@ class _Pass:
         self.given_by: dict[str, list[str]] = {}
         self.axes: dict[tuple[str, int], int | None] = {}  # of the channels, by layer and call
 
-    def begin(self, images: Tensor) -> None:
-        self.maps, self.given_by = {}, {}
-        self.tracer.begin(images)
+    def begin(self) -> None:
+        self.maps = {}
+        if self.tracer.tracing:
+            self.given_by = {}
 
     def reduce(self, name: str, output: object) -> None:
         tensor, maps = only_tensor(name, output), self.maps.setdefault(name, [])
@@ -204,7 +203,8 @@ class _Pass:
         with self.tracer.paused():
             x, axis = _positions(name, self.modules[name], tensor, channels)
             maps.append((x.shape[axis], *_pool_and_count(x, axis)))
-        self.given_by.setdefault(name, []).append(self.tracer.follow(name, len(maps) - 1, tensor))
+        if self.tracer.tracing:
+            self.given_by.setdefault(name, []).append(self.tracer.follow(name, len(maps) - 1, tensor))
 
     def after(self, name: str) -> Following:
         """The activations of all calls of a layer, their channels side by side; the reason of the first without one."""
@@ -226,8 +226,8 @@ class _Pass:
 def _check_calls(name: str, maps: list[tuple], images: int, before: LayerStatistics | None) -> None:
     if not maps:
         raise ValueError(f"Module {name!r} was never called; expected modules with calls > 0 in the module table.")
-    if before is not None and before.calls != len(maps):
-        raise ValueError(f"Module {name!r} ran {len(maps)} times in a batch, expected {before.calls}, as before.")
+    if before is not None:
+        check_times(name, len(maps), before.calls)
     rows = next((len(mean) for _, mean, *_ in maps if len(mean) != images), images)
     if rows != images:
         raise ValueError(f"Module {name!r} gives {rows} rows for {images} images; expected one row an image.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from inside.feature_maps.hooks import _positions, _tensors, capture, eval_mode, only_tensor
+from inside.feature_maps.hooks import _positions, _tensors, all_modules, capture, eval_mode, only_tensor
 
 _ACTIVATIONS = set("relu relu6 hardtanh threshold leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish "
                    "hardsigmoid sigmoid tanh softplus softsign glu clamp_min".split())
@@ -77,21 +78,54 @@ class Following:
 class Tracer(TorchFunctionMode):
     """Follows tensors through forward passes: where their channels are, and which activation takes up the output of a layer.
 
-    Enter it around a pass after `begin`, tell it the outputs to follow with `follow`, and ask `channels` during the pass
-    and `following` after it. An output is followed, tensor by tensor, through normalisation, dropout and changes of shape
-    or type to the function that takes it up. Operations fused in C++ are not seen. See torch.overrides.TorchFunctionMode.
+    Enter `over` around a pass, tell it the outputs to follow with `follow` where it is `tracing`, and ask `channels` during
+    the pass and `following` after it. An output is followed, tensor by tensor, through normalisation, dropout and changes
+    of shape or type to the function that takes it up. Operations fused in C++ are not seen. Source:
+    torch.overrides.TorchFunctionMode.
+
+    That costs an eighth of a pass of a small network. So only the first pass is followed in this way, where each activation
+    found is the last that a module does: in later passes, hooks of these modules look at which channels fire.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._idle, self._marks = False, WeakTensorKeyDictionary()
+        self.tracing, self._idle, self._marks = True, False, WeakTensorKeyDictionary()
         self._found: dict[tuple[str, int], list[Following]] = {}
         self._fired: dict[tuple, np.ndarray] = {}  # by the outputs taken up and the number of channels, over all passes
+        self._gave = WeakTensorKeyDictionary()  # what an activation gave, until a module gives it -> the outputs taken up
+        self._given: dict[tuple[str, int], tuple[frozenset, int | None]] = {}  # call of a module -> these, and channel axis
+        self._calls, self._times, self._activations = Counter[str](), Counter[str](), 0
 
-    def begin(self, images: Tensor) -> None:
-        """Forget the last pass but for the channels that fired; those of the images (N,C,H,W) are on the second axis."""
-        self._marks, self._found = WeakTensorKeyDictionary(), {}
+    @contextmanager
+    def over(self, model: nn.Module, images: Tensor) -> Iterator[None]:
+        """Follow the tensors of a pass of `images` (N,C,H,W) inside; all of the last one is forgotten but what fired.
+
+        ValueError, after a pass that was not traced: a module ran another number of times than in the one that was.
+        """
+        if not self.tracing:
+            with capture(model, list(self._times), self._see_again) as self._calls:
+                yield
+            for name, times in self._times.items():
+                check_times(name, self._calls[name], times)
+            return
+        self._found, self._given, self._activations = {}, {}, 0
+        self._marks, self._gave = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
         self._marks[images] = _Mark(channels=1)
+        with capture(model, list(all_modules(model)), self._see) as self._calls, self:
+            yield
+        self._times = Counter({name: self._calls[name] for name, _ in self._given})
+        self.tracing = len(self._given) < self._activations
+
+    def _see(self, name: str, output: object) -> None:
+        """A module's output, the innermost module's first: is it what an activation gave?"""
+        outputs = self._gave.pop(output, None) if isinstance(output, Tensor) else None
+        if outputs:
+            self._given[name, self._calls[name]] = outputs, self.channels(output)
+
+    def _see_again(self, name: str, output: object) -> None:
+        if (name, self._calls[name]) in self._given:
+            outputs, channels = self._given[name, self._calls[name]]
+            self._fires(output, outputs, channels)
 
     def channels(self, x: Tensor) -> int | None:
         """The axis on which a tensor has its channels; None where that could not be followed."""
@@ -145,7 +179,11 @@ class Tracer(TorchFunctionMode):
         for x in results:
             axis = _channel_axis(func, name, args, kwargs, x, known)
             self._marks[x] = _Mark(axis, activation, first.outputs if on and not label else frozenset())
-        fires = self._fires(results[0], first.outputs) if label and first.outputs else None
+            self._gave.pop(x, None)  # written over
+        fires = None
+        if label and first.outputs:
+            self._activations, self._gave[results[0]] = self._activations + 1, first.outputs
+            fires = self._fires(results[0], first.outputs, self.channels(results[0]))
         for place, mark in enumerate(marks):
             for output in mark.outputs:
                 if place or not on:
@@ -153,12 +191,12 @@ class Tracer(TorchFunctionMode):
                 elif label:
                     self._found.setdefault(output, []).append(Following(label, fires))
 
-    def _fires(self, x: Tensor, outputs: frozenset[tuple[str, int]]) -> np.ndarray:
+    def _fires(self, x: Tensor, outputs: frozenset[tuple[str, int]], channels: int | None) -> np.ndarray:
         """Which channels (C,) were > 0, in this pass or an earlier one, after an activation that took up the outputs.
 
         `x`: what the activation gave. Only channels that have not fired before are looked at.
         """
-        x, channels = x.detach(), self.channels(x)
+        x = x.detach()
         flat, axis = _positions("", nn.Identity(), x, channels) if x.ndim in (2, 3, 4) else (x.flatten(1).unsqueeze(1), 1)
         width = flat.shape[3 - axis]
         fired = self._fired.setdefault((outputs, width), np.zeros(width, dtype=bool))
@@ -169,7 +207,7 @@ class Tracer(TorchFunctionMode):
             if highest.isnan().any():
                 highest = torch.where(flat.isnan(), -1, flat).amax((0, axis))
             fired[silent] = (highest > 0).cpu().numpy()
-        return fired.copy()
+        return fired
 
 
 def _in_words(name: str) -> str:
@@ -198,6 +236,12 @@ def _channel_axis(func: Callable, name: str, args: tuple, kwargs: Mapping, resul
         return None
 
 
+def check_times(name: str, times: int, before: int) -> None:
+    """ValueError unless a module ran in a batch as often as in those before."""
+    if times != before:
+        raise ValueError(f"Module {name!r} ran {times} times in a batch, expected {before}, as before.")
+
+
 def channel_axes(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, int | None]:
     """The axis on which the output of each layer (of its last call) has its channels, seen in one pass of `images`.
 
@@ -207,13 +251,12 @@ def channel_axes(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dic
     """
     axes: dict[str, int | None] = dict.fromkeys(layers)
     tracer = Tracer()
-    tracer.begin(images)
 
     def note(name: str, output: object) -> None:
         x = only_tensor(name, output)
         axis = tracer.channels(x)
         axes[name] = -1 if axis == x.ndim - 1 else axis
 
-    with eval_mode(model), torch.no_grad(), tracer, capture(model, layers, note):
+    with eval_mode(model), torch.no_grad(), tracer.over(model, images), capture(model, layers, note):
         model(images)
     return axes

@@ -7,8 +7,9 @@ import torchvision
 from torch import nn
 
 from inside.feature_maps.audit import hook_audit
-from inside.feature_maps.hooks import only_tensor
+from inside.feature_maps.hooks import capture, only_tensor
 from inside.feature_maps.statistics import collect_statistics
+from inside.feature_maps.tracing import Tracer
 from shared.attribution import images
 from shared.feature_maps import Net, Tuples, batches_of, brute_force, network, stored_maps
 
@@ -84,12 +85,50 @@ def test_channel_axis_of_linear_and_swin_modules():
     assert result["features.1.0"].channels == 8
 
 
-def test_channels_are_where_the_first_batch_has_them_if_activations_are_not_followed():
+class Rectified(nn.Module):
+    """Three channels as they are, then ReLU: of a module, of a function in a module, or overwritten before its module ends."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.same, self.kind = nn.Identity(), kind
+        self.act = nn.ReLU(inplace=True) if kind == "module" else Tuples(lambda x: torch.relu(x))
+
+    def forward(self, x):
+        x = self.same(x)
+        if self.kind == "nowhere":
+            return torch.relu(x).mean((2, 3))
+        if self.kind == "overwritten":
+            x = torch.relu(x)
+            x -= 5
+            return x
+        return self.act(x) if x.shape[2] > 1 or self.kind != "sometimes" else x
+
+
+@pytest.mark.parametrize("kind, traced", [("module", False), ("function", False), ("nowhere", True), ("overwritten", True)])
+def test_channels_that_fire_in_a_later_batch_are_seen_by_hooks_or_traced(kind, traced):
+    x = -torch.ones(6, 3, 4, 4)
+    x[1, 0], x[5, 1, 2, 2] = 1, 1  # the first channel fires in the first batch of two, the second in the third, the last never
+    model, tracer = nn.Sequential(Rectified(kind)), Tracer()
+    layer = collect_statistics(model, x.split(2), ["0.same"])["0.same"]
+    assert layer.after.fires.tolist() == [True, True, False] and layer.after.activation == "relu"
+    with torch.no_grad(), capture(model, ["0.same"], lambda name, output: tracer.follow(name, 0, output)), tracer.over(model, x):
+        model(x)
+    assert tracer.tracing == traced and tracer.following("0.same", 0).fires.tolist() == [True, True, False]
+
+
+def test_an_activation_that_runs_in_some_batches_only_is_refused():
+    model = Rectified("sometimes")
+    with pytest.raises(ValueError, match="Module 'act' ran 0 times in a batch, expected 1, as before"):
+        collect_statistics(model, [images(2, 4), images(2, 1)], ["same"])
+
+
+def test_later_batches_have_their_channels_where_the_first_has_them():
     model, name = torchvision.models.SwinTransformer([4, 4], 8, [2, 1], [1, 1], [4, 4], num_classes=3), "features.1.0.mlp.1"
-    batches = batches_of(images(5, 32), [0, 1, 1, 0, 1], 2)
-    followed, alone = (collect_statistics(model, batches, [name], follow=follow)[name] for follow in (True, False))
-    assert np.array_equal(followed.features, alone.features) and alone.channels == 32
-    assert followed.after and alone.after is None and alone.counts.share == followed.counts.share
+    x = images(5, 32)
+    parts, whole = (collect_statistics(model, batches_of(x, [0, 1, 1, 0, 1], n), [name])[name] for n in (2, 5))
+    assert parts.channels == 32 and parts.counts.share == whole.counts.share
+    assert parts.dead_channels.tolist() == whole.dead_channels.tolist()
+    assert np.allclose(parts.features, whole.features, atol=1e-6)
 
 
 def test_a_shared_module_counts_every_call():
