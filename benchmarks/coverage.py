@@ -1,4 +1,4 @@
-"""Simulated coverage of the intervals in the report: a 95 % interval should contain the true value in about 95 of 100 cases.
+"""Simulated coverage of the intervals in the report: a 95% interval should contain the true value in about 95 of 100 cases.
 
 Each family of intervals has a function that gives rows of one table: interval, setting, images (of a class, or of the whole
 part), coverage, its Monte Carlo error (one standard error; 0: exact), mean width. Intervals marked "(not used)" were
@@ -329,7 +329,7 @@ def main() -> None:
         lambda: duplicates_rows(2 * repeats), lambda: calibration_rows(repeats),
         lambda: attribution_rows(samples=4 * repeats)]
     table = pd.DataFrame([found for family in families for found in family()])
-    table["93 to 99 %?"] = np.select([table["coverage"] < WANTED[0], table["coverage"] > WANTED[1]], ["less", "more"], "")
+    table["93 to 99%?"] = np.select([table["coverage"] < WANTED[0], table["coverage"] > WANTED[1]], ["less", "more"], "")
     print(table.to_string(index=False, float_format="{:.3f}".format))
 
 

@@ -1,7 +1,7 @@
 """How many planted copies the search for near duplicates finds, by kind; and the pairs that it finds besides.
 
 Copies the images of a folder (or drawn scenes) to a working folder, and into it, forty of each kind, copies of random
-images: JPEG quality 40 to 95, scaled by 0.5 to 2, cropped by up to 8 % of each side, brightness ±15 %, mirrored (all but
+images: JPEG quality 40 to 95, scaled by 0.5 to 2, cropped by up to 8% of each side, brightness ±15%, mirrored (all but
 the first are saved with quality 90). Then one search. Pairs that were not planted are listed, and shown side by side in
 pairs.png.
 

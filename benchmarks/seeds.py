@@ -91,7 +91,7 @@ def main() -> None:
             told.setdefault(f"two settings, {seeds} seeds each", []).append(
                 settings_differ(many[at:middle], few[at:middle], label))
     print(pd.DataFrame([{"compared": name, "pairs": len(found), "told apart": sum(found),
-                         "p of more than 5 %": binomtest(sum(found), len(found), LEVEL, alternative="greater").pvalue}
+                         "p of more than 5%": binomtest(sum(found), len(found), LEVEL, alternative="greater").pvalue}
                         for name, found in told.items()]).to_string(index=False, float_format="{:.3f}".format))
 
 

@@ -2,7 +2,7 @@
 
 Features with known covariances are drawn repeatedly: normal ones with decaying, steep, exponential and flat spectra,
 with heavy tails (Student's t with 5 degrees of freedom, one factor per image), and in six classes. One row per case: images,
-channels, the mean effective rank at this N, that of the population; the fraction of data sets whose 95 % spread covers
+channels, the mean effective rank at this N, that of the population; the fraction of data sets whose 95% spread covers
 the former, and the latter; and the fraction whose spread covers the mean of the first and of the fifth eigenvalue.
 
     python benchmarks/spectrum_spread.py --sets 300 --resamples 200

@@ -39,6 +39,14 @@ def test_links_of_the_pages_resolve(page):
     assert len(inner) > 10 and [link for link in inner if not (page.parent / link).exists()] == []
 
 
+def test_percentages_are_written_in_one_way():
+    """95%, without a space, in sentences, pages and notebooks, as numbers are formatted by `percent`."""
+    pages = [*FILES, *(ROOT / "notebooks").rglob("*.ipynb"), ROOT / "README.md", ROOT / ".github/CONTRIBUTING.md"]
+    spaced = re.compile(r"(?:\d|(?<!\{part)\})[ \u00a0\u202f]%")  # but for the columns "train %", "val %" and "test %"
+    assert {page.name: spaced.findall(page.read_text(encoding="utf-8")) for page in pages
+            if spaced.search(page.read_text(encoding="utf-8"))} == {}
+
+
 def test_what_the_guide_names_is_there():
     """The worked examples of CONTRIBUTING name tests, and names of the code in the file that is linked before them."""
     guide = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -215,7 +215,7 @@ def check_metrics(predictions, classes):
 def check_sentences(metrics, predictions, classes):
     shown = format_metrics(metrics)
     assert len(shown) == len(metrics) and shown["class"].tolist()[:-1] == classes
-    for row, told in zip(metrics.to_dict("records"), shown["accuracy: 95 % interval"], strict=True):
+    for row, told in zip(metrics.to_dict("records"), shown["accuracy: 95% interval"], strict=True):
         assert told == (f"{row['accuracy_low']:.3f} to {row['accuracy_high']:.3f}" if row["support"] else "–")
     found = metrics_summary(metrics, predictions)
     assert list(found["per_class"]) == classes

@@ -144,7 +144,7 @@ def with_wordnet_ids(images: ImageSet) -> ImageSet | None:
 def score_imagenet(scores: np.ndarray, paths: Sequence[str]) -> dict[str, Any]:
     """From scores (N,1000): how often the class of the path's WordNet id is the most probable one, and among the first TOP.
 
-    {images, top1, top1_interval, top5, top5_interval}; the intervals are Wilson's, at 95 %.
+    {images, top1, top1_interval, top5, top5_interval}; the intervals are Wilson's, at 95%.
     """
     ids = list(imagenet_classes())
     hits = top_classes(scores) == np.array([[ids.index(wordnet_id(path))] for path in paths])

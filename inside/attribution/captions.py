@@ -196,7 +196,7 @@ def describe_least_changed(pictures: Mapping[str, Mapping[str, np.ndarray]]) -> 
 
 
 def describe_baselines(found: Randomisation) -> str:
-    """Of which methods the maps of different images are more alike than chance, beyond the 95 % interval over the images."""
+    """Of which methods the maps of different images are more alike than chance, beyond the 95% interval over the images."""
     alike, compared = [], False
     for method, rows in found.controls[found.controls["control"] == "another image"].groupby("method", sort=False):
         mean, low, _ = (round_share(value, 2) for value in mean_interval(rows["correlation"].abs().dropna()))

@@ -50,7 +50,7 @@ class RandomisationCheck:
                f"re-initialised: down to {', '.join(list(self.found.pictures)[1:])}. {told}")
         read = ("One row per method, one column per step: the weights are re-initialised from the classifier down to the "
                 "part named. Below each map its ρ with that of the trained network (– if a map is constant).")
-        claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95 % intervals over the "
+        claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95% intervals over the "
                  "draws, by how far down the weights are re-initialised. A method changes where its interval lies below the "
                  "bar; grey: up to chance; dotted: the map of another image.")
         return [Text(self.about),
@@ -60,7 +60,7 @@ class RandomisationCheck:
                 Text(captions.describe_baselines(self.found)), self._fold_tables(self.found)]
 
     def _fold_tables(self, found: Randomisation) -> Fold:
-        means = (f"{captions.describe_steps(found)} Mean |ρ| with the trained network's map and its 95 % interval, by "
+        means = (f"{captions.describe_steps(found)} Mean |ρ| with the trained network's map and its 95% interval, by "
                  "method and by how far down the weights are re-initialised; bar: halfway from chance to 1.")
         baselines = (f"{captions.describe_largest_baseline(found)} Mean |ρ| of the trained network's maps with the map of "
                      "another image, with the edges of the image, and with unrelated maps (chance).")

@@ -14,13 +14,13 @@ from inside.evaluation.intervals import mean_interval
 from inside.text import format_number, format_share, listed, percent, plain_text, round_share
 
 FEWEST = 10  # images that a verdict takes
-ENOUGH = 60  # images of which an interval of drops covers 93 % and more: see benchmarks/coverage.py
+ENOUGH = 60  # images of which an interval of drops covers 93% and more: see benchmarks/coverage.py
 
 
 def summarise_randomisation(found: Randomisation) -> pd.DataFrame:
     """The one statistic of the check, the mean absolute rank correlation |ρ|, one row per method and step.
 
-    Columns method, step, down_to; images and draws that it is of; |ρ| with its 95 % interval (`interval_over_draws`) low,
+    Columns method, step, down_to; images and draws that it is of; |ρ| with its 95% interval (`interval_over_draws`) low,
     high; `chance`, the mean |ρ| of unrelated maps of that size and smoothness (`chance_correlations`); `bar`, halfway from
     chance to 1; `verdict`: "changed" where the whole interval lies below the bar, "not changed" where it lies above, else
     "undecided"; "no verdict" of fewer than FEWEST images. Numbers are rounded first (|ρ| to 3 digits, chance and bar to 2),
@@ -158,7 +158,7 @@ def describe_occlusion(table: pd.DataFrame) -> list[str]:
     told = f"{first} and that {second}: {one}." if one == other else f"{first}: {one}; that {second}: {other}."
     lines = [costs, f"Over the images, the difference {told}"]
     if len(measured) < ENOUGH:
-        lines.append(f"Of fewer than {ENOUGH} images these 95 % intervals are too narrow where few images drop much and "
+        lines.append(f"Of fewer than {ENOUGH} images these 95% intervals are too narrow where few images drop much and "
                      f"most little: of 20 images they hold the mean in about 90 of 100 samples, of {FEWEST} in about 80.")
     return lines
 

@@ -88,7 +88,7 @@ def plot_neurons(pictures: np.ndarray, gradients: Tensor, captions: Sequence[str
 
 
 def _mark_place(ax: Axes, place: Place, height: int, width: int) -> None:
-    """A box, white in black, around a place; at least 6 % of the picture wide, so that it is seen."""
+    """A box, white in black, around a place; at least 6% of the picture wide, so that it is seen."""
     y, x, *size = (value * scale for value, scale in zip(place, (height, width) * 2, strict=True))
     tall, wide = (max(side, 0.06 * scale) for side, scale in zip(size, (height, width), strict=True))
     for color, linewidth in (("black", 3.5), ("white", 1.5)):
@@ -191,7 +191,7 @@ def mark_box(ax: Axes, box: Sequence[float], color: str = "#D55E00") -> None:
 
 
 def plot_randomisation(found: Randomisation) -> Figure:
-    """Mean |ρ| by step with 95 % intervals, one panel per method; grey: up to chance; line: bar; dotted: another image."""
+    """Mean |ρ| by step with 95% intervals, one panel per method; grey: up to chance; line: bar; dotted: another image."""
     table = summarise_randomisation(found)
     methods = list(dict.fromkeys(table["method"]))
     figure, axes = plt.subplots(1, len(methods), figsize=(3.4 * len(methods), 3.7), layout="constrained", sharey=True,
@@ -272,6 +272,6 @@ def plot_occlusion(picture: np.ndarray, masks: Mapping[str, np.ndarray], titles:
             ax.annotate(f"mean {format_number(mean, 1)}", (mean, row - 0.33), color="#A34700", ha="center", fontsize=9)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(others)), [textwrap.fill(f"{first} − {name}", 18) for name in others])
-    ax.set(xlabel="difference between the drops in confidence, points\n(dot: an image; diamond: mean with 95 % interval)",
+    ax.set(xlabel="difference between the drops in confidence, points\n(dot: an image; diamond: mean with 95% interval)",
            ylim=(len(others) - 0.55, -0.55))
     return figure

@@ -220,7 +220,7 @@ def edge_strength(images: Tensor) -> np.ndarray:
 
 
 def interval_over_draws(values: Sequence[float], draws: Sequence[int]) -> tuple[float, float, float, int]:
-    """The mean of `values`, the ends of its 95 % interval, and how many draws it is of; values that are NaN are left out.
+    """The mean of `values`, the ends of its 95% interval, and how many draws it is of; values that are NaN are left out.
 
     `draws`: the draw of each value; the values of a draw are of images that no other draw has. The interval is Student's t
     of the means of the draws (draws - 1 degrees of freedom), so that it holds the variance between draws and that between

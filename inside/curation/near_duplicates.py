@@ -7,10 +7,10 @@ details of aligned images. The limits were chosen on 200 copies planted among 90
     a copy and its image                    largest distance    lowest cosine    lowest correlation
     JPEG quality 40 to 95                    2 of 63 bits            0.88               0.96
     scaled by 0.5 to 2                       1                       0.79               0.97
-    cropped by up to 8 % of each side       18                       0.85               0.96
-    brightness changed by up to 15 %         2                       0.95               1.00
+    cropped by up to 8% of each side        18                       0.85               0.96
+    brightness changed by up to 15%          2                       0.95               1.00
     mirrored                                 1                       0.84               1.00
-    unlike scenes                           0.7 % of pairs within 19, 7 % of these from 0.65 on, at most 0.33
+    unlike scenes                            0.7% of pairs within 19, 7% of these from 0.65 on, at most 0.33
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def crop_boxes(numbers: np.ndarray, heights: np.ndarray, widths: np.ndarray, sca
 class Augmentation:
     """Random crops, resized to size × size pixels, and flips, all by the numbers of `draw_numbers`.
 
-    `kind`: "light" (crops of 70-100 % of the area) or "strong" (40-100 %, then TrivialAugment, Müller and Hutter 2021, and
+    `kind`: "light" (crops of 70-100% of the area) or "strong" (40-100%, then TrivialAugment, Müller and Hutter 2021, and
     random erasing, Zhong et al. 2017).
     """
 

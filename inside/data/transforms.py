@@ -83,7 +83,7 @@ def make_transform(preprocessing: Mapping, image_size: int, augmentation: str = 
 
     The whole image is resized, nothing is cropped, unless `preprocessing` has `resize`: then the shorter side is resized to
     that many pixels, and the middle is cut out. Augmentation is drawn for each image: "light" random resized crops
-    (70-100 % of the area) and flips, "strong" wider crops, plus TrivialAugment and random erasing, see `Augmentation`. Mean,
+    (70-100% of the area) and flips, "strong" wider crops, plus TrivialAugment and random erasing, see `Augmentation`. Mean,
     standard deviation and interpolation come from `preprocessing`, which belongs to the weights. `reduced` first shrinks the
     image to that many pixels per side, for the resolution control of notebook 03. With channels 1 in `preprocessing`, images
     become grey.

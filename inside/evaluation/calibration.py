@@ -162,7 +162,7 @@ def calibrated_draws(confidence: np.ndarray, bins: np.ndarray, units: np.ndarray
 
 
 def reliability_table(scores: np.ndarray, targets: np.ndarray, units: np.ndarray) -> pd.DataFrame:
-    """images, confidence (mean), accuracy and its 95 % interval (Wilson's); one row per bin of `equal_mass_bins`."""
+    """images, confidence (mean), accuracy and its 95% interval (Wilson's); one row per bin of `equal_mass_bins`."""
     confidence, hits = scores.max(axis=1), scores.argmax(axis=1) == targets
     bins = equal_mass_bins(confidence)
     return pd.DataFrame([{"images": int(own.sum()), "confidence": confidence[own].mean(), **_share(hits[own], units[own])}
@@ -170,7 +170,7 @@ def reliability_table(scores: np.ndarray, targets: np.ndarray, units: np.ndarray
 
 
 def coverage_table(scores: np.ndarray, targets: np.ndarray, units: np.ndarray, *, steps: int = 20) -> pd.DataFrame:
-    """coverage, threshold, images, errors, accuracy and its 95 % interval (Wilson's); one row per threshold.
+    """coverage, threshold, images, errors, accuracy and its 95% interval (Wilson's); one row per threshold.
 
     The network decides the images with a confidence of at least `threshold`; the others are left to a person (Geifman and
     El-Yaniv 2017). The coverage, its share of the images, takes so many values as far as equal confidences allow.

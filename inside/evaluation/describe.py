@@ -196,7 +196,7 @@ def describe_evaluation(metrics: Mapping[str, pd.DataFrame], baseline: Mapping, 
               f"{conflicts:,} group{'s' * (conflicts > 1)} of identical images {'carry' if conflicts > 1 else 'carries'}")
     files = "every file could be decoded" if not bad else f"{bad:,} file{'s' * (bad > 1)} could not be decoded"
     return [
-        f"The network classifies **{percent(mean['accuracy'])}** of the test images correctly, as a mean over classes (95 % "
+        f"The network classifies **{percent(mean['accuracy'])}** of the test images correctly, as a mean over classes (95% "
         f"interval {percent(mean['accuracy_low'])} to {percent(mean['accuracy_high'])}). Always predicting "
         f"{_always(baseline)}, gives {percent(base)} as a mean over classes, {place} that interval.",
         _describe_extremes(metrics["test"].iloc[:-1]),
@@ -218,7 +218,7 @@ def _describe_extremes(by_class: pd.DataFrame) -> str:
     for value in (lowest, highest):
         rows = found[found["accuracy"] == value]
         low, high = (f"{percent(rows[f'accuracy_{end}'].iloc[0])}" for end in ("low", "high"))
-        interval = f", 95 % interval {low} to {high}" if len(rows) == 1 else ""
+        interval = f", 95% interval {low} to {high}" if len(rows) == 1 else ""
         ends.append(f"{listed([f'**{literal(name)}**' for name in rows['class']])} ({percent(value)}{interval})")
     return f"Lowest class accuracy on test: {ends[0]}; highest: {ends[1]}."
 
@@ -229,7 +229,7 @@ def _describe_val_and_test(val: pd.DataFrame, test: pd.DataFrame) -> str:
         return "Validation and test have images of different classes, so their means over classes cannot be compared."
     ends = [part.iloc[-1][["accuracy", "accuracy_low", "accuracy_high"]].to_list() for part in (val, test)]
     gap, (low, high) = ends[0][0] - ends[1][0], difference_interval(*ends)
-    interval = f"on test (95 % interval of the difference: {points(low)} to {points(high)} points)"
+    interval = f"on test (95% interval of the difference: {points(low)} to {points(high)} points)"
     chosen = "The epoch was chosen on validation, which tends to raise its accuracy."
     if points(gap) == "0":
         return f"Mean class accuracy on validation equals that {interval}. {chosen}"

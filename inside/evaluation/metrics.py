@@ -63,11 +63,11 @@ def class_metrics(predictions: pd.DataFrame, classes: Sequence[str], *, groups: 
 
 
 def format_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The table of `class_metrics` for a page: each measure beside its 95 % interval."""
+    """The table of `class_metrics` for a page: each measure beside its 95% interval."""
     shown = metrics[["class", "support"]].copy()
     for name, title in (("accuracy", "accuracy"), ("average_precision", "average precision")):
         shown[title] = metrics[name]
-        shown[f"{title}: 95 % interval"] = [
+        shown[f"{title}: 95% interval"] = [
             f"{format_share(low)} to {format_share(high)}" if math.isfinite(low) else "–"
             for low, high in metrics[[f"{name}_low", f"{name}_high"]].to_numpy()]
     return shown

@@ -30,7 +30,7 @@ MEASURES = {"accuracy": ("accuracy", "o", -0.14), "average_precision": ("average
 
 
 def plot_class_metrics(metrics: pd.DataFrame, *, baseline: float | None = None, ax: plt.Axes | None = None) -> plt.Axes:
-    """Accuracy and average precision of each class with their 95 % intervals on one axis; the last row is their mean.
+    """Accuracy and average precision of each class with their 95% intervals on one axis; the last row is their mean.
 
     The numbers stand at the right. `baseline` is the mean over classes that a baseline reaches, the same for both measures:
     it stands in the row of the mean.
@@ -51,7 +51,7 @@ def plot_class_metrics(metrics: pd.DataFrame, *, baseline: float | None = None, 
     ax.axhline(last - 0.5, color="black", linewidth=0.8)
     names = [f"{short_name(row['class'])} ({row['support']:,})" for row in metrics.to_dict("records")]
     ax.set_yticks(range(last + 1), names, parse_math=False)
-    ax.set(xlabel="accuracy (●), average precision (◇), 95 % intervals", ylim=(last + 0.5, -0.5))
+    ax.set(xlabel="accuracy (●), average precision (◇), 95% intervals", ylim=(last + 0.5, -0.5))
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
     if baseline is not None:
         line, = ax.plot([baseline] * 2, [last - 0.4, last + 0.4], color="gray", linestyle=":")
@@ -97,7 +97,7 @@ def plot_reliability(reliability: pd.DataFrame, *, ax: plt.Axes | None = None) -
 
 
 def plot_coverage(coverage: pd.DataFrame, *, ax: plt.Axes | None = None) -> plt.Axes:
-    """Accuracy of the images that a network decides, with its 95 % interval, by their share; from `coverage_table`."""
+    """Accuracy of the images that a network decides, with its 95% interval, by their share; from `coverage_table`."""
     ax = ax or plt.subplots(figsize=(5.4, 4.8), layout="constrained")[1]
     share, whole, (color, *_) = coverage["coverage"], coverage["coverage"].idxmax(), KINDS[0]
     ax.fill_between(share, coverage["accuracy_low"], coverage["accuracy_high"], color=color, alpha=0.15, linewidth=0)

@@ -51,15 +51,15 @@ def report_metrics(metrics: pd.DataFrame, part: str) -> list[Shown]:
     """The table of `class_metrics` of the part "val" or "test"."""
     name = {"val": "validation"}.get(part, part)
     caption = (f"{describe_errors(metrics, name)} One row per class: its images (support), accuracy and average precision "
-               "with their 95 % intervals; the last row is the mean over classes.")
+               "with their 95% intervals; the last row is the mean over classes.")
     return [Table(format_metrics(metrics), f"metrics_{part}", caption, rows=len(metrics))]
 
 
 def report_scores(metrics: pd.DataFrame, result: Mapping, baseline: Mapping) -> list[Shown]:
     """Accuracy and average precision of each class, and the three measures of test beside the baseline's."""
     fig = plot_class_metrics(metrics).figure
-    alt = f"Accuracy and average precision of each class on test with 95 % intervals: {describe_classes(metrics)}."
-    caption = (f"{describe_ranges(metrics)} In brackets after a class: its test images. Lines are 95 % intervals, "
+    alt = f"Accuracy and average precision of each class on test with 95% intervals: {describe_classes(metrics)}."
+    caption = (f"{describe_ranges(metrics)} In brackets after a class: its test images. Lines are 95% intervals, "
                "Wilson's for accuracy; where those of two classes overlap widely, their order may be chance.")
     return [Figure(fig, "class_metrics", alt, caption), Text(describe_scores(result, baseline))]
 
@@ -91,8 +91,8 @@ def report_calibration(found: Calibration) -> list[Shown]:
     bins = "; ".join(f"confidence {format_share(row.confidence)}, accuracy {format_share(row.accuracy)}" for row in
                      found.reliability[found.reliability["scores"] == AS_TRAINED].itertuples())
     alt = f"Reliability diagram and accuracy by coverage on test. {claim} By bin, as trained: {bins}."
-    caption = (f"{claim} Left: accuracy in bins of about equally many images, by confidence, with 95 % intervals "
-               "for the scores as trained. Right: accuracy, with its 95 % interval, of the images that the network decides "
+    caption = (f"{claim} Left: accuracy in bins of about equally many images, by confidence, with 95% intervals "
+               "for the scores as trained. Right: accuracy, with its 95% interval, of the images that the network decides "
                "when the least confident are left to a person.")
     numbers = (Table(found.reliability, "reliability", "Left: one row per bin."),
                Table(found.coverage, "coverage", "Right: one row per threshold, the lowest confidence that is decided."))

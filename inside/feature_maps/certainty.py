@@ -49,7 +49,7 @@ def bootstrap_spectrum(features: np.ndarray, *, n_resamples: int = 200, n_leadin
 
     A resample repeats images: its leading eigenvalues are larger and its effective rank is smaller than the estimate's, as
     the estimate's are against the population's, so that the resamples' quantiles lie beside the estimate. Only their
-    scatter is used, on the logarithmic scale. Simulated (benchmarks/spectrum_spread.py), the 95 % spread of the effective
+    scatter is used, on the logarithmic scale. Simulated (benchmarks/spectrum_spread.py), the 95% spread of the effective
     rank covers its mean at this N in 92 to 96 of 100 data sets of 50 and 200 images (in all where the spectrum is flat or
     the images are 14), that of a leading eigenvalue in 88 to 99. Source: Efron and Tibshirani, An introduction to the
     bootstrap (1993), chapters 6 and 10.

@@ -13,7 +13,7 @@ FEWEST = 20  # distinct points
 
 
 class Dimension(NamedTuple):
-    """An estimate and its 95 % spread at this number of points; NaN where there are too few."""
+    """An estimate and its 95% spread at this number of points; NaN where there are too few."""
 
     value: float
     low: float

@@ -24,7 +24,7 @@ def plot_eigenvalues(spectra: Mapping[str, Spectrum], *, log: bool = False, nois
     """Eigenvalues by rank, one line per scenario, on linear or double logarithmic axes.
 
     `noise` adds the Marchenko-Pastur line of each scenario, dotted in its colour (one grey line if `relative`, which
-    divides by the trace). `errors`: scenario -> bootstrap, the 95 % spread at this N as bars.
+    divides by the trace). `errors`: scenario -> bootstrap, the 95% spread at this N as bars.
     """
     ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
     for scenario, s in spectra.items():
@@ -65,7 +65,7 @@ def _has_variance(spectra: Mapping[str, Spectrum], ax: Axes) -> bool:
 
 
 def plot_cumulative_variance(spectra: Mapping[str, Spectrum], *, ax: Axes | None = None) -> Axes:
-    """Share of the variance in the first k directions, one line per scenario, with the levels of 95 and 99 %."""
+    """Share of the variance in the first k directions, one line per scenario, with the levels of 95 and 99%."""
     ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
     for scenario, s in spectra.items():
         share = s.cumulative_share

@@ -42,9 +42,9 @@ def report_spectra(spectra: Mapping[str, Mapping[str, Spectrum]], certainty: Cer
     table, frozen = spectra_table(spectra, frozen=certainty.frozen), certainty.frozen
     drawn = table[~table["scenario"].str.endswith("_32px")]
     claims = describe_rank_claims(drawn, certainty.table, frozen)
-    bars = "bars: the 95 % spread at this N (bootstrap of the images), or the range of several draws of random weights."
+    bars = "bars: the 95% spread at this N (bootstrap of the images), or the range of several draws of random weights."
     numbers = Table(table, "spectra", "Trace, effective rank, participation ratio; k95 and k99: how many directions "
-                    "hold 95 and 99 % of the variance.", digits=2, rows=1000)
+                    "hold 95 and 99% of the variance.", digits=2, rows=1000)
     return [Figure(plot_effective_ranks(certainty.table, draws=table, frozen=frozen).figure, "effective_ranks",
                    f"Effective rank by layer; {bars} {describe_by_layer(drawn, 'effective rank', frozen=frozen)}",
                    f"{claims[0]} Effective rank by layer; {bars}{_shaded(frozen)}"),
@@ -69,10 +69,10 @@ def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: C
     (first, *_), head = describe_leading(main, 1), "Eigenvalues as shares of the variance by rank"
     few = {name: {layer: replace(s, top_k=min(20, s.top_k)) for layer, s in found.items()} for name, found in main.items()}
     return [Figure(plot_by_layer(main, log=True, relative=True, errors=certainty.errors, frozen=certainty.frozen),
-                   "top_k_eigenvalues", f"{head}, log-log, one panel per layer; bars: 95 % spread at this N of at most "
+                   "top_k_eigenvalues", f"{head}, log-log, one panel per layer; bars: 95% spread at this N of at most "
                    f"{certainty.n_leading} leading ones, over {certainty.n_resamples} resamples of the images. "
                    + plain_text(told),
-                   f"{told} {head}, both axes logarithmic, down to 3·10⁻⁹; bars: 95 % spread at this N of the leading "
+                   f"{told} {head}, both axes logarithmic, down to 3·10⁻⁹; bars: 95% spread at this N of the leading "
                    f"ones ({certainty.n_resamples} resamples); dotted: pure noise of the same variance.{_first(main)}"),
             *[Text(line) for line in more],
             Fold("The first ten eigenvalues", (Table(
@@ -94,7 +94,7 @@ def report_cumulative_variance(spectra: Mapping[str, Mapping[str, Spectrum]], *,
     told = describe_by_layer(rows, "k95", digits=0, frozen=frozen)
     return [Figure(plot_by_layer(main, plot_cumulative_variance, frozen=frozen, beside=beside), "cumulative_variance",
                    plain_text(" ".join(["Cumulative share of the variance, one panel per layer.", told, *blur])),
-                   f"{claim} Share of the variance in the first k directions; dotted: 95 and 99 %.{_first(main)}" + (
+                   f"{claim} Share of the variance in the first k directions; dotted: 95 and 99%.{_first(main)}" + (
                        " Last panel: effective rank of images as they are and reduced to 32×32 pixels." if beside else "")),
             *([Text(more[0])] if more else [])]
 

@@ -51,7 +51,7 @@ def plot_channel_shares(table: pd.DataFrame, dead: pd.DataFrame | None = None, *
                         ax: Axes | None = None) -> Axes:
     """Distribution over channels of the share of non-positive values; columns scenario, layer, channel, share.
 
-    Boxes hold the middle half, whiskers the middle 90 % of the channels. `dead`: one row per scenario and layer with the
+    Boxes hold the middle half, whiskers the middle 90% of the channels. `dead`: one row per scenario and layer with the
     number of dead_channels, written above the boxes (– where channels cannot be called dead). `frozen`: layers to mark.
     """
     ax = ax or plt.subplots(figsize=(10, 4.4), layout="constrained")[1]
@@ -88,7 +88,7 @@ def _write_dead(ax: Axes, dead: pd.Series, scenarios: Sequence[str], layers: Seq
 
 
 def plot_class_heatmap(table: pd.DataFrame, *, frozen: Sequence[str] = (), ax: Axes | None = None) -> Axes:
-    """Heat map of the share of non-positive values: layers down (index), classes across (columns); white is 50 %.
+    """Heat map of the share of non-positive values: layers down (index), classes across (columns); white is 50%.
 
     The numbers stand in it where there are at most 16 classes. `frozen`: layers to mark.
     """

@@ -88,7 +88,7 @@ def report_shares(shares: pd.DataFrame, frozen: Sequence[str] = (), *, pretraine
     band = " band: the range of several draws of random weights;" if shares["draw"].max() > 1 else ""
     return [Figure(plot_non_positive_shares(shares, frozen=frozen).figure, "non_positive_shares",
                    describe_share_figure(shares, frozen),
-                   f"{claim} Share of values ≤ 0 by layer;{band} thin line: 50 %.{shaded}"),
+                   f"{claim} Share of values ≤ 0 by layer;{band} thin line: 50%.{shaded}"),
             *[Text(line) for line in more[:-1] or more],
             Table(mark_frozen(share_overview(shares), frozen), "non_positive_shares",
                   f"{[claim, *more][-1]} Share of values ≤ 0, a row per layer and a column per scenario.", rows=100)]
@@ -101,7 +101,7 @@ def report_channels(statistics: Mapping[str, Mapping[str, LayerStatistics]], sha
     claim, *more = describe_channels(table)
     ax = plot_channel_shares(table, shares[shares["draw"] == 1], frozen=frozen)
     return [Figure(ax.figure, "channel_shares", describe_channel_figure(table),
-                   f"{claim} Boxes: the middle half of the channels; whiskers: the middle 90 %; above: how many are dead."),
+                   f"{claim} Boxes: the middle half of the channels; whiskers: the middle 90%; above: how many are dead."),
             *[Text(line) for line in more],
             Table(mark_frozen(dead_overview(shares), frozen), "dead_channels", f"{describe_dead(shares)} A row per layer.",
                   digits=1, rows=100)]
@@ -111,5 +111,5 @@ def report_classes(heat: pd.DataFrame, scenario: str, frozen: Sequence[str] = ()
     """The shares of a scenario by layer and class, see `class_share_table`, as a figure that holds the numbers."""
     claim, *more = describe_classes(heat)
     return [Figure(plot_class_heatmap(heat, frozen=frozen).figure, "class_heatmap", describe_class_figure(heat, scenario),
-                   f"{claim} Share of values ≤ 0 by layer and class, {scenario_style(scenario)['label']}; white is 50 %."),
+                   f"{claim} Share of values ≤ 0 by layer and class, {scenario_style(scenario)['label']}; white is 50%."),
             *[Text(line) for line in more]]

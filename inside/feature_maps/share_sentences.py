@@ -193,9 +193,9 @@ def describe_channels(channels: pd.DataFrame) -> list[str]:
     lie = "lies" if above == 1 else "lie"
     return [f"Channels of {scenario_words(name)} differ most in **{widest}**: the middle half of them lie between "
             f"{percent(ends.loc[widest, 0.25], 0)} and {percent(ends.loc[widest, 0.75], 0)}.",
-            f"Averages hide extremes: of {len(own):,} channels of {scenario_words(name)}, {above:,} {lie} above 95 % and "
-            f"{below:,} below 5 %." if above or below else
-            f"No channel of {scenario_words(name)} has a share above 95 % or below 5 %."]
+            f"Averages hide extremes: of {len(own):,} channels of {scenario_words(name)}, {above:,} {lie} above 95% and "
+            f"{below:,} below 5%." if above or below else
+            f"No channel of {scenario_words(name)} has a share above 95% or below 5%."]
 
 
 def describe_counts(counted: pd.DataFrame) -> str:

@@ -67,12 +67,12 @@ class Spectrum:
 
     @property
     def k95(self) -> int:
-        """Fewest directions that hold 95 % of the variance."""
+        """Fewest directions that hold 95% of the variance."""
         return self.k_for(0.95)
 
     @property
     def k99(self) -> int:
-        """Fewest directions that hold 99 % of the variance."""
+        """Fewest directions that hold 99% of the variance."""
         return self.k_for(0.99)
 
     def noise(self) -> np.ndarray:

@@ -107,10 +107,10 @@ def _describe_change(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
         return []
     change = (100 * (both["finetuned_own"] / both["imagenet_own"] - 1)).round().astype(int)
     if not change.any():
-        return [f"Fine-tuning changed the effective rank by less than 1 % in {_bold(change.index)}."]
+        return [f"Fine-tuning changed the effective rank by less than 1% in {_bold(change.index)}."]
     most = change[change.abs() == change.abs().max()]
     told = [f"**{layer}** (from {both.loc[layer, 'imagenet_own']:.1f} to {both.loc[layer, 'finetuned_own']:.1f}, "
-            f"{format_number(value, 0, sign=True)} %)" for layer, value in most.items()]
+            f"{format_number(value, 0, sign=True)}%)" for layer, value in most.items()]
     how = "" if len(change) == 1 else "most " if len(most) < len(change) else "equally strongly "
     return [f"Fine-tuning changed the effective rank {how}in {_join(told)}."]
 
@@ -168,15 +168,15 @@ def describe_scatter(certainty: pd.DataFrame) -> str:
     change = (100 * (certainty[["first half", "second half"]].mean(axis=1) / rank - 1)).dropna()
     ends = dict.fromkeys([change.idxmin(), change.idxmax()]) if len(change) else ()
     told = f": with half of the images it differs by {' to '.join(_percent_at(certainty, change, at) for at in ends)}" + (
-        f", by {format_number(change.median(), 0, sign=True)} % in the median" if len(change) > 2 else "") if ends else ""
-    most = f"±{100 * width.max():.0f} % ({_place(worst)})"
+        f", by {format_number(change.median(), 0, sign=True)}% in the median" if len(change) > 2 else "") if ends else ""
+    most = f"±{100 * width.max():.0f}% ({_place(worst)})"
     return (f"With {images} images the spread of the effective rank is at most {most}: that is how far it moves with "
             "another sample of the same size. It is not the distance to the effective rank of all such images, which "
             f"depends on the number of images{told}.")
 
 
 def _percent_at(certainty: pd.DataFrame, change: pd.Series, at: int) -> str:
-    return f"{format_number(change[at], 0, sign=True)} % ({_place(certainty.loc[at])})"
+    return f"{format_number(change[at], 0, sign=True)}% ({_place(certainty.loc[at])})"
 
 
 def _place(row: pd.Series) -> str:
@@ -259,14 +259,14 @@ def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10)
 
 
 def describe_k(table: pd.DataFrame, column: str = "k95") -> list[str]:
-    """How many directions hold 95 or 99 % of the variance in the deepest layer, by scenario; then its growth with depth."""
+    """How many directions hold 95 or 99% of the variance in the deepest layer, by scenario; then its growth with depth."""
     wide = table.drop_duplicates(["scenario", "layer"]).pivot(index="layer", columns="scenario", values=column)
     wide = wide.loc[list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["scenario"]))]
     share, deepest, first = column.removeprefix("k"), wide.index[-1], str(wide.columns[0])
     held = ", ".join(f"{int(value):,} in {scenario_words(str(name))}" for name, value in wide.iloc[-1].dropna().items())
-    lines = [f"Directions that hold {share} % of the variance of **{deepest}**: {held}."]
+    lines = [f"Directions that hold {share}% of the variance of **{deepest}**: {held}."]
     if len(wide) > 1:
-        lines.append(f"From **{wide.index[0]}** to **{deepest}** the number of directions that hold {share} % goes from "
+        lines.append(f"From **{wide.index[0]}** to **{deepest}** the number of directions that hold {share}% goes from "
                      f"{int(wide[first].iloc[0]):,} to {int(wide[first].iloc[-1]):,} in {scenario_words(first)}.")
     return lines
 

@@ -20,16 +20,16 @@ def report_stages(stages: Stages) -> list[Shown]:
         return [Text(f"Not measured: {stages.reason}.")]
     claim, *more = describe_stages(stages)
     shaded = " Frozen stages are shaded." if stages.frozen else ""
-    numbers = Table(stages.table, "stages", "A row per network and stage; probe: accuracy with its 95 % interval; cka, "
-                    "weight_change: against the initial network; dimension_low, dimension_high: 95 % spread at this number "
+    numbers = Table(stages.table, "stages", "A row per network and stage; probe: accuracy with its 95% interval; cka, "
+                    "weight_change: against the initial network; dimension_low, dimension_high: 95% spread at this number "
                     "of images.", rows=100)
     similar = pd.DataFrame(stages.cka, columns=stages.names)
     similar.insert(0, "fine-tuned", stages.names)
     return [Figure(plot_stages(stages), "stages", plain_text(_alt(stages)),
                    f"{claim} Top: accuracy of a linear probe ({stages.train:,} training and {stages.val:,} validation "
-                   "images; bars: 95 % intervals; dotted: always the most frequent class), relative change of the weights, "
+                   "images; bars: 95% intervals; dotted: always the most frequent class), relative change of the weights, "
                    "debiased linear CKA of fine-tuned and initial stages. Bottom: effective rank, share of values ≤ 0, "
-                   f"intrinsic dimension with its 95 % spread at this number of images.{shaded}"),
+                   f"intrinsic dimension with its 95% spread at this number of images.{shaded}"),
             *([Text(" ".join(more))] if more else []),
             Fold("All numbers of the stages", (numbers, Table(
                 similar, "stage_cka", "Debiased linear CKA: fine-tuned stages down, initial ones across.", digits=2,
@@ -52,8 +52,8 @@ def describe_stages(stages: Stages) -> list[str]:
 def where_it_begins(stages: Stages) -> str | None:
     """The first stage from which on a probe is more accurate on the fine-tuned network than on the initial one; None: none.
 
-    Stages are tested one after the other, from the last one back, until one shows no difference at the level of 5 %: as a
-    fixed sequence of tests, that makes the chance of naming any stage in which there is none 5 % in all.
+    Stages are tested one after the other, from the last one back, until one shows no difference at the level of 5%: as a
+    fixed sequence of tests, that makes the chance of naming any stage in which there is none 5% in all.
     """
     if stages.no_probe or not stages.names:
         return None

@@ -57,7 +57,7 @@ def classifier_name(model: nn.Module) -> str:
 def last_stage(model: nn.Module) -> str:
     """The first module of the last stage: the shortest tail of the trunk's blocks with at least two weight layers.
 
-    The trunk is found by descending while one child holds at least 85 % of the weight layers (convolutions,
+    The trunk is found by descending while one child holds at least 85% of the weight layers (convolutions,
     or linear layers in transformers). In ResNets that is layer4, in EfficientNets the last block group.
     """
     head = classifier_name(model)

@@ -68,7 +68,7 @@ def _measures(metrics: pd.DataFrame) -> list[str]:
     mean, told = metrics.iloc[-1], []
     for name, key in (("mean class accuracy", "accuracy"), ("mean average precision", "average_precision")):
         ends = [format_share(mean[f"{key}_{end}"]) for end in ("low", "high") if f"{key}_{end}" in mean]
-        interval = f" (95 % interval {' to '.join(ends)})" if ends else ""
+        interval = f" (95% interval {' to '.join(ends)})" if ends else ""
         told.append(f"On test, {name} {format_share(mean[key])}{interval}.")
     return told
 

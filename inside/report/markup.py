@@ -111,7 +111,7 @@ def thumbnail(picture: bytes, width: int = 400) -> str:
 
 
 def webp(picture: bytes) -> bytes:
-    """A picture as WebP: without loss, unless 85 % quality is less than half as large."""
+    """A picture as WebP: without loss, unless 85% quality is less than half as large."""
     image, whole, lossy = Image.open(io.BytesIO(picture)).convert("RGB"), io.BytesIO(), io.BytesIO()
     image.save(whole, "WEBP", lossless=True, quality=40, method=3)
     image.save(lossy, "WEBP", quality=85)

@@ -81,7 +81,7 @@ def _accuracy_tile(found: Found) -> Tile:
     known = row["baseline"] is not None
     base = f"; baseline, always “{literal(row['always'])}”: {percent(row['baseline'])}" if known else ""
     return Tile(title, percent(row["accuracy"]),
-                f"95 % interval {percent(row['accuracy_low'])} to {percent(row['accuracy_high'])}{base}",
+                f"95% interval {percent(row['accuracy_low'])} to {percent(row['accuracy_high'])}{base}",
                 ("table-metrics_test", "figure-class_metrics"))
 
 

@@ -25,7 +25,7 @@ class Comparison:
     """Networks side by side, none where COMPARE is empty: a table with one row per network, and {name: history}.
 
     Columns: name, from_scratch (whether training starts from random weights), trainable, epochs, seconds, val, test (mean
-    class accuracy), test_low, test_high (95 % intervals), test_accuracy (overall).
+    class accuracy), test_low, test_high (95% intervals), test_accuracy (overall).
     """
 
     table: pd.DataFrame
@@ -102,7 +102,7 @@ def format_comparison(table: pd.DataFrame) -> pd.DataFrame:
                           "seconds": table["seconds"].round().astype(int), "validation": table["val"],
                           "test": table["test"]})
     ends = table[["test_low", "test_high"]].to_numpy()
-    shown["test: 95 % interval"] = [f"{format_share(low)} to {format_share(high)}" for low, high in ends]
+    shown["test: 95% interval"] = [f"{format_share(low)} to {format_share(high)}" for low, high in ends]
     return shown.rename(columns={"validation": "validation: mean class accuracy", "test": "test: mean class accuracy"})
 
 
@@ -136,7 +136,7 @@ def describe_comparison(table: pd.DataFrame, histories: Mapping[str, pd.DataFram
         return []
     best, quick = ranked.iloc[0], ranked.loc[ranked["seconds"].idxmin()]
     val, test, low, high = (format_share(best[name]) for name in ("val", "test", "test_low", "test_high"))
-    interval = f", 95 % interval {low} to {high}" if pd.notna(best["test_low"]) else ""
+    interval = f", 95% interval {low} to {high}" if pd.notna(best["test_low"]) else ""
     level = ranked.index[(best["val"] - ranked["val"]) < 0.0005].drop(best.name)
     equals = f" Level with it: {', '.join(ranked.loc[level, 'name'])}." if len(level) else ""
     lines = [f"Best on validation: **{best['name']}** ({val}; test {test}{interval}).{equals}"]

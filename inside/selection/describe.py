@@ -20,7 +20,7 @@ CALLED = {"best": "the best setting", "runner-up": "the runner-up", "as they sta
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """The mean of n differences between two settings, a seed each, and its 95 % interval; rounded to three digits."""
+    """The mean of n differences between two settings, a seed each, and its 95% interval; rounded to three digits."""
 
     n: int
     gap: float
@@ -52,7 +52,7 @@ class Difference:
 
     def __str__(self) -> str:
         gap, low, high = (format_number(value, 3, sign=True) for value in (self.gap, self.low, self.high))
-        return f"a difference of {gap}" + (f" (95 % interval {low} to {high})" if math.isfinite(self.low) else "")
+        return f"a difference of {gap}" + (f" (95% interval {low} to {high})" if math.isfinite(self.low) else "")
 
 
 def describe_noise(band: pd.DataFrame) -> str:

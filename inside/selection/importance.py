@@ -56,7 +56,7 @@ def correlation(values: pd.Series, scores: pd.Series) -> tuple[float, str]:
 
 
 def chance_level(values: pd.Series, scores: pd.Series, *, n_permutations: int = PERMUTATIONS, seed: int = 0) -> float:
-    """The 95 % quantile of the absolute correlation over permutations of the scores; NaN where there is no correlation."""
+    """The 95% quantile of the absolute correlation over permutations of the scores; NaN where there is no correlation."""
     known = values.notna()
     drawn = np.tile(scores[known].to_numpy(float), (n_permutations, 1))
     found, _ = _correlations(values[known], np.random.default_rng(seed).permuted(drawn, axis=1))

@@ -80,7 +80,7 @@ class Spot(nn.Module):
 
 
 def spots(n=40):
-    """Images (n,1,20,20), 0 but for a square of 6×6 pixels (9 % of the image) at a random place."""
+    """Images (n,1,20,20), 0 but for a square of 6×6 pixels (9% of the image) at a random place."""
     rng, batch = np.random.default_rng(0), torch.zeros(n, 1, 20, 20)
     for image, (y, x) in zip(batch, rng.integers(0, 14, (n, 2)), strict=True):
         image[0, y:y + 6, x:x + 6] = 5

@@ -225,7 +225,7 @@ def test_the_interval_of_a_mean_ends_where_a_score_test_rejects(shares, sizes, l
 
 @pytest.mark.parametrize("p, n", [(0.8, 27), (0.95, 18), (0.99, 27), (0.99, 88)])
 def test_the_mean_accuracy_covers(p, n):
-    """Six classes: 93 to 99 % of 600 intervals, within what chance allows; never without width, also where all are right."""
+    """Six classes: 93 to 99% of 600 intervals, within what chance allows; never without width, also where all are right."""
     rng = np.random.default_rng(n)
     ends = np.array([mean_share_interval(rng.binomial(n, p, 6) / n, [n] * 6) for _ in range(600)])
     held = ((ends[:, 0] <= p) & (p <= ends[:, 1])).sum()
@@ -265,7 +265,7 @@ def test_the_interval_of_average_precision_by_brute_force(level):
 
 
 def test_average_precision_covers():
-    """Three classes, 20 images each: the truth from 300,000 images is in 93 to 99 % of the intervals, for a class and the mean."""
+    """Three classes, 20 images each: the truth from 300,000 images is in 93 to 99% of the intervals, for a class and the mean."""
     rng, rounds = np.random.default_rng(0), 100
     labels, scores, classes = ranked_scores(rng, 300_000, 3.0, classes=3)
     truth = [average_precision_score(labels == name, scores[:, k]) for k, name in enumerate(classes)]
@@ -381,9 +381,9 @@ def test_no_sentence_contradicts_its_numbers(val, test):
 
 def test_what_is_told_of_an_evaluation():
     lines = told_of([(9, 1), (10, 0)], [(6, 4), (10, 0)], conflicts=1, bad=2, drawn=True)
-    assert lines[0].startswith("The network classifies **80.0%** of the test images correctly, as a mean over classes (95 % interval ")
+    assert lines[0].startswith("The network classifies **80.0%** of the test images correctly, as a mean over classes (95% interval ")
     assert lines[0].endswith("Always predicting “0”, the most frequent class of training, gives 50.0% as a mean over classes, below that interval.")
-    assert re.match(r"Lowest class accuracy on test: \*\*0\*\* \(60.0%, 95 % interval 31.3% to 83.2%\); highest: \*\*1\*\* \(100.0%, 95 % interval 72.2% to 100.0%\)\.", lines[1])
+    assert re.match(r"Lowest class accuracy on test: \*\*0\*\* \(60.0%, 95% interval 31.3% to 83.2%\); highest: \*\*1\*\* \(100.0%, 95% interval 72.2% to 100.0%\)\.", lines[1])
     assert "is 15.0 percentage points above that on test" in lines[2] and "which the choice of images alone could explain. The epoch was" in lines[2]
     assert lines[3] == "1 group of identical images carries different labels, and 2 files could not be decoded."
     assert lines[4].startswith("**All images of this run are drawn**") and len(lines) == 5
@@ -403,7 +403,7 @@ def test_perfect_classes_are_not_called_hard():
 def test_ties_are_all_named_or_counted():
     assert "test: **0** and **1** (50.0%); highest: **2** (100.0%," in told_of([(2, 0)] * 3, [(1, 1), (1, 1), (2, 0)])[1]
     told = told_of([(2, 0)] * 150, [(1, 1)] + [(2, 0)] * 149)[1]
-    assert "**0** (50.0%, 95 %" in told and "**1**, **2**, **3**, **4** and 145 more (100.0%)" in told
+    assert "**0** (50.0%, 95%" in told and "**1**, **2**, **3**, **4** and 145 more (100.0%)" in told
 
 
 def test_a_lone_class_and_classes_that_differ():

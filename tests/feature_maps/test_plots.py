@@ -67,7 +67,7 @@ def test_plots_of_shares():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["first\n(frozen)", "second"]
     ax = plot_class_heatmap(pd.DataFrame([[0.25, 0.5]], index=["first"], columns=["sea", "street"]))
     assert [text.get_text() for text in ax.texts] == ["25.0%", "50.0%"]
-    assert ax.collections[0].get_clim() == (0.25, 0.75)  # white is 50 %
+    assert ax.collections[0].get_clim() == (0.25, 0.75)  # white is 50%
 
 
 def luminance(color):

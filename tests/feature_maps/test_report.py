@@ -144,7 +144,7 @@ def test_spectra(statistics):
         assert part.alt.startswith(f"Eigenvalues as shares of the variance by rank, {words}") and "one panel per layer" in part.alt
         assert part.alt.count("random weights") == 1 and "32×32" not in part.alt and not any("32×32" in text for text in labels_of(part))
     assert "at most 2 leading ones, over 10 resamples" in log.alt
-    assert ranks.alt.startswith("Effective rank by layer; bars: the 95 % spread at this N (bootstrap of the images), or the range of several draws")
+    assert ranks.alt.startswith("Effective rank by layer; bars: the 95% spread at this N (bootstrap of the images), or the range of several draws")
     assert "in 2 draws" in ranks.alt and ranks.alt.count("with random weights") == 1 and "by construction: last." in ranks.alt
     assert any("mean and range of 2 draws" in text.get_text().replace("\n", " ") for text in ranks.drawing.axes[0].texts)
     assert ranks.caption.startswith("Fine-tuning changed the effective rank") and "**last**" not in ranks.caption.split(". ")[0]
@@ -168,8 +168,8 @@ def test_cumulative_variance_with_the_resolution_control_beside_it(statistics):
     figure, told = report_cumulative_variance(spectra, frozen=["last"])
     assert figure.name == "cumulative_variance" and "k95 in first, last" in figure.alt and "effective rank of the ImageNet-initialised network in 1 of 2 layers in last" in figure.alt
     assert "32×32" in figure.drawing.axes[2].get_title() and len(labels_of(figure)) == 4
-    assert figure.caption.startswith("Directions that hold 95 % of the variance of **last**:")
-    assert told.markdown.startswith("From **first** to **last** the number of directions that hold 95 % goes from ")
+    assert figure.caption.startswith("Directions that hold 95% of the variance of **last**:")
+    assert told.markdown.startswith("From **first** to **last** the number of directions that hold 95% goes from ")
     without = {name: by_layer for name, by_layer in spectra.items() if not name.endswith("_32px")}
     assert "32×32" not in report_cumulative_variance(without)[0].caption
 

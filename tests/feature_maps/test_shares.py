@@ -641,7 +641,7 @@ def test_dead_channels_are_told_where_an_activation_follows():
 
 
 def test_a_difference_of_shares_is_that_of_the_numbers_shown():
-    shares = shares_of({"finetuned_own": [0.46339], "imagenet_own": [0.41564], "random_own": [0.49485]})  # 46.3, 41.6 and 49.5 %
+    shares = shares_of({"finetuned_own": [0.46339], "imagenet_own": [0.41564], "random_own": [0.49485]})  # 46.3, 41.6 and 49.5%
     assert [re.search(r"by (\S+) percentage", line).group(1) for line in describe_shares(shares)[:2]] == ["+4.7", "−7.9"]
     assert describe_classes(pd.DataFrame({"sea": [0.46339], "ice": [0.41564]}, index=["head"]))[0].endswith("by 4.7 percentage points.")
     assert "by less than 0.1 percentage points" in describe_shares(shares_of({"finetuned_own": [0.41644], "imagenet_own": [0.41556]}))[0]
@@ -737,8 +737,8 @@ def test_claims_on_channels_and_counts():
                           for share in shares], columns=["scenario", "layer", "share"])
     first, more = describe_channels(table)
     assert "differ most in **wide**: the middle half of them lie between 20% and 70%" in first
-    assert more == "Averages hide extremes: of 6 channels of the ImageNet-initialised network, 1 lies above 95 % and 1 below 5 %."
-    assert describe_channels(table[table["layer"] == "narrow"])[1] == "No channel of the ImageNet-initialised network has a share above 95 % or below 5 %."
+    assert more == "Averages hide extremes: of 6 channels of the ImageNet-initialised network, 1 lies above 95% and 1 below 5%."
+    assert describe_channels(table[table["layer"] == "narrow"])[1] == "No channel of the ImageNet-initialised network has a share above 95% or below 5%."
     assert describe_channels(table.assign(share=np.nan)) == ["No channel has a share."]
     counted = pd.DataFrame({"layer": ["a", "b"], "values": [10, 2000], "by_hook": [4, 1000], "by_hand": [4, 1000]})
     assert describe_counts(counted) == "Hook and NumPy agree in all 2 layers: 1,004 of 2,010 values of the batch are ≤ 0."

@@ -87,7 +87,7 @@ def test_texts_claim_a_spread_and_no_interval_for_the_population():
     book = "".join(line for cell in notebook()["cells"] for line in cell["source"])
     for text in (told, book):
         assert "spread" in text and "at this N" in text
-        assert not re.search(r"confidence|95 % (bootstrap )?intervals?|known to within|no resampling shows", text)
+        assert not re.search(r"confidence|95% (bootstrap )?intervals?|known to within|no resampling shows", text)
 
 
 def test_spread_without_variance_is_none():
@@ -320,16 +320,16 @@ def test_takeaways_of_fine_tuning():
     ranks = {"finetuned_own": [10.0, 12.0, 30.0], "imagenet_own": [10.0, 10.0, 40.0]}
     told = told_of(ranks, [1.0, 0.5, 0.25])
     assert "changed the leading directions most in **layer2** (overlap of the leading directions 0.25, by chance 0.03)" in told[0]
-    assert told[1] == "Fine-tuning changed the effective rank most in **layer2** (from 40.0 to 30.0, −25 %)."
+    assert told[1] == "Fine-tuning changed the effective rank most in **layer2** (from 40.0 to 30.0, −25%)."
     told = told_of(ranks, [1.0, 0.5, 0.5])
     assert "changed the leading directions most in **layer1** and **layer2** (" in told[0]
     told = told_of(ranks, [1.0, 0.5, 0.25], frozen=["layer0", "layer2"])
     assert told[0] == "Frozen during fine-tuning, and therefore unchanged by construction: **layer0** and **layer2**."
     assert "changed the leading directions in **layer1** (" in told[1]
-    assert "changed the effective rank in **layer1** (from 10.0 to 12.0, +20 %)" in told[2]
+    assert "changed the effective rank in **layer1** (from 10.0 to 12.0, +20%)" in told[2]
     told = told_of({"finetuned_own": [10.0], "imagenet_own": [10.01]}, [1.0])
     assert "did not change the leading directions in **layer0**" in told[0]
-    assert "changed the effective rank by less than 1 % in **layer0**" in told[1]
+    assert "changed the effective rank by less than 1% in **layer0**" in told[1]
     told = told_of(ranks, [1.0, 1.0, 1.0], frozen=["layer0", "layer1", "layer2"])
     assert "by construction" in told[0] and not any(line.startswith("Fine-tuning") for line in told)
     told = told_of({"finetuned_own": [0.0, 5.0], "imagenet_own": [0.0, 4.0]}, [np.nan, 0.5])
@@ -343,7 +343,7 @@ def test_a_takeaway_on_the_rank_says_whether_the_spreads_overlap():
     rows = table.assign(**{"spread low": low * table["effective rank"], "spread high": high * table["effective rank"], "first half": 20.0,
                            "second half": 10.0, "found again": 3, "by chance": 0.0})
     (told,) = [line for line in describe_spectra(table, rows, NO_ROWS) if line.startswith("Fine-tuning")]
-    assert told.endswith("(from 40.0 to 30.0, −25 %). The spreads of the fine-tuned and the initial network do not overlap in **layer0**; "
+    assert told.endswith("(from 40.0 to 30.0, −25%). The spreads of the fine-tuned and the initial network do not overlap in **layer0**; "
                          "in the other layers the differences are inconclusive.")
     (told,) = [line for line in describe_spectra(table, rows.assign(**{"spread high": 99.0}), NO_ROWS) if line.startswith("Fine-tuning")]
     assert told.endswith("In all 2 layers the spreads of the fine-tuned and the initial network overlap: the differences are inconclusive.")
@@ -352,9 +352,9 @@ def test_a_takeaway_on_the_rank_says_whether_the_spreads_overlap():
 def test_the_dependence_on_the_number_of_images_is_told_as_a_range():
     table = ranks_table({"finetuned_own": [30.0, 10.0, 20.0]})
     rows = table.assign(**{"spread low": 9.0, "spread high": 11.0, "first half": [23.0, 10.4, 19.0], "second half": [25.0, 10.4, 19.0]})
-    assert describe_scatter(rows).endswith("depends on the number of images: with half of the images it differs by −20 % (**layer0** of "
-                                           "the fine-tuned network) to +4 % (**layer1** of the fine-tuned network), by −5 % in the median.")
-    assert describe_scatter(rows.iloc[:1]).endswith("with half of the images it differs by −20 % (**layer0** of the fine-tuned network).")
+    assert describe_scatter(rows).endswith("depends on the number of images: with half of the images it differs by −20% (**layer0** of "
+                                           "the fine-tuned network) to +4% (**layer1** of the fine-tuned network), by −5% in the median.")
+    assert describe_scatter(rows.iloc[:1]).endswith("with half of the images it differs by −20% (**layer0** of the fine-tuned network).")
 
 
 def test_what_is_missing_is_one_sentence():
@@ -483,8 +483,8 @@ def test_captions_of_eigenvalues_and_halves():
     assert describe_leading(spectra)[0].startswith("Of the variance of **a**, the 2 leading directions hold 100% in the ImageNet-initialised network")  # no more than there are
     assert describe_leading({"imagenet_own": {"a": spectrum(np.ones((5, 3)))}}) == ["No scenario has any variance in **a**."]
     ranks = ranks_table({"imagenet_own": [3.0, 70.0], "random_own": [[2.0, 9.0], [2.0, 8.0]]}).rename(columns={"effective rank": "k95"})
-    assert describe_k(ranks) == ["Directions that hold 95 % of the variance of **layer1**: 70 in the ImageNet-initialised network, 9 in the network with random weights.",
-                                 "From **layer0** to **layer1** the number of directions that hold 95 % goes from 3 to 70 in the ImageNet-initialised network."]
+    assert describe_k(ranks) == ["Directions that hold 95% of the variance of **layer1**: 70 in the ImageNet-initialised network, 9 in the network with random weights.",
+                                 "From **layer0** to **layer1** the number of directions that hold 95% goes from 3 to 70 in the ImageNet-initialised network."]
     halves = pd.DataFrame({"scenario": ["imagenet_own"] * 2, "layer": ["a", "b"], "k": 10, "share of leading k": [1, 0.7], "in second half": [1, 0.5]})
     assert describe_held_out(halves) == ("In **b** of the ImageNet-initialised network, the 10 leading directions of one half of the images hold 70% of its "
                                          "variance and 50% of the other half's.")

@@ -31,7 +31,7 @@ def test_the_interval_is_that_of_the_textbook_for_many_images():
 
 
 def test_the_interval_covers():
-    """Of 200 simulations of six classes, equal and unequal networks, at least as many as nine in ten hold the truth; 95 % are expected."""
+    """Of 200 simulations of six classes, equal and unequal networks, at least as many as nine in ten hold the truth; 95% are expected."""
     label, held = np.repeat(np.arange(6), 20), 0
     for seed in range(200):
         truth = (0.06, 0.06) if seed % 2 else (0.1, 0.03)
@@ -57,7 +57,7 @@ def test_copies_of_a_picture_stay_together():
 
 
 def test_equal_networks_are_rarely_told_apart():
-    """100 pairs of networks of equal accuracy: no more differ than a level of 5 % allows within binomial error."""
+    """100 pairs of networks of equal accuracy: no more differ than a level of 5% allows within binomial error."""
     told = sum(one_sided(*drawn(0.08, 0.08, 400, seed), np.arange(400))[2] < 0.05 for seed in range(100))
     assert binomtest(told, 100, 0.05, alternative="greater").pvalue > 0.01, told
     assert sum(one_sided(*drawn(0.12, 0.04, 400, seed), np.arange(400))[2] < 0.05 for seed in range(100)) > 90

@@ -22,7 +22,7 @@ def texts(claims):
 
 def test_tiles_hold_the_numbers_of_the_run(run_folder):
     accuracy, confusion, shares, ranks = summary.tiles(Found.read(run_folder))
-    assert accuracy.value == "95.0%" and accuracy.detail == "95 % interval 86.0% to 98.0%; baseline, always “sea”: 33.3%"
+    assert accuracy.value == "95.0%" and accuracy.detail == "95% interval 86.0% to 98.0%; baseline, always “sea”: 33.3%"
     assert confusion.value == "glacier → mountain" and confusion.detail == "2 of 3 errors among 60 test images"
     assert shares.value == "45.0% → 60.0%" and shares.detail.startswith("in layer2.0.conv1, ")
     assert ranks.value == "40.0 → 30.0" and ranks.detail.startswith("in head, ")

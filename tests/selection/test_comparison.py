@@ -94,7 +94,7 @@ def test_what_is_told_of_a_comparison():
     table = made_comparison()
     histories = dict.fromkeys(table["name"], HISTORY)
     lines = describe_comparison(table, histories)
-    assert lines[0] == "Best on validation: **net, full, pretrained** (0.950; test 0.940, 95 % interval 0.500 to 0.990)."
+    assert lines[0] == "Best on validation: **net, full, pretrained** (0.950; test 0.940, 95% interval 0.500 to 0.990)."
     assert "Fastest: **net, head, pretrained**, in 30 s: 5% of the best one's time, and 0.050 below" in lines[1]
     assert "**convnet5, from scratch** stays 0.350 below" in lines[2] and "9,000 trainable weights" in lines[2]
     assert lines[2].endswith("When the fastest had finished, with 0.900, it had reached 0.300.")

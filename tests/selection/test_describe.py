@@ -96,7 +96,7 @@ def test_what_is_told_of_seeds():
     text = told(made_band(clear))
     assert text.startswith("With 4 new seeds: the best setting (trial 0) 0.800 (0.790 to 0.810); the runner-up (trial 1) 0.605 (0.590 to 0.620); "
                            "the settings as they stand (trial 2) 0.915 (0.900 to 0.930).")
-    assert "minus the runner-up: a difference of +0.195 (95 % interval +0.186 to +0.204): it is better." in text
+    assert "minus the runner-up: a difference of +0.195 (95% interval +0.186 to +0.204): it is better." in text
     assert "minus the settings as they stand: a difference of −0.115" in text and text.endswith("it is worse.")
     open_ = told(made_band({"best": [0.8, 0.6, 0.7], "runner-up": [0.69, 0.71, 0.6]}))
     assert "these seeds do not distinguish them" in open_ and "optimistically biased" not in open_
@@ -125,7 +125,7 @@ def test_what_is_told_of_a_search_is_the_verdict_of_the_new_seeds():
     band = made_band({"best": [0.86, 0.862], "runner-up": [0.87, 0.85], "as they stand": [0.875, 0.885]})
     told, = describe_search(search, band)
     assert told.startswith("Did the search help? With 2 new seeds the setting that it chose scores 0.861 (0.860 to 0.862), the settings as they stand "
-                           "0.880 (0.875 to 0.885): a difference of −0.019 (95 % interval ")
+                           "0.880 (0.875 to 0.885): a difference of −0.019 (95% interval ")
     assert "these seeds do not show whether the search helped" in told and "raised" not in told
     assert told.endswith("Its own score of that setting, 0.898, the highest of 3 noisy scores, is optimistically biased.")
     assert "the search helped" in describe_search(search, made_band(
@@ -168,7 +168,7 @@ made_trials = some.lists(some.tuples(some.sampled_from([0.001, 0.003, 0.005]), s
 def check_verdicts(text):
     """Every "a difference of …" of a text says what its own interval says."""
     over = r"(?: over the \d+ with scores of both)?"
-    pattern = rf"a difference of ([+−][\d.]+)(?: \(95 % interval ([+−][\d.]+) to ([+−][\d.]+)\){over}: ([a-z ]+)|{over}, whose uncertainty is unknown)"
+    pattern = rf"a difference of ([+−][\d.]+)(?: \(95% interval ([+−][\d.]+) to ([+−][\d.]+)\){over}: ([a-z ]+)|{over}, whose uncertainty is unknown)"
     found = re.findall(pattern, text)
     assert len(found) == text.count("a difference of")
     for gap, low, high, verdict in found:

@@ -48,7 +48,7 @@ def test_a_strong_negative_correlation_keeps_its_sign_and_is_above_chance():
 
 @pytest.mark.soak
 def test_the_chance_level_is_what_unrelated_scores_stay_below():
-    """Of unrelated values, 5 % exceed their chance level; related ones do; it is the same in each call."""
+    """Of unrelated values, 5% exceed their chance level; related ones do; it is the same in each call."""
     rng = np.random.default_rng(0)
     for values in (pd.Series(rng.uniform(size=10)), pd.Series(list("aabbbccddd"))):
         beyond = []

@@ -93,7 +93,7 @@ def _together(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_against_run(hand_in: HandIn, reference: HandIn) -> Iterator[Row]:
-    """Parameters, split, scores within the 95 % intervals of the reference, and what needs no training."""
+    """Parameters, split, scores within the 95% intervals of the reference, and what needs no training."""
     both = sorted(set(hand_in.settings) & set(reference.settings) - ELSEWHERE)
     given, wanted = ({name: run.settings[name] for name in both} for run in (hand_in, reference))
     yield from _as_expected(compared("expected: parameters", given, wanted))
@@ -105,7 +105,7 @@ def check_against_run(hand_in: HandIn, reference: HandIn) -> Iterator[Row]:
     for key, name in (("accuracy", MAIN["mean_class_accuracy"]), ("average_precision", MAIN["mean_average_precision"])):
         low, high = other[f"{key}_low"], other[f"{key}_high"]
         yield Row(f"expected: {name}", HOLDS if low <= own[key] <= high else DIFFERS, "", word(own[key]),
-                  f"{word(other[key])} ({word(low)} to {word(high)})", "in brackets: its 95 % interval")
+                  f"{word(other[key])} ({word(low)} to {word(high)})", "in brackets: its 95% interval")
     first, second = (_untrained(run) for run in (hand_in, reference))
     given, wanted = ({name: found[name] for name in sorted(set(first) & set(second))} for found in (first, second))
     if wanted:

@@ -31,7 +31,7 @@ SETTINGS = ["first", "second", "first_seeds", "second_seeds", "same_images", "di
 def paired_table(groups: Sequence[Sequence[FinishedRun]]) -> pd.DataFrame:
     """PAIRED, a row for each pair of runs within a group that was tested on the same images.
 
-    `difference` (mean class accuracy) and `accuracy` are first minus second with their 95 % intervals; `only_first`,
+    `difference` (mean class accuracy) and `accuracy` are first minus second with their 95% intervals; `only_first`,
     `only_second`: pictures that only one of them has right; `p`: McNemar's exact test, `adjusted` for all rows by Holm.
     `verdict`: 1 where the first is better, -1 where the second is, 0 where they cannot be told apart; see `paired.verdict`.
     """
@@ -101,7 +101,7 @@ def _two(row: pd.Series, by: str, measure: str, test: str) -> str:
     sign, ends = (1, ("low", "high")) if row["difference"] >= 0 else (-1, ("high", "low"))
     higher, lower = (f"**{literal(row[name])}**" for name in ("first", "second")[::sign])
     low, high = (sign * row[name] for name in ends)
-    interval = f"95 % interval {points(low)} to {points(high)}; " if low == low else ""
+    interval = f"95% interval {points(low)} to {points(high)}; " if low == low else ""
     gap, numbers = points(abs(row["difference"])), f"({interval}{test}{format_p(row['p'])})"
     if row["verdict"]:
         return f"{higher} is better than {lower} {by}: its {measure} is {gap} percentage points higher {numbers}."

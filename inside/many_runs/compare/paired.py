@@ -19,7 +19,7 @@ RESAMPLES, LEVEL = 4000, 0.05
 
 
 class Difference(NamedTuple):
-    """First minus second: the value, and the ends of its 95 % interval."""
+    """First minus second: the value, and the ends of its 95% interval."""
 
     value: float
     low: float
@@ -84,7 +84,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 def setting_difference(first: Sequence[float], second: Sequence[float],
                        image_variance: float = 0.0) -> tuple[Difference, float]:
-    """The difference of the means over seeds of two settings, with Welch's 95 % interval and its p-value.
+    """The difference of the means over seeds of two settings, with Welch's 95% interval and its p-value.
 
     `image_variance`: of the difference of the means when other images are drawn (`resampled_means`), to be added where all
     runs were tested on the same images; that of the seeds knows nothing of it. Degrees of freedom: Welch and Satterthwaite.

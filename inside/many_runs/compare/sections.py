@@ -108,7 +108,7 @@ class Comparison:
                  "test: mean class accuracy": _with_interval(run, "test", "accuracy"),
                  "test: mAP": _with_interval(run, "test", "average_precision"), **_costs(run)} for run in self.runs]
         told = "; the same letter: the same test images" if lettered else ""
-        yield Table(pd.DataFrame(rows), "runs", f"{len(rows)} runs, the best on validation first, with 95 % intervals{told}."
+        yield Table(pd.DataFrame(rows), "runs", f"{len(rows)} runs, the best on validation first, with 95% intervals{told}."
                     " An interval holds for other images of this kind, not for another training. Runs whose intervals "
                     "overlap can still differ on the same images.", rows=len(rows))
 
@@ -154,7 +154,7 @@ class Comparison:
             "verdict": table["verdict"].map(VERDICTS)})
         many = len(table) > 1
         adjusted = f", and its p adjusted for {len(table)} comparisons by Holm’s method" * many
-        told = ["Differences in percentage points, first minus second, with 95 % intervals by a bootstrap over the images "
+        told = ["Differences in percentage points, first minus second, with 95% intervals by a bootstrap over the images "
                 "in which copies of a picture stay together; pictures that only one of the two classifies correctly; "
                 f"McNemar’s exact test{adjusted}. A run is called better where {'the adjusted ' * many}p is below 0.05 and "
                 "the interval of the mean class accuracy leaves out 0."]
@@ -175,7 +175,7 @@ class Comparison:
 
 
 def _with_interval(run: FinishedRun, part: str, measure: str) -> str:
-    """A mean over classes with its 95 % interval, as text."""
+    """A mean over classes with its 95% interval, as text."""
     value = run.score(part, f"mean_{'class_' * (measure == 'accuracy')}{measure}")
     try:
         mean = run.found.table(f"metrics_{part}.csv").iloc[-1]
@@ -201,7 +201,7 @@ def _setting_rule(table: pd.DataFrame) -> str:
         tuple(table["same_images"].unique()), ", to which the variance of drawing other test images is added where all runs "
         "of both have the same")
     many = f", its p adjusted for {len(table)} comparisons by Holm’s method" if len(table) > 1 else ""
-    return ("Differences of the means over seeds in percentage points, first minus second, with Welch’s 95 % interval over "
+    return ("Differences of the means over seeds in percentage points, first minus second, with Welch’s 95% interval over "
             f"seeds{images}{many}. A setting is called better where that interval leaves out 0 and p is below 0.05.")
 
 

@@ -54,12 +54,12 @@ class Predicted:
         told = [f"{n:,} image{'s' * (n != 1)}, {self.per_second:.0f} a second: {counts}."]
         far, known = int(self.images["far"].sum()), self.images[self.images["label"] != ""]
         told.append(f"How far they lie from the training images is not known: {self.no_distance}." if self.no_distance else
-                    f"{far:,} ({percent(far / n)}) lie farther from the training images than 99 % of the validation images "
+                    f"{far:,} ({percent(far / n)}) lie farther from the training images than 99% of the validation images "
                     f"do (distance {self.limit:.2f}): the network may not know what they show.")
         if len(known):
             rate = float((known["label"] == known["predicted"]).mean())
             low, high = map(percent, wilson_interval(rate, len(known)))
-            told.append(f"Of {len(known):,} in folders named as classes, {percent(rate)} are classified as that class (95 % "
+            told.append(f"Of {len(known):,} in folders named as classes, {percent(rate)} are classified as that class (95% "
                         f"interval {low} to {high}).")
         if len(self.unreadable):
             told.append(f"{len(self.unreadable):,} file{'s' * (len(self.unreadable) > 1)} could not be read.")
