@@ -95,7 +95,7 @@ def _confusion_tile(found: Found) -> Tile:
     counts = wrong.groupby(["label", "predicted"]).size().sort_values(ascending=False, kind="stable")
     ties = int((counts == counts.iloc[0]).sum())
     if ties > 1:
-        return Tile(title, f"{ties} pairs alike", describe_confusion(table).rstrip("."), anchors)
+        return Tile(title, f"{ties} pairs tied", describe_confusion(table).rstrip("."), anchors)
     label, predicted = counts.index[0]
     return Tile(title, f"{literal(label)} → {literal(predicted)}", f"{counts.iloc[0]:,} of {len(wrong):,} "
                 f"error{'s' * (len(wrong) > 1)} among {len(table):,} test images", anchors)

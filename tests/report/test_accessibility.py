@@ -4,6 +4,9 @@ Skipped, with its reason, where the browser or axe-core is missing (`.ci/run` fe
 failure."""
 
 import os
+import re
+import shutil
+import subprocess
 import tarfile
 
 import matplotlib.pyplot as plt
@@ -118,6 +121,17 @@ def test_the_table_of_shares_fits_a_laptop(browser, run_folder):
     open_page(browser, export_report([book], run_folder / "report.html").as_uri(), 1280)
     inner, outer = browser.execute_script("const e = document.querySelector('#table-shares .scroll'); return [e.scrollWidth, e.clientWidth]")
     assert 900 < inner <= outer
+
+
+def test_subscripts_are_lowered_where_a_font_for_formulas_is_installed(browser, page):
+    named = re.search(r"math\{[^}]*font-family:([^}]+)\}", (ROOT / "inside/report/page.css").read_text(encoding="utf-8"))[1]
+    fonts = re.findall(r'"([^"]+)"', named)
+    if not shutil.which("fc-list") or not set(fonts) & set(subprocess.run(["fc-list", ":", "family"], capture_output=True, text=True).stdout.splitlines()):
+        pytest.skip(f"None of {fonts} is installed")
+    open_page(browser, page, 1280, unfolded=True)
+    lowered = browser.execute_script("""return [...document.querySelectorAll('msub')].filter(found => found.textContent == 'Pn').map(found =>
+        found.children[1].getBoundingClientRect().bottom - found.children[0].getBoundingClientRect().bottom)""")
+    assert lowered and min(lowered) > 2  # pixels; "AP = Σ (R_n − R_n−1) P_n" of notebook 01: with other fonts, they stand on the line
 
 
 def test_paper_cuts_nothing_off(browser, page):

@@ -43,7 +43,7 @@ def test_confusions_without_errors_and_with_ties(run_folder):
     table.loc[[0, 1, 40, 41], "predicted"] = ["mountain", "mountain", "glacier", "glacier"]
     table.to_csv(run_folder / "predictions_test.csv", index=False)
     tile = summary.tiles(Found.read(run_folder))[1]
-    assert tile.value == "2 pairs alike" and "2 each of 4 errors" in tile.detail
+    assert tile.value == "2 pairs tied" and "2 each of 4 errors" in tile.detail
 
 
 @pytest.mark.parametrize("low, high, words", [(0.9, 0.99, "is better than"), (0.2, 0.4, "cannot be told apart from"), (0.1, 0.2, "is worse than")])
