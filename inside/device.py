@@ -49,10 +49,10 @@ def keep_memory() -> None:
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """torch.bfloat16, float16 or float32 for training; "auto" takes bfloat16 if the hardware has instructions for it.
 
-    On other CUDA cards "auto" takes float16. ValueError: float16 elsewhere.
+    On other CUDA GPUs "auto" takes float16. ValueError: float16 elsewhere.
     """
     if precision == "float16" and device.type != "cuda":
-        raise ValueError(f"PRECISION = 'float16' needs a CUDA card, and this run computes on {device.type}: set PRECISION = "
+        raise ValueError(f"PRECISION = 'float16' needs a CUDA GPU, and this run computes on {device.type}: set PRECISION = "
                          "\"auto\".")
     if precision != "auto":
         return getattr(torch, precision)
@@ -74,7 +74,7 @@ def _set_products(kind: str) -> None:
 
 @contextlib.contextmanager
 def tf32() -> Iterator[None]:
-    """Products of float32 numbers in TF32 on CUDA cards that have it, while the block runs: enough for training."""
+    """Products of float32 numbers in TF32 on CUDA GPUs that have it, while the block runs: enough for training."""
     if torch.cuda.is_available():
         _set_products("tf32")
     try:

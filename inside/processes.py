@@ -1,4 +1,4 @@
-"""Several processes that compute as one, by torch.distributed: gloo on processors, NCCL on CUDA cards.
+"""Several processes that compute as one, by torch.distributed: gloo on processors, NCCL on CUDA GPUs.
 
 `launch` starts them from a notebook, torchrun from a terminal, there on any number of machines. In each, loaders give its
 share of the images (see `make_loader`), passes over images gather what all have found, and what may happen only once
@@ -48,19 +48,19 @@ def rank() -> int:
 
 
 def count_processes(setting: int | str, device: torch.device) -> int:
-    """How many processes to start for PROCESSES: "auto" is one a CUDA card, else 1; 1 within such a process.
+    """How many processes to start for PROCESSES: "auto" is one a CUDA GPU, else 1; 1 within such a process.
 
-    ValueError: more than there are cards, or several on a device that cannot work together.
+    ValueError: more than there are GPUs, or several on a device that cannot work together.
     """
     if dist.is_initialized():
         return 1
-    cards = torch.cuda.device_count() if device.type == "cuda" else 0
-    n = max(1, cards) if setting == "auto" else int(setting)
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    n = max(1, gpus) if setting == "auto" else int(setting)
     if n > 1 and device.type not in ("cpu", "cuda"):
-        raise ValueError(f"PROCESSES = {n} needs processors or CUDA cards, and this run computes on {device.type}: set "
+        raise ValueError(f"PROCESSES = {n} needs processors or CUDA GPUs, and this run computes on {device.type}: set "
                          "PROCESSES = 1.")
-    if n > max(1, cards) and device.type == "cuda":
-        raise ValueError(f"PROCESSES = {n} is more than the CUDA cards of this machine, {cards}: set PROCESSES = \"auto\".")
+    if n > max(1, gpus) and device.type == "cuda":
+        raise ValueError(f"PROCESSES = {n} is more than the CUDA GPUs of this machine, {gpus}: set PROCESSES = \"auto\".")
     return n
 
 

@@ -182,7 +182,7 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
         Parameter("DEVICE", (Word("auto", "cpu", "cuda", "mps"),), "where to compute", ALL, trains=True),
         _learnt("PRECISION", (Word("auto", "float32", "bfloat16", "float16"),), "of training"),
         Parameter("WORKERS", (Word("auto"), Whole(0, 64)), "image-loading processes; auto: 0 without a GPU", ALL),
-        Parameter("PROCESSES", (Word("auto"), Whole(1, 64)), "computing processes; auto: one a CUDA card", ALL),
+        Parameter("PROCESSES", (Word("auto"), Whole(1, 64)), "computing processes; auto: one a CUDA GPU", ALL),
         Parameter("TRACKERS", (ListOf(str, f"a list of {Word(*names.TRACKERS)}"),), "where curves are also logged"),
         Parameter("INTERACTIVE", (Flag(),), "whether to show progress bars and the interactive panel", ALL),
     ),

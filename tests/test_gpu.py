@@ -1,4 +1,4 @@
-"""Tests of what a CUDA card does otherwise than a processor; they run where there is one."""
+"""Tests of what a CUDA GPU does otherwise than a processor; they run where there is one."""
 
 import contextlib
 
@@ -20,7 +20,7 @@ from inside.training.recipe import Recipe
 from shared.images import GRAY
 from shared.settings import settings
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 CLASSES = ["a", "b", "c"]
 
 

@@ -181,9 +181,9 @@ def test_how_many_processes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert [count_processes(setting, cpu) for setting in ("auto", 1, 3)] == [1, 1, 3]
     assert [count_processes(setting, cuda) for setting in ("auto", 1, 4)] == [4, 1, 4] and count_processes("auto", mps) == 1
-    with pytest.raises(ValueError, match=r'^PROCESSES = 5 is more than the CUDA cards of this machine, 4: set PROCESSES = "auto"\.$'):
+    with pytest.raises(ValueError, match=r'^PROCESSES = 5 is more than the CUDA GPUs of this machine, 4: set PROCESSES = "auto"\.$'):
         count_processes(5, cuda)
-    with pytest.raises(ValueError, match="^PROCESSES = 2 needs processors or CUDA cards, and this run computes on mps: set PROCESSES = 1.$"):
+    with pytest.raises(ValueError, match="^PROCESSES = 2 needs processors or CUDA GPUs, and this run computes on mps: set PROCESSES = 1.$"):
         count_processes(2, mps)
     assert pass_over(lambda model: "here", torch.nn.Linear(1, 1), 1, batches=9) == "here"
 

@@ -118,7 +118,7 @@ def test_the_other_commands_name_what_there_is():
     assert OTHERS[1][3:] == ["install", "--editable", "."] and OTHERS[2][0] == "papermill" and OTHERS[2][3] == "-f"
     assert (ROOT / OTHERS[2][1]).is_file() and (ROOT / OTHERS[2][4]).parent == PROFILES and (ROOT / OTHERS[2][4]).is_file()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert set(re.findall(r"pip install -e '\.\[(\w+)\]'", README)) == {"trackers", "postgresql"} <= set(extras)
+    assert set(re.findall(r'pip install -e "\.\[(\w+)\]"', README)) == {"trackers", "postgresql"} <= set(extras)
     conda = (ROOT / "environment.yml").read_text(encoding="utf-8")
     lines = re.findall(r"^#   (.*)$", conda, flags=re.M)
     assert lines[0].split()[-1] == "environment.yml" and lines[1] == f"conda activate {yaml.safe_load(conda)['name']}"

@@ -43,9 +43,9 @@ def _describe_network(found: AsItIs) -> str:
 
 
 def describe_guesses(guesses: Sequence[Guesses]) -> str:
-    """Of which image the network is most certain and of which least, before anything is trained."""
+    """Of which image the network is most certain and of which least, before fine-tuning."""
     most, least = (pick(guesses, key=lambda guess: guess.probabilities[0]) for pick in (max, min))
-    told = f"Before anything is trained, the network is most certain about the image of {_told(most)}"
+    told = f"Before fine-tuning, the network is most certain about the image of {_told(most)}"
     return f"{told}." if most is least else f"{told} and least about that of {_told(least)}."
 
 

@@ -66,11 +66,12 @@ def _describe_method(found: Randomisation, method: str, steps: pd.DataFrame) -> 
     head = steps.iloc[0]
     numbers = (f"{format_rho_interval(head)}, {_AGAINST[head['verdict']]} the bar of {head['bar']:.2f}; chance "
                f"{head['chance']:.2f}")
-    told = {"changed": f"**{method}** changes as soon as the classifier is re-initialised ({numbers}): it depends on the "
-                       "weights of the classifier, as what explains a class must.",
-            "not changed": f"**{method} does not change** when the classifier is re-initialised ({numbers}): it does not "
-                           "say why the network chose this class.",
-            "undecided": f"Whether **{method}** changes when the classifier is re-initialised is undecided ({numbers})."}
+    told = {"changed": f"The explanation by **{method}** changes as soon as the classifier is re-initialised ({numbers}): "
+                       "it depends on the weights of the classifier, as what explains a class must.",
+            "not changed": f"The explanation by **{method} does not change** when the classifier is re-initialised "
+                           f"({numbers}): it does not say why the network chose this class.",
+            "undecided": f"Whether the explanation by **{method}** changes when the classifier is re-initialised is "
+                         f"undecided ({numbers})."}
     note = [] if steps["draws"].min() > 1 else ["The weights were drawn once: the intervals leave out how draws differ."]
     return " ".join([told[head["verdict"]], *_describe_further(found, method, steps), *note])
 
@@ -107,9 +108,9 @@ def _describe_further(found: Randomisation, method: str, steps: pd.DataFrame) ->
                 f"; the map of another image: {format_share(another)}), {shows}."]
     first = max((index for index, verdict in enumerate(verdicts) if verdict != "changed"), default=-1) + 1
     if first == 0:
-        return [f"So it does at every further step (all weights: {numbers})."]
-    return [f"From the re-initialisation of {steps['down_to'].iloc[first]} on, it changes at every step (all weights: "
-            f"{numbers})."]
+        return [f"It also changes at every further step (all weights: {numbers})."]
+    return [f"Once the weights down to {steps['down_to'].iloc[first]} are re-initialised, it changes at every step (all "
+            f"weights: {numbers})."]
 
 
 def describe_verdicts(found: Randomisation) -> str:

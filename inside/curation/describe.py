@@ -13,8 +13,8 @@ def describe_near_duplicates(near: NearDuplicates, pairs: pd.DataFrame) -> list[
     """What was found among the images, what is done with it, and how many pairs chance would give; or why nothing was."""
     if near.mode == "off":
         return [f"Near duplicates were not searched: {near.why_off}."]
-    chance = (f"From a correlation of {near.limit:.2f} on, two images count as near duplicates; about "
-              f"{format_significant(near.by_chance or 0, 1)} pairs of unlike images are expected to reach that by chance.")
+    chance = (f"Two images with a correlation of at least {near.limit:.2f} count as near duplicates; about "
+              f"{format_significant(near.by_chance or 0, 1)} pairs of unrelated images are expected to reach it by chance.")
     if pairs.empty:
         return ["No two images are near duplicates of each other.", chance]
     conflicts, apart = int(pairs["conflicting"].sum()), int(pairs["group"].isna().sum())

@@ -211,7 +211,7 @@ def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, wor
 
     `workers`: processes that load, "auto": see `count_workers`; the batches do not depend on it. When shuffled, a last
     batch of one image is dropped, since batch norm cannot work on it. Where several processes compute, see `Shares`.
-    With `device` a card, images of a training with AUGMENTATION "light" are given there, see `LoaderOnDevice`.
+    With `device` a GPU, images of a training with AUGMENTATION "light" are given there, see `LoaderOnDevice`.
     """
     n = count_workers(dataset, batch_size) if workers == "auto" else int(workers)
     sampler = EpochSampler(len(dataset)) if shuffle else SequentialSampler(dataset)

@@ -12,13 +12,13 @@ from inside.text import format_share, format_significant, listed, percent
 
 def describe_calibration(found: Mapping) -> str:
     """Whether a network is over- or underconfident, and its calibration error beside a calibrated one's; from `measure`."""
-    confidence, accuracy, error, level = (format_share(found[name]) for name in (
-        "confidence", "accuracy", "expected_calibration_error", "calibrated_level"))
+    confidence, accuracy, low, high, error, level = (format_share(found[name]) for name in (
+        "confidence", "accuracy", "calibrated_low", "calibrated_high", "expected_calibration_error", "calibrated_level"))
     both = f"its mean confidence is {confidence}, its accuracy {accuracy}"
     if found["accuracy"] < found["calibrated_low"]:
-        told = f"The network is overconfident on test: {both}."
+        told = f"The network is overconfident on test: {both}, below the {low} to {high} of a perfectly calibrated network."
     elif found["accuracy"] > found["calibrated_high"]:
-        told = f"The network is underconfident on test: {both}."
+        told = f"The network is underconfident on test: {both}, above the {low} to {high} of a perfectly calibrated network."
     elif found["expected_calibration_error"] > found["calibrated_level"]:
         told = f"The network is miscalibrated on test, although {both}."
     else:

@@ -95,9 +95,9 @@ def _audit_layer(module: nn.Module, outputs: list[tuple[Tensor, int, bool]]) -> 
 def _audit_activation(kind: str, label: str, in_place: bool, places: Counter) -> dict:
     handling = {
         ("module", False): "gives a new tensor: the feature map before it stays as it was",
-        ("module", True): "overwrites its input: the feature map before it was reduced in its own hook, earlier",
+        ("module", True): "overwrites its input; the feature map before it had already been counted in its own hook",
         ("functional", False): "a function, not a module: no hook can name it; the module around it can be hooked",
-        ("functional", True): "a function that overwrites its input: the feature map before it was reduced earlier",
+        ("functional", True): "a function that overwrites its input; the feature map before it had already been counted",
     }[kind, in_place]
     return {"kind": kind, "activation": label, "in_place": in_place, "calls": sum(places.values()),
             "places": len(places), "examples": list(places)[:5], "handling": handling}

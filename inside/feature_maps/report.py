@@ -146,12 +146,12 @@ def report_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> 
                      "fine-tuned one of notebook 01 or one with random weights.")]
     claim, *more = describe_similarity_claims(compared, frozen)
     shuffled = compared["CKA of shuffled images"].abs().max()
-    check = "not defined" if pd.isna(shuffled) else f"at most {format_share(shuffled, 2)} in absolute value"
+    check = "not defined" if pd.isna(shuffled) else f"at most {format_share(shuffled)} in absolute value"
     numbers = Table(compared, "directions", f"CKA of shuffled images is {check}. Overlap by chance is m/C.", rows=1000)
     return [Figure(plot_similarity(compared, frozen=frozen), "directions", "Overlap of the leading directions and debiased "
                    f"linear CKA by layer. {describe_comparison(compared, frozen=frozen)}",
-                   f"{claim} Left: overlap of the leading directions; right: debiased linear CKA; both are 1 for the same "
-                   f"directions. Dotted: by chance.{_shaded(frozen)}"), *[Text(line) for line in more],
+                   f"{claim} Left: overlap of the leading directions; right: debiased linear CKA; 1: the same subspace; the "
+                   f"same arrangement of the images. Dotted: by chance.{_shaded(frozen)}"), *[Text(line) for line in more],
             Fold("Overlap and CKA, by pair of networks and layer", (numbers,))]
 
 

@@ -71,7 +71,7 @@ def describe_audit(audit: Mapping) -> str:
         calls = listed([f"**{name}** ({audit['layers'][name]['calls']} calls)" for name in several])
         ran = f"Not called exactly once in a forward pass: {calls}"
     kept = f"in-place operations affect {listed([f'**{name}**' for name in over])}, counted inside the hook before that" \
-        if over else "no in-place operation overwrote an output"
+        if over else f"no in-place operation overwrote the output of {'a' if number > 1 else 'the'} chosen layer"
     return f"{ran}; {kept}."
 
 

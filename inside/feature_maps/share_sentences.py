@@ -62,7 +62,8 @@ def _describe_learnt(shares: pd.DataFrame, means: pd.DataFrame) -> list[str]:
     if number > 1:
         low, high = (over_draws(shares, "non_positive_share", how)["random_own"] for how in ("min", "max"))
         outside = ((means["imagenet_own"] < low) | (means["imagenet_own"] > high))[gap.index].sum()
-        line += f" It lies outside the range of the draws in {outside} of {_layers(len(gap))}."
+        line += (f" It lies outside the range of the draws in {outside} of {_layers(len(gap))}; one more draw would in "
+                 f"about {percent(2 / (number + 1), 0)} of layers.")
     return [line]
 
 

@@ -149,7 +149,7 @@ def _describe_blur(ranks: pd.DataFrame) -> list[str]:
         for verb, moved in (("lowers", change[change < 0]), ("raises", change[change > 0])):
             if len(moved):
                 layer = moved.abs().idxmax()
-                most = ", most in" if len(moved) > 1 else " in"
+                most = ", most in" if len(moved) > 1 else ","
                 parts.append(f"{verb} {'it' if parts else what} in {len(moved)} of {len(both)} layers{most} **{layer}** "
                              f"(from {both.loc[layer, own]:.1f} to {both.loc[layer, name]:.1f})")
         follows = ": blur alone could explain a fall of this size" if (change < 0).any() else ": blur explains no lower rank"

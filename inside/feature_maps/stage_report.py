@@ -20,9 +20,9 @@ def report_stages(stages: Stages) -> list[Shown]:
         return [Text(f"Not measured: {stages.reason}.")]
     claim, *more = describe_stages(stages)
     shaded = " Frozen stages are shaded." if stages.frozen else ""
-    numbers = Table(stages.table, "stages", "A row per network and stage; probe: accuracy with its 95% interval; cka, "
-                    "weight_change: against the initial network; dimension_low, dimension_high: 95% spread at this number "
-                    "of images.", rows=100)
+    numbers = Table(stages.table, "stages", "A row per network and stage; probe: accuracy with its 95% interval; p_value: "
+                    "exact paired test of the probes of fine-tuned and initial network; cka, weight_change: against the "
+                    "initial network; dimension_low, dimension_high: 95% spread at this number of images.", rows=100)
     similar = pd.DataFrame(stages.cka, columns=stages.names)
     similar.insert(0, "fine-tuned", stages.names)
     return [Figure(plot_stages(stages), "stages", plain_text(_alt(stages)),
@@ -77,10 +77,10 @@ def _describe_beginning(stages: Stages) -> str:
         return (f"Where fine-tuning begins to matter cannot be told: even in the last stage, **{last}**, a linear probe "
                 f"{worse} ({against}).")
     if first == last:
-        return (f"Fine-tuning begins to matter in the last of {n} stages, **{last}**: only there is a linear probe better "
+        return (f"A linear probe is significantly better after fine-tuning in the last of {n} stages only, **{last}** "
                 f"({against}).")
-    return (f"Fine-tuning begins to matter in **{first}**, stage {stages.names.index(first) + 1} of {n}: from there on, a "
-            f"linear probe is better in every stage (in the last one {against}).")
+    return (f"From **{first}** on, stage {stages.names.index(first) + 1} of {n}, a linear probe is significantly better "
+            f"after fine-tuning in every stage (in the last one {against}).")
 
 
 def _describe_weights(stages: Stages) -> str:

@@ -89,7 +89,7 @@ def _weakest(metrics: pd.DataFrame) -> str:
     names = [listed([literal(name) for name in classes.loc[classes["accuracy"] == end, "class"]]) for end in (low, high)]
     if low == high:
         return f"Every class has an accuracy of {percent(low)}."
-    return f"The least accurate class is {names[0]} ({percent(low)}), the most accurate {names[1]} ({percent(high)})."
+    return f"Lowest class accuracy: {names[0]} ({percent(low)}); highest: {names[1]} ({percent(high)})."
 
 
 def _calibrated(own: Mapping[str, Any]) -> list[str]:

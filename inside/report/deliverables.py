@@ -100,7 +100,7 @@ def _ranked(found: Found) -> str:
     for name in names:
         highest, lowest = ((rows["label"] == name).sum() for rows in top_and_bottom(table, name))
         told.append(f"{literal(name)} {highest} and {lowest}")
-    return (f"of the ten highest and of the ten lowest, so many are of the class: {', '.join(told)}; {len(names)} of "
+    return (f"images of the class among the ten highest and the ten lowest: {', '.join(told)}; {len(names)} of "
             f"{len(found.classes)} classes are shown (RANKED_CLASSES)")
 
 
@@ -238,8 +238,9 @@ def _stages(stages: Mapping[str, Any]) -> str:
     moved = f"the weights moved most in {most}, stage {names.index(most) + 1}" if changes[most] else "no stage has learnt"
     if "probe" in stages["missing"]:
         return f"{moved}; {stages['missing']['probe']}"
-    told = f"from {begins} on, stage {names.index(begins) + 1} of {len(names)}" if begins else "cannot be told"
-    return f"where a linear probe gets better: {told}; {moved}"
+    told = f"a linear probe is significantly better from stage {names.index(begins) + 1} of {len(names)} on, {begins}" \
+        if begins else "no stage from which on a linear probe is significantly better"
+    return f"{told}; {moved}"
 
 
 def _search(found: Found) -> str:

@@ -51,7 +51,7 @@ def describe_setting(found: Found) -> str:
     told.append(network)
     if "trainable" in own:
         whole = own["trainable"] == own["parameters"]
-        told.append(("all " if whole else f"{own['trainable']:,} of ") + f"{own['parameters']:,} parameters learn")
+        told.append(("all " if whole else f"{own['trainable']:,} of ") + f"{own['parameters']:,} parameters are trained")
     if "image_size" in own:
         told.append(f"{own['image_size']}×{own['image_size']} pixels, {own['epochs']} epoch{'s' * (own['epochs'] != 1)}")
     return "; ".join(told) + "."
@@ -252,8 +252,8 @@ def _perfect_classes(found: Found) -> list[Claim]:
     perfect = table[table["accuracy"] == 1] if len(table) else table
     if perfect.empty:
         return []
-    lowest = perfect.loc[perfect["accuracy_low"].idxmin()]
-    names = listed(list(perfect["class"].map(literal)))
-    return [Claim(f"That {names} {'are' if len(perfect) > 1 else 'is'} always classified correctly: although all "
-                  f"{int(lowest['support']):,} test images were, the accuracy may be as low as "
+    lowest, several = perfect.loc[perfect["accuracy_low"].idxmin()], len(perfect) > 1
+    images = f"{int(lowest['support']):,} test images" + (f" of {literal(lowest['class'])}" if several else "")
+    return [Claim(f"That {listed(list(perfect['class'].map(literal)))} {'are' if several else 'is'} always classified "
+                  f"correctly: although all {images} were, {'its' if several else 'the'} accuracy may be as low as "
                   f"{percent(lowest['accuracy_low'])}.", ("table-metrics_test",))]

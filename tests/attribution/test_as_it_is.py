@@ -229,7 +229,7 @@ def test_the_report_tells_its_numbers(look):
     assert "Of 2 images of IMAGENET_VAL" in text.markdown and "50.0% (95% interval 9.5% to 90.5%) are classified correctly" in text.markdown
     top = f"{100 * found.guesses[0].probabilities[0]:.1f}%"
     first, last = f"\u2068a*b*\u2069 ({NAMES[30]}, {top})", f"b ({found.guesses[1].names[0]}, 7.0%)"
-    assert figure.caption.startswith(f"Before anything is trained, the network is most certain about the image of {first} and least about that of {last}.")
+    assert figure.caption.startswith(f"Before fine-tuning, the network is most certain about the image of {first} and least about that of {last}.")
     assert "20% of the maximum; on average 25% of the image" in figure.caption and f"{first}; {last}" in figure.alt
     long = parts(dataclasses.replace(found, guesses=[dataclasses.replace(found.guesses[0], label="x" * 30)]))[1]
     assert long.drawing.axes[0].get_title() == "x" * 23 + "…"
@@ -245,7 +245,7 @@ def test_the_report_tells_its_numbers(look):
 
 def test_sentences_of_one_class_and_of_none():
     guess = Guesses("", np.zeros((4, 4, 3)), NAMES[:5], [0.4, 0.1, 0.1, 0.1, 0.1], (0, 0, 4, 4))
-    assert describe_guesses([guess]) == "Before anything is trained, the network is most certain about the image of no class (tench, 40.0%)."
+    assert describe_guesses([guess]) == "Before fine-tuning, the network is most certain about the image of no class (tench, 40.0%)."
     table = pd.DataFrame({"class": ["a"], "images": [3], "ImageNet class": ["tench"], "share of images": [1 / 3], "mean confidence": [0.5]})
     assert describe_most_frequent(table).endswith(" is that of a (33.3%, tench).")
     assert describe_accuracy(None, "there are none") == "It is not scored: there are none."

@@ -79,13 +79,13 @@ def randomised(steps, *, another=0.1, unrelated=0.28, spread=0.05, n_draws=5, n_
 
 
 @pytest.mark.parametrize("steps, another, words", [
-    ((0.2, 0.1), 0.1, ["**gradient** changes as soon as the classifier is re-initialised (|ρ| 0.", "below the bar of 0.64; chance 0.28", "So it does at every further step"]),
-    ((0.9, 0.8, 0.1), 0.1, ["**gradient does not change** when", "above the bar of 0.64", "From the re-initialisation of layer1 on, it changes at every step"]),
+    ((0.2, 0.1), 0.1, ["**gradient** changes as soon as the classifier is re-initialised (|ρ| 0.", "below the bar of 0.64; chance 0.28", "It also changes at every further step"]),
+    ((0.9, 0.8, 0.1), 0.1, ["**gradient does not change** when", "above the bar of 0.64", "Once the weights down to layer1 are re-initialised, it changes at every step"]),
     ((0.9, 0.8), 0.1, ["does not change** when", "With all weights re-initialised it does not change either", "it shows the image, not what"]),
     ((0.9, 0.8), 0.9, ["as alike: it shows where things usually are"]),
     ((0.3, 0.9), 0.1, ["changes as soon as", "With all weights re-initialised it does not change (|ρ| 0.9"]),
-    ((0.2, 0.9, 0.2), 0.1, ["changes as soon as", "From the re-initialisation of layer1 on, it changes at every step"]),
-    ((0.64, 0.1), 0.1, ["Whether **gradient** changes when the classifier is re-initialised is undecided (|ρ| 0.6", "around the bar of 0.64", "From the re-initialisation of layer1 on, it changes"]),
+    ((0.2, 0.9, 0.2), 0.1, ["changes as soon as", "Once the weights down to layer1 are re-initialised, it changes at every step"]),
+    ((0.64, 0.1), 0.1, ["Whether the explanation by **gradient** changes when the classifier is re-initialised is undecided (|ρ| 0.6", "around the bar of 0.64", "Once the weights down to layer1 are re-initialised, it changes"]),
     ((0.64, 0.64), 0.1, ["is undecided (", "With all weights re-initialised it is undecided, either"]),
     ((-0.95, -0.9), 0.1, ["**gradient does not change** when the classifier"]),
     ((0.2, np.nan), 0.1, ["no verdict, since only 0 of 30 images"])])

@@ -40,7 +40,7 @@ def test_sentences(images):
 
     def told(near):
         return describe_near_duplicates(near, near.table(images.table))
-    chance = "From a correlation of 0.50 on, two images count as near duplicates; about 0.01 pairs of unlike images are expected to reach that by chance."
+    chance = "Two images with a correlation of at least 0.50 count as near duplicates; about 0.01 pairs of unrelated images are expected to reach it by chance."
     assert told(found(ends)) == ["3 pairs of near duplicates in 3 groups, 1 of them with different labels.", chance]
     assert told(found(ends[:1])) == ["1 pair of near duplicates in 1 group, 0 of them with different labels.", chance]
     assert told(found([])) == ["No two images are near duplicates of each other.", chance]

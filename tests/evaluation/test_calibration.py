@@ -213,8 +213,8 @@ def test_a_temperature_beyond_all_bounds_is_none():
 
 
 @pytest.mark.parametrize("changes, told", [
-    ({"accuracy": 0.8}, "The network is overconfident on test: its mean confidence is 0.900, its accuracy 0.800."),
-    ({"accuracy": 0.95}, "The network is underconfident on test: its mean confidence is 0.900, its accuracy 0.950."),
+    ({"accuracy": 0.8}, "The network is overconfident on test: its mean confidence is 0.900, its accuracy 0.800, below the 0.870 to 0.930 of a perfectly calibrated network."),
+    ({"accuracy": 0.95}, "The network is underconfident on test: its mean confidence is 0.900, its accuracy 0.950, above the 0.870 to 0.930 of a perfectly calibrated network."),
     ({"expected_calibration_error": 0.06}, "The network is miscalibrated on test, although its mean confidence is 0.900, its accuracy 0.890."),
     ({}, "The test images do not contradict the confidence of the network: its mean confidence is 0.900, its accuracy 0.890.")])
 def test_what_is_told_of_confidence(changes, told):

@@ -85,7 +85,7 @@ def test_audit():
     layers, activations = parts[1].parts
     assert layers.table.to_dict("records") == [{"layer": "conv"} | layer]
     assert activations.table["kind"].tolist() == ["module"]
-    assert describe_audit(audit) == "The chosen layer ran once; no in-place operation overwrote an output."
+    assert describe_audit(audit) == "The chosen layer ran once; no in-place operation overwrote the output of the chosen layer."
     audit["layers"]["twice"] = layer | {"calls": 2, "overwritten_later": True}
     told = describe_audit(audit)
     assert told == "Not called exactly once in a forward pass: **twice** (2 calls); in-place operations affect **twice**, " \
@@ -166,7 +166,7 @@ def test_linear_eigenvalues_end_at_20():
 def test_cumulative_variance_with_the_resolution_control_beside_it(statistics):
     spectra = measure_spectra(statistics, top_k=3)
     figure, told = report_cumulative_variance(spectra, frozen=["last"])
-    assert figure.name == "cumulative_variance" and "k95 in first, last" in figure.alt and "effective rank of the ImageNet-initialised network in 1 of 2 layers in last" in figure.alt
+    assert figure.name == "cumulative_variance" and "k95 in first, last" in figure.alt and "effective rank of the ImageNet-initialised network in 1 of 2 layers, last" in figure.alt
     assert "32×32" in figure.drawing.axes[2].get_title() and len(labels_of(figure)) == 4
     assert figure.caption.startswith("Directions that hold 95% of the variance of **last**:")
     assert told.markdown.startswith("From **first** to **last** the number of directions that hold 95% goes from ")

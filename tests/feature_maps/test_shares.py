@@ -623,7 +623,7 @@ def test_random_weights_are_a_baseline_with_its_range():
     shares = shares_of({"imagenet_own": [0.5, 0.5], "random_own": [[0.40, 0.48], [0.45, 0.56]]})
     (told, _) = describe_shares(shares)
     assert "the mean of 2 draws" in told and "most in **layer0** (+7.5 percentage points)" in told
-    assert told.endswith("It lies outside the range of the draws in 1 of 2 layers.")
+    assert told.endswith("It lies outside the range of the draws in 1 of 2 layers; one more draw would in about 67% of layers.")
     (told, _) = describe_shares(shares_of({"imagenet_own": [0.5], "random_own": [0.5]}))
     assert told == "Compared with random initialisation (one draw), the share of the ImageNet-initialised network differs by less than " \
                    "0.1 percentage points in **layer0**."

@@ -374,9 +374,9 @@ def test_takeaways_of_image_sets_rank_no_stand_in():
 def test_blur_counts_the_layers_that_fall_and_rise_and_names_the_largest():
     (line,) = told_of({"imagenet_own": [1.63, 8.07, 13.41, 16.48, 35.37], "imagenet_own_32px": [1.63, 6.43, 10.3, 18.42, 35.02]})[1:]
     assert line == ("Reducing the images to 32×32 pixels lowers the effective rank of the ImageNet-initialised network in 3 of 5 layers, most in **layer2** (from 13.4 to "
-                    "10.3) and raises it in 1 of 5 layers in **layer3** (from 16.5 to 18.4): blur alone could explain a fall of this size.")
+                    "10.3) and raises it in 1 of 5 layers, **layer3** (from 16.5 to 18.4): blur alone could explain a fall of this size.")
     (line,) = told_of({"imagenet_digits": [0.0, 5.0], "imagenet_digits_32px": [0.0, 8.0]})[1:]
-    assert line == ("Reducing the images to 32×32 pixels raises the effective rank of the ImageNet-initialised network on handwritten digits (stand-in) in 1 of 2 layers in **layer1** "
+    assert line == ("Reducing the images to 32×32 pixels raises the effective rank of the ImageNet-initialised network on handwritten digits (stand-in) in 1 of 2 layers, **layer1** "
                     "(from 5.0 to 8.0): blur explains no lower rank.")
 
 

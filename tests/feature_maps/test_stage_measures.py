@@ -227,8 +227,8 @@ def made_up(tuned, initial, p, changes, frozen=0, cka=(0.99, 0.9, 0.7), **told):
 
 
 @pytest.mark.parametrize("tuned, p, begins, told", [
-    ([0.5, 0.7, 0.9], [1, 1, 0.001], "block2", "in the last of 3 stages, **block2**: only there is a linear probe better (90.0% against 60.0%"),
-    ([0.5, 0.7, 0.9], [1, 0.01, 0.001], "block1", "in **block1**, stage 2 of 3: from there on, a linear probe is better in every stage"),
+    ([0.5, 0.7, 0.9], [1, 1, 0.001], "block2", "A linear probe is significantly better after fine-tuning in the last of 3 stages only, **block2** (90.0% against 60.0%"),
+    ([0.5, 0.7, 0.9], [1, 0.01, 0.001], "block1", "From **block1** on, stage 2 of 3, a linear probe is significantly better after fine-tuning in every stage"),
     ([0.5, 0.7, 0.9], [0.01, 0.2, 0.001], "block2", "in the last of 3 stages"),  # one in between shows no difference
     ([0.5, 0.7, 0.61], [0.01, 0.01, 0.5], None, "even in the last stage, **block2**, a linear probe is better, though by no more than chance"),
     ([0.5, 0.7, 0.4], [0.01, 0.01, 0.01], None, "a linear probe is no better (40.0% against 60.0%"),  # different, but worse

@@ -29,7 +29,7 @@ def test_the_card_tells_the_numbers_of_the_run(whole):
     for told in ("resnet18 of 1,000 parameters, of which 900 were trained, from ImageNet weights, on 160×160 pixels; epoch 2 of 3 is kept",
                  "into 3 classes: glacier, mountain and sea", "Nothing is known about photographs.", "630 images to train, 108 to choose settings and epoch, 162 to test",
                  "On test, mean class accuracy 0.950 (95% interval 0.860 to 0.980).", "5 pairs of near duplicates were found, 2 of them in two parts.",
-                 "The least accurate class is glacier (90.0%), the most accurate mountain (100.0%).", "Mean confidence 74.0% where 95.0% are correct",
+                 "Lowest class accuracy: glacier (90.0%); highest: mountain (100.0%).", "Mean confidence 74.0% where 95.0% are correct",
                  "Divide the logits by 0.61", "12 of 900 labels are suspected to be wrong, 3 of them of test images."):
         assert told in card, told
     page = card_html(Found.read(whole))

@@ -32,7 +32,7 @@ def test_tiles_hold_the_numbers_of_the_run(run_folder):
 def test_setting_in_one_sentence(run_folder):
     assert summary.describe_setting(Found.read(run_folder)) == (
         "900 drawn images (demo) in 3 classes; split 630 / 108 / 162 into training, validation and test; resnet18 from ImageNet "
-        "weights; 900 of 1,000 parameters learn; 160×160 pixels, 3 epochs.")
+        "weights; 900 of 1,000 parameters are trained; 160×160 pixels, 3 epochs.")
 
 
 def test_confusions_without_errors_and_with_ties(run_folder):
@@ -114,7 +114,7 @@ def test_deliverables_answer_in_a_line(run_folder):
     assert rows["Loss curves"].answer == "epoch 2 of 3 kept: cross-entropy 0.400 in training, 0.500 on validation"
     assert rows["Accuracy of each class by epoch"].answer.endswith("lowest glacier 80.0%, highest sea 100.0%")
     assert "on test, accuracy ranges from 0.900 (glacier) to 1.000 (mountain); average" in rows["Accuracy and AP by class"].answer
-    assert rows["Ten highest and ten lowest images"].answer == "of the ten highest and of the ten lowest, so many are of the class: sea 10 and 1; 1 of 3 classes are shown (RANKED_CLASSES)"
+    assert rows["Ten highest and ten lowest images"].answer == "images of the class among the ten highest and the ten lowest: sea 10 and 1; 1 of 3 classes are shown (RANKED_CLASSES)"
     assert rows["Reproduced from the saved network"].answer.endswith("identical (tolerance 0.0001)")
     assert "from first to last layer: fine-tuned 50.0%, 60.0%, 40.0%; initial 50.0%, 45.0%, 42.0%" in rows["Share of non-positive values"].answer
     assert rows["Top-k eigenvalues: fine-tuned, own images"].answer == \
@@ -161,7 +161,8 @@ def test_whether_its_confidence_can_be_believed_is_answered_in_numbers(run_folde
     change(run_folder, "01", calibration={"as_trained": {"confidence": 0.95, "accuracy": 0.9, "calibrated_low": 0.93, "calibrated_high": 0.97,
                                                          "expected_calibration_error": 0.06, "calibrated_level": 0.03}})
     row = {row.name: row for row in deliverables(Found.read(run_folder))}["Can its confidence be believed?"]
-    assert row.answer.startswith("The network is overconfident on test: its mean confidence is 0.950, its accuracy 0.900. ")
+    assert row.answer.startswith("The network is overconfident on test: its mean confidence is 0.950, its accuracy 0.900, below the 0.930 to 0.970 of a "
+                                 "perfectly calibrated network. ")
     assert row.answer.endswith("in 95 of 100 samples of this size") and row.anchors == ("figure-calibration", "table-calibration")
 
 
@@ -183,9 +184,9 @@ def test_where_fine_tuning_begins_to_matter_is_answered(run_folder):
         tuned = {name: {} if moved is None else {"weight_change": moved} for name, moved in zip(layers, changes, strict=True)}
         change(run_folder, "03", stages={"names": layers, "begins": begins, "networks": {"fine-tuned": tuned}, "missing": missing})
         return beyond(run_folder, "What fine-tuning changed, layer by layer")
-    assert told("head", [0.0, 0.3, 0.2]) == ("where a linear probe gets better: from head on, stage 3 of 3; the weights moved most in "
+    assert told("head", [0.0, 0.3, 0.2]) == ("a linear probe is significantly better from stage 3 of 3 on, head; the weights moved most in "
                                              "layer2.0.conv1, stage 2")
-    assert told(None, [0.4, None, 0.2]) == "where a linear probe gets better: cannot be told; the weights moved most in conv1, stage 1"
+    assert told(None, [0.4, None, 0.2]) == "no stage from which on a linear probe is significantly better; the weights moved most in conv1, stage 1"
     assert told(None, [0, 0, 0], probe="5 images are too few") == "no stage has learnt; 5 images are too few"
     change(run_folder, "03", stages=None)
     assert "What fine-tuning changed, layer by layer" not in [row.name for row in deliverables(Found.read(run_folder))]

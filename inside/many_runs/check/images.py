@@ -22,7 +22,7 @@ from inside.settings import PARAMETERS
 from inside.text import brief, percent, visible
 
 # Predictions are computed in float32, whatever the precision of training. Other instructions (AVX2 against AVX-512), other
-# numbers of threads and batches change scores by up to about 1e-5; graphics cards may round the factors of convolutions to
+# numbers of threads and batches change scores by up to about 1e-5; GPUs may round the factors of convolutions to
 # 10 bits (TF32), about 1e-3 of a logit. The class may differ only where two scores are as near to each other as that.
 WITHIN = {"cpu": 1e-3}
 ON_A_CARD = 3e-2

@@ -1,4 +1,4 @@
-"""The rows of a sweep as processes of run.py, each with its share of the cores and cards."""
+"""The rows of a sweep as processes of run.py, each with its share of the cores and GPUs."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ def _share(slot: int, jobs: int) -> list[int]:
 
 
 def card_of(slot: int) -> dict[str, str]:
-    """The environment that gives one of several rows that run at once a card of its own, where there are several."""
-    cards = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))).split(",")
-    return {"CUDA_VISIBLE_DEVICES": cards[slot % len(cards)]} if len(cards) > 1 else {}
+    """The environment that gives one of several rows that run at once a GPU of its own, where there are several."""
+    gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))).split(",")
+    return {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {}
 
 
 def reason_in(log: Path, start: int, status: int) -> str:
