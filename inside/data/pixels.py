@@ -108,7 +108,7 @@ class Pixels:
     def places(self) -> dict[str, Any]:
         """{key: the open file that holds it}."""
         if self._places is None:
-            self._places = places = dict[str, Any]()
+            places = dict[str, Any]()
             for path in sorted(self.folder.glob("*.safetensors")):
                 try:
                     file = safe_open(path, "pt")
@@ -120,6 +120,7 @@ class Pixels:
                     print(f"{path} cannot be read ({type(error).__name__}): its images are decoded again", flush=True)
                     with contextlib.suppress(OSError):
                         path.unlink()
+            self._places = places  # whole: several threads may ask at once
         return self._places
 
     def get(self, key: str) -> torch.Tensor | None:

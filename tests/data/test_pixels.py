@@ -2,9 +2,12 @@
 
 import os
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from safetensors import safe_open
 
 from inside.data import pixels
 from inside.data.pixels import Pixels, PixelWriter, make_room
@@ -33,6 +36,25 @@ def test_files_are_written_as_they_fill(tmp_path, monkeypatch):
     keep(tmp_path, *range(7))
     assert len(list(tmp_path.glob("*.safetensors"))) == 3
     assert [int(Pixels(tmp_path).get(str(value))[0, 0, 0]) for value in range(7)] == list(range(7))
+
+
+def test_threads_that_ask_at_once_all_find_what_is_kept(tmp_path, monkeypatch):
+    """The first to ask opens the files; another once found none yet, and decoded an image that is kept."""
+    keep(tmp_path, 1)
+    opened, asked = threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        opened.set()
+        asked.wait(1)
+        return safe_open(*arguments)
+    monkeypatch.setattr(pixels, "safe_open", slow)
+    kept = Pixels(tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(kept.get, "1")
+        assert opened.wait(10)
+        second = pool.submit(kept.get, "1")
+        asked.set()
+        assert first.result() is not None and second.result() is not None
 
 
 def test_the_files_used_longest_ago_make_room(tmp_path, monkeypatch):
