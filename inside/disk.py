@@ -85,7 +85,7 @@ def _needs_of_training(settings: Settings, run: RunFolder, images: int) -> list[
 
 
 def _needs_of_maps(settings: Settings, numbers: Sequence[str], run: RunFolder) -> list[Need]:
-    """Pooled features of all scenarios, as float64, and those of seven once more, as float32."""
+    """Pooled features of all scenarios, and those of seven once more, as float32."""
     most = 0.0
     for kind in measured_networks(settings, numbers, run):
         network = outline(**kind)
@@ -93,6 +93,6 @@ def _needs_of_maps(settings: Settings, numbers: Sequence[str], run: RunFolder) -
             size, names = map_size(network, settings), errors_of(choose_layers, network.model, settings["LAYERS"] or None)
             layers = [] if names else choose_layers(network.model, settings["LAYERS"] or None)
             most = max(most, float(sum(channels_of(network, name, size) for name in layers)))
-    statistics = (7 + settings["RANDOM_DRAWS"]) * 8 * settings["N_IMAGES"] * most
+    statistics = (7 + settings["RANDOM_DRAWS"]) * 4 * settings["N_IMAGES"] * most
     spectra = 7 * 4 * settings["N_IMAGES"] * most if "03" in numbers else 0
     return [Need(run.folder, "statistics", statistics), Need(run.folder, "spectra", spectra)]

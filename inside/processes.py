@@ -28,7 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from inside.device import count_cores, keep_memory
+from inside.device import choose_device, count_cores, keep_memory
 
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # else those that start again look for each other at addresses of the dead
 RESTARTS = 3  # times that processes start again after one was killed
@@ -195,7 +195,7 @@ def pass_over(work: Callable[[nn.Module], Any], model: nn.Module, processes: int
 
 
 def _work_on(work: Callable[[nn.Module], Any], model: nn.Module, device: str) -> Any:
-    return work(model.to(device))
+    return work(model.to(choose_device(device)))
 
 
 @contextlib.contextmanager

@@ -96,7 +96,8 @@ def look_as_it_is(run: RunFolder, scenarios: Mapping[str, Scenario], missing: Ma
 def _scores(inspection: Inspection, images: ImageSet, batch_size: int, workers: int | str) -> np.ndarray:
     """Softmax scores (N,1000) of images, in the order of their table."""
     dataset = ImageDataset(images.table, images.root, images.classes, inspection.transform)
-    return predict(inspection.model, make_loader(dataset, batch_size=batch_size, workers=workers))[0]
+    device = next(inspection.model.parameters()).device
+    return predict(inspection.model, make_loader(dataset, batch_size=batch_size, workers=workers, device=device))[0]
 
 
 @cache

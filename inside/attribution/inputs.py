@@ -23,7 +23,6 @@ from inside.feature_maps.hooks import (
     capture,
     check_layer,
     eval_mode,
-    first_parameter,
     gives_channels_last,
     only_tensor,
 )
@@ -31,7 +30,7 @@ from inside.feature_maps.scenarios import Scenario
 from inside.feature_maps.tracing import channel_axes
 from inside.files import RunFolder
 from inside.models.saved import SavedModel
-from inside.models.surgery import classifier_name
+from inside.models.surgery import classifier_name, first_parameter
 
 
 @dataclass(frozen=True)

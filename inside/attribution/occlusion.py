@@ -76,7 +76,7 @@ def occlusion_check(model: nn.Module, images: Tensor, *, share: float = 0.1, see
 def confidences(model: nn.Module, images: Tensor, targets: Tensor, *, batch_size: int = 32) -> np.ndarray:
     """Softmax score (N,) of class `targets` (N,) for images (N,C,H,W)."""
     with eval_mode(model):
-        logits = torch.cat([_logits(model, _batch(model, part)).double().cpu() for part in images.split(batch_size)])
+        logits = torch.cat([_logits(model, _batch(model, part)).cpu().double() for part in images.split(batch_size)])
     return logits.softmax(1).gather(1, targets.cpu()[:, None])[:, 0].numpy()
 
 

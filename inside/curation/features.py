@@ -59,7 +59,7 @@ def _compute(table: pd.DataFrame, root: Path, device: torch.device, bar: bool) -
     model, _ = build_network(NETWORK, 1)
     model.set_submodule(classifier_name(model), nn.Identity())
     model, in_parts, found = model.to(device).eval(), InParts(), list[torch.Tensor]()
-    loader = make_loader(image_dataset(table, root), batch_size=BATCH, workers="auto")
+    loader = make_loader(image_dataset(table, root), batch_size=BATCH, workers="auto", device=device)
     for images, _ in tqdm(loader, leave=False, disable=not bar, desc="pretrained features"):
         found += in_parts(lambda part: model(to_device(part, device)), images)
     return torch.cat(found).half().cpu().numpy()

@@ -211,9 +211,10 @@ def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, wor
 
     `workers`: processes that load, "auto": see `count_workers`; the batches do not depend on it. When shuffled, a last
     batch of one image is dropped, since batch norm cannot work on it. Where several processes compute, see `Shares`.
-    With `device` a GPU, images of a training with AUGMENTATION "light" are given there, see `LoaderOnDevice`.
+    `device`: that which computes. On a GPU, images of a training with AUGMENTATION "light" are given there, see
+    `LoaderOnDevice`.
     """
-    n = count_workers(dataset, batch_size) if workers == "auto" else int(workers)
+    n = count_workers(dataset, batch_size, device) if workers == "auto" else int(workers)
     sampler = EpochSampler(len(dataset)) if shuffle else SequentialSampler(dataset)
     last = shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1
     options: dict = {"batch_size": batch_size, "sampler": sampler, "drop_last": last} if world() == 1 else {
@@ -226,13 +227,15 @@ def make_loader(dataset: Dataset, *, batch_size: int, shuffle: bool = False, wor
     return DataLoader(dataset, **options)
 
 
-def count_workers(dataset: Dataset, batch_size: int, *, fast: float = 20e-6) -> int:
+def count_workers(dataset: Dataset, batch_size: int, device: torch.device | None = None, *, fast: float = 20e-6) -> int:
     """How many processes should load images: none unless a GPU computes, else all cores but one, 16 at most.
 
-    None either where this process loads an image in less than `fast` seconds, measured on a batch.
+    `device`: that which computes; None: a GPU, where there is one. No processes either where this one loads an image in
+    less than `fast` seconds, measured on a batch.
     """
     cores = count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # those of this process
-    if not torch.cuda.is_available() or cores < 2 or not len(dataset):
+    on_gpu = torch.cuda.is_available() if device is None else device.type == "cuda"
+    if not on_gpu or cores < 2 or not len(dataset):
         return 0
     indices = list(range(min(batch_size, len(dataset))))
     dataset.__getitems__(indices)  # the first call may read all images into memory

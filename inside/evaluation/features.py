@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from inside.data.loading import TensorImages, to_device
 from inside.device import InParts
-from inside.models.surgery import classifier_name
+from inside.models.surgery import classifier_name, kept_modes
 from inside.processes import gather
 
 
@@ -34,17 +34,13 @@ def penultimate_features(model: nn.Module, loader: DataLoader, *, start: str = "
 
     Where several processes compute, each takes its share (see `make_loader`), and rank 0 has those of all.
     """
-    device, training, targets = next(model.parameters()).device, model.training, []
-    in_parts = InParts()
-    with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept:
+    device, targets, in_parts = next(model.parameters()).device, [], InParts()
+    with kept_inputs(model.get_submodule(start or classifier_name(model))) as kept, kept_modes(model), \
+            torch.autocast(device.type, precision, enabled=precision != torch.float32):
         model.eval()
-        try:
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                for images, wanted in loader:
-                    in_parts(lambda part: model(to_device(part, device)), images)
-                    targets += wanted.tolist()
-        finally:
-            model.train(training)
+        for images, wanted in loader:
+            in_parts(lambda part: model(to_device(part, device)), images)
+            targets += wanted.tolist()
     found = [part for part in gather((torch.cat(kept), targets) if kept else (), to_all=False) if part]
     features = torch.cat([part[0] for part in found]) if found else torch.empty(0)
     return TensorImages(features, [target for part in found for target in part[1]])

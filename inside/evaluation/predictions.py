@@ -18,6 +18,7 @@ from inside.data.transforms import make_transform
 from inside.device import InParts
 from inside.files import RunFolder, file_hash, fingerprint, read_csv, read_json, write_csv
 from inside.models.saved import SavedModel, load_network
+from inside.models.surgery import kept_modes
 from inside.processes import gather, pass_over
 from inside.text import did_you_mean
 
@@ -29,14 +30,12 @@ def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = to
 
     Where several processes compute, each scores its share (see `make_loader`) and gets the results of all.
     """
-    device, training = next(model.parameters()).device, model.training
-    model.eval()
-    logits, wanted, in_parts = [], [], InParts()
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+    device, logits, wanted, in_parts = next(model.parameters()).device, [], [], InParts()
+    with kept_modes(model), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        model.eval()
         for images, targets in tqdm(loader, leave=False, disable=not bar, desc="predicting"):
             logits += in_parts(lambda part: model(to_device(part, device)), images)
             wanted.append(targets)
-    model.train(training)
     found = gather((torch.cat(logits).cpu(), torch.cat(wanted)) if logits else ())
     all_logits, all_wanted = map(torch.cat, zip(*filter(None, found), strict=True))
     log_scores = all_logits.double().log_softmax(1)
@@ -46,7 +45,8 @@ def predict(model: nn.Module, loader: DataLoader, *, precision: torch.dtype = to
 
 def _predict_share(images: ImageDataset, batch_size: int, workers: int | str, bar: bool,
                    model: nn.Module) -> tuple[np.ndarray, np.ndarray]:
-    return predict(model, make_loader(images, batch_size=batch_size, workers=workers), bar=bar)
+    loader = make_loader(images, batch_size=batch_size, workers=workers, device=next(model.parameters()).device)
+    return predict(model, loader, bar=bar)
 
 
 def prediction_table(table: pd.DataFrame, scores: np.ndarray, losses: np.ndarray,

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import nn
 
-from inside.feature_maps.hooks import capture, eval_mode, first_parameter
+from inside.feature_maps.hooks import capture, eval_mode
 from inside.feature_maps.scenarios import Scenario
+from inside.models.surgery import empty_image
 
 
 def frozen_layers(scenarios: Mapping[str, Scenario], layers: Sequence[str]) -> list[str]:
@@ -31,11 +32,10 @@ def begun_before(model: nn.Module, layers: Sequence[str], channels: int = 3) -> 
     before: dict[str, set[str]] = {}
     handles = [module.register_forward_pre_hook(lambda module, inputs, name=name: begun.append(name))
                for name, module in model.named_modules()]
-    like, side = first_parameter(model), _usual_side(model)
-    image = torch.zeros(1, channels, side, side, device=like.device)
+    side = _usual_side(model)
     try:
         with eval_mode(model), torch.no_grad(), capture(model, layers, lambda name, _: before.update({name: set(begun)})):
-            model(image)
+            model(empty_image(model, (side, side), channels))
     finally:
         for handle in handles:
             handle.remove()

@@ -21,6 +21,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from inside.models.surgery import empty_image, kept_modes
+
 # The course's five feature maps of a torchvision ResNet, for LAYERS (not the default): the first convolutions of the
 # blocks up to layer3.0.
 RESNET_LAYERS = ("layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1", "layer2.1.conv1", "layer3.0.conv1")
@@ -41,10 +43,8 @@ def module_table(model: nn.Module, image_size: int | tuple[int, int], *, in_chan
         tensors = _tensors(output)
         shapes.setdefault(name, tuple(tensors[0].shape[1:]) if tensors else ())
 
-    like = first_parameter(model)
-    image = torch.zeros(1, in_channels, *size, dtype=like.dtype, device=like.device)
     with eval_mode(model), torch.no_grad(), capture(model, list(modules), note) as calls:
-        model(image)
+        model(empty_image(model, size, in_channels))
     rows = [(name, type(module).__name__, shapes.get(name), sum(p.numel() for p in module.parameters()), calls[name])
             for name, module in modules.items()]
     return pd.DataFrame(rows, columns=["name", "type", "output_shape", "parameters", "calls"])
@@ -116,21 +116,14 @@ def check_layer(name: str, names: Mapping[str, nn.Module]) -> None:
                          f"the nearest ones {', '.join(near)}.")
 
 
-def first_parameter(model: nn.Module) -> Tensor:
-    """The first weight of a network, for its device and type; a number on the CPU where it has none."""
-    return next(model.parameters(), torch.zeros(()))
-
-
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Evaluation mode inside, afterwards every module's training flag and every buffer exactly as before."""
-    flags = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     try:
-        yield model.eval()
+        with kept_modes(model):
+            yield model.eval()
     finally:
-        for module, flag in flags:
-            module.training = flag
         with torch.no_grad():
             for buffer, before in buffers:
                 if not torch.equal(buffer, before):

@@ -240,7 +240,8 @@ def scenario_statistics(run: RunFolder, scenario: Scenario, layers: Sequence[str
 
 def _measure_share(images: ImageDataset, batch_size: int, workers: int | str, layers: Sequence[str],
                    model: nn.Module) -> dict[str, LayerStatistics]:
-    return collect_statistics(model, make_loader(images, batch_size=batch_size, workers=workers), layers)
+    loader = make_loader(images, batch_size=batch_size, workers=workers, device=next(model.parameters()).device)
+    return collect_statistics(model, loader, layers)
 
 
 def random_draws(scenarios: Mapping[str, Scenario]) -> list[Scenario]:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from inside.feature_maps.hooks import capture, only_tensor
 from inside.feature_maps.scenario_names import first_draws, scenario_draw, scenario_title
 from inside.feature_maps.statistics import LayerStatistics, collect_statistics
-from inside.feature_maps.tracing import Following
 
 SHARE_COLUMNS = ["scenario", "layer", "draw", "channels", "images", "values", "non_positive", "non_positive_share"]
 
@@ -40,7 +39,7 @@ def share_table(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> pd.D
     for name, by_layer in statistics.items():
         for layer, state in by_layer.items():
             non_positive, nan, values = (int(number) for number in state.counts.total.sum(1))
-            (scenario, draw), dead, after = scenario_draw(name), state.dead_channels, state.after or Following()
+            (scenario, draw), dead, after = scenario_draw(name), state.dead_channels, state.after
             rows.append((scenario, layer, draw, state.channels, state.images, values - nan, non_positive, state.counts.share,
                          None if dead is None else len(dead), after.activation, after.reason))
     table = pd.DataFrame(rows, columns=[*SHARE_COLUMNS, "dead_channels", "activation", "reason"])

@@ -147,7 +147,8 @@ def _statistics(saved: SavedModel, model: nn.Module, table: pd.DataFrame, *, sta
 
 def _share(images: ImageDataset, batch_size: int, workers: int | str, stages: Sequence[str],
            model: nn.Module) -> dict[str, LayerStatistics]:
-    return collect_statistics(model, make_loader(images, batch_size=batch_size, workers=workers), stages)
+    loader = make_loader(images, batch_size=batch_size, workers=workers, device=next(model.parameters()).device)
+    return collect_statistics(model, loader, stages)
 
 
 Found = Mapping[str, Mapping[str, Mapping[str, LayerStatistics]]]  # {network: {part: {stage: statistics}}}
@@ -161,7 +162,7 @@ def compare_stages(found: Found, images: Mapping[str, pd.DataFrame], changes: Se
         return Stages(reason=f"{bad[0]} gives values that are NaN or infinite; train again, with a lower LEARNING_RATE")
     val, stages = images["val"], list(found["initial"]["val"])
     distinct = ~(val["sha256"].duplicated() | val["group"].notna() & val["group"].duplicated()).to_numpy()
-    labels = {part: table["label"].to_numpy() for part, table in images.items()}
+    labels = {"train": images["train"]["label"].to_numpy(), "val": val["label"].to_numpy()[distinct]}
     classes, n = len(set(labels["train"])), len(labels["train"])
     few = f"{n} training images of {classes} classes are too few for a probe" if n < FEWEST_PER_CLASS * classes else \
         "a probe needs two classes" if classes < 2 else ""
@@ -173,7 +174,7 @@ def compare_stages(found: Found, images: Mapping[str, pd.DataFrame], changes: Se
             for name in NETWORKS for place, stage in enumerate(stages)]
     table = pd.DataFrame(rows)
     if not few:
-        table = table.merge(_probes(found, features, labels), on=["network", "stage"])
+        table = table.merge(_probes(found, features, distinct, labels), on=["network", "stage"])
     alone = f"{distinct.sum()} different validation images are too few for their intrinsic dimension"
     return Stages(table, similar["fine-tuned"], n, len(val), int(distinct.sum()), majority=_majority(labels), no_probe=few,
                   no_dimension=alone if distinct.sum() < FEWEST else "", **told)
@@ -192,12 +193,16 @@ def _shape(features: np.ndarray, distinct: np.ndarray) -> dict[str, float]:
             "dimension_high": high}
 
 
-def _probes(found: Found, features: Mapping[str, Sequence[np.ndarray]], labels: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Accuracy of a probe with its interval, by network and stage; for the fine-tuned network p against the initial one."""
+def _probes(found: Found, features: Mapping[str, Sequence[np.ndarray]], distinct: np.ndarray,
+            labels: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Accuracy of a probe with its interval, by network and stage; for the fine-tuned network p against the initial one.
+
+    `labels` of "train" and of the `distinct` images (N,) of "val": copies count once, since they hit or miss together.
+    """
     rows, initial = list[dict[str, Any]](), dict[str, np.ndarray]()
     for name in ("initial", "fine-tuned", "random"):
         for place, (stage, state) in enumerate(found[name]["train"].items()):
-            right = probe(state.features, labels["train"], features[name][place]) == labels["val"]
+            right = probe(state.features, labels["train"], features[name][place][distinct]) == labels["val"]
             low, high = wilson_interval(right.mean(), len(right))
             initial.setdefault(stage, right)
             rows.append({"network": name, "stage": stage, "probe": right.mean(), "probe_low": low, "probe_high": high,

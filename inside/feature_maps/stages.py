@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from inside.feature_maps.frozen import begun_before, owner
-from inside.feature_maps.hooks import all_modules, capture, eval_mode, first_parameter, is_squeeze_excitation
-from inside.models.surgery import classifier_name
+from inside.feature_maps.hooks import all_modules, capture, eval_mode, is_squeeze_excitation
+from inside.models.surgery import classifier_name, empty_image
 
 MOST_STAGES = 16
 
@@ -72,8 +72,8 @@ def _stage_of(segment: _Segment, modules: Mapping[str, nn.Module], inside: Mappi
 
 def _outlets(model: nn.Module, image_size: int, channels: int) -> tuple[list[str], set[str]]:
     """The modules in the order in which they end, and those, called once, through whose output all paths lead."""
-    like, nodes, order = first_parameter(model), dict[str, torch.autograd.graph.Node](), list[str]()
-    image = torch.zeros(1, channels, image_size, image_size, dtype=like.dtype, device=like.device, requires_grad=True)
+    nodes, order = dict[str, torch.autograd.graph.Node](), list[str]()
+    image = empty_image(model, (image_size, image_size), channels).requires_grad_()
 
     def note(name: str, output: object) -> None:
         order.append(name)
@@ -123,7 +123,7 @@ def weight_changes(tuned: nn.Module, initial: nn.Module, stages: Sequence[str], 
         done |= before[stage]
     for name, weight in tuned.named_parameters():
         if found := stage_of.get(owner(name, begun)):
-            old = others[name].detach().double().cpu()
-            squares[found][0] += float((weight.detach().double().cpu() - old).square().sum())
+            old = others[name].detach().cpu().double()
+            squares[found][0] += float((weight.detach().cpu().double() - old).square().sum())
             squares[found][1] += float(old.square().sum())
     return [(moved / length) ** 0.5 if length else float("nan") for moved, length in squares.values()]

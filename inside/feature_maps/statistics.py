@@ -18,11 +18,11 @@ from inside.feature_maps.hooks import (
     capture,
     choose_layers,
     eval_mode,
-    first_parameter,
     only_tensor,
 )
 from inside.feature_maps.states import NonPositiveCounts, StreamingCovariance
 from inside.feature_maps.tracing import Following, Tracer, check_times
+from inside.models.surgery import first_parameter
 from inside.processes import gather
 
 STORED = ("calls", "features", "labels", "skipped", "table", "images", "activation", "fires", "reason")
@@ -43,7 +43,7 @@ class LayerStatistics:
     covariance: StreamingCovariance = field(default_factory=StreamingCovariance)
     skipped: int = 0
     pooled: list[np.ndarray] = field(default_factory=list)
-    after: Following | None = None
+    after: Following = Following()
 
     @property
     def images(self) -> int:
@@ -56,7 +56,7 @@ class LayerStatistics:
 
         None where the map neither comes from an activation nor goes into one: `after.reason` says why.
         """
-        if self.after is None or self.after.fires is None:
+        if self.after.fires is None:
             return None
         _, nan, values = self.counts.total
         return np.flatnonzero(~self.after.fires & (nan < values))
@@ -84,27 +84,26 @@ class LayerStatistics:
         self.pooled += other.pooled
         self._add_after(other.after)
 
-    def _add_after(self, after: Following | None) -> None:
-        if self.after is None or after is None or after.fires is None:
-            self.after = after or self.after
-        elif self.after.fires is not None:
+    def _add_after(self, after: Following) -> None:
+        if self.after.fires is not None and after.fires is not None:
             self.after = dataclasses.replace(self.after, fires=self.after.fires | after.fires)
+        elif not self.after.reason:
+            self.after = after
 
     def arrays(self) -> dict[str, np.ndarray]:
         """This state as arrays for np.savez; `of_arrays` reads them."""
-        labels, after = sorted(self.counts.table), self.after or Following()
-        fires = np.zeros(0, bool) if after.fires is None else after.fires
-        return {"activation": np.array(after.activation), "fires": fires, "reason": np.array(after.reason),
-                "calls": np.array(self.calls), "features": self.features, "labels": np.array(labels),
+        labels, fires = sorted(self.counts.table), np.zeros(0, bool) if self.after.fires is None else self.after.fires
+        return {"activation": np.array(self.after.activation), "fires": fires, "reason": np.array(self.after.reason),
+                "calls": np.array(self.calls), "features": np.concatenate(self.pooled), "labels": np.array(labels),
                 "skipped": np.array(self.skipped), "table": np.stack([self.counts.table[label] for label in labels]),
                 "images": np.array([self.counts.images[label] for label in labels])}
 
     @classmethod
     def of_arrays(cls, layer: str, stored: Mapping[str, np.ndarray], batch_size: int) -> LayerStatistics:
         """The state that `arrays` gave; the covariance is accumulated anew, in minibatches of `batch_size`."""
-        fires, reason = stored["fires"], str(stored["reason"])
+        fires = stored["fires"] if len(stored["fires"]) else None
         state = cls(layer, int(stored["calls"]), skipped=int(stored["skipped"]), pooled=[stored["features"]],
-                    after=Following(str(stored["activation"]), None if reason else fires, reason))
+                    after=Following(str(stored["activation"]), fires, str(stored["reason"])))
         for label, table, images in zip(stored["labels"], stored["table"], stored["images"], strict=True):
             state.counts._add(int(label), table, int(images))
         finite = stored["features"][np.isfinite(stored["features"]).all(axis=1)]

@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from inside.feature_maps.hooks import _positions, _tensors, all_modules, capture, eval_mode, only_tensor
 
 _ACTIVATIONS = set("relu relu6 hardtanh threshold leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish "
-                   "hardsigmoid sigmoid tanh softplus softsign glu clamp_min".split())
+                   "hardsigmoid sigmoid tanh softplus softsign glu".split())
 
 
 def _activation_label(func: Callable, args: tuple, kwargs: Mapping) -> str | None:
@@ -83,8 +83,8 @@ class Tracer(TorchFunctionMode):
     of shape or type to the function that takes it up. Operations fused in C++ are not seen. Source:
     torch.overrides.TorchFunctionMode.
 
-    That costs an eighth of a pass of a small network. So only the first pass is followed in this way, where each activation
-    found is the last that a module does: in later passes, hooks of these modules look at which channels fire.
+    That takes a noticeable part of a pass of a small network. So only the first pass is followed in this way, where what
+    each activation gives is the output of a module: in later passes, hooks of these modules look at which channels fire.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Tracer(TorchFunctionMode):
 
     @contextmanager
     def over(self, model: nn.Module, images: Tensor) -> Iterator[None]:
-        """Follow the tensors of a pass of `images` (N,C,H,W) inside; all of the last one is forgotten but what fired.
+        """Follow the tensors of a pass of `images` (N,C,H,W) inside. A pass that is traced keeps of others only what fired.
 
         ValueError, after a pass that was not traced: a module ran another number of times than in the one that was.
         """
@@ -162,11 +162,19 @@ class Tracer(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if not self._idle and isinstance(result, Tensor | tuple | list):
+        if not self._idle and getattr(func, "__name__", "") == "__setitem__":
+            self._forget(_tensors(args[:1]))
+        elif not self._idle and isinstance(result, Tensor | tuple | list):
             given, results = _tensors([args, kwargs]), _tensors(result)
             if given and results:
                 self._note(func, args, kwargs, given, results)
         return result
+
+    def _forget(self, written: list[Tensor]) -> None:
+        """What shares memory with these tensors may no longer be what an activation gave."""
+        places = {x.untyped_storage().data_ptr() for x in written} if len(self._gave) else set()
+        for x in [x for x in self._gave if x.untyped_storage().data_ptr() in places]:
+            del self._gave[x]
 
     def _note(self, func: Callable, args: tuple, kwargs: Mapping, given: list[Tensor], results: list[Tensor]) -> None:
         name = getattr(func, "__name__", "").strip("_")
@@ -175,11 +183,12 @@ class Tracer(TorchFunctionMode):
         on = label or (name in _HANDING_ON and len(results) == 1)
         known = next(((x, mark.channels) for x, mark in zip(given, marks, strict=True) if mark.channels), None)
         label = "relu6" if label == "hardtanh" and rectifier_ceiling(func, args, kwargs) == 6 else label
+        if label or not on:
+            self._forget(results)
         activation = label or (first.activation if on and name not in _NORMALISING else "")
         for x in results:
             axis = _channel_axis(func, name, args, kwargs, x, known)
             self._marks[x] = _Mark(axis, activation, first.outputs if on and not label else frozenset())
-            self._gave.pop(x, None)  # written over
         fires = None
         if label and first.outputs:
             self._activations, self._gave[results[0]] = self._activations + 1, first.outputs
@@ -197,7 +206,8 @@ class Tracer(TorchFunctionMode):
         `x`: what the activation gave. Only channels that have not fired before are looked at.
         """
         x = x.detach()
-        flat, axis = _positions("", nn.Identity(), x, channels) if x.ndim in (2, 3, 4) else (x.flatten(1).unsqueeze(1), 1)
+        flat, axis = _positions("", nn.Identity(), x, channels) if x.ndim in (2, 3, 4) else \
+            (x.reshape(len(x) if x.ndim else 1, 1, -1), 1)
         width = flat.shape[3 - axis]
         fired = self._fired.setdefault((outputs, width), np.zeros(width, dtype=bool))
         silent = np.flatnonzero(~fired)
@@ -250,7 +260,7 @@ def channel_axes(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dic
     they stay until axes are permuted.
     """
     axes: dict[str, int | None] = dict.fromkeys(layers)
-    tracer = Tracer()
+    tracer, images = Tracer(), images.clone()  # a network may work on them in place
 
     def note(name: str, output: object) -> None:
         x = only_tensor(name, output)

@@ -16,6 +16,8 @@ import torch
 from timm.layers import BatchNormAct2d, Conv2dSame, conv2d_same
 from torch import nn
 
+from inside.models.surgery import kept_modes
+
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 CONVOLVE: dict[type, Callable[..., torch.Tensor]] = {nn.Conv2d: nn.functional.conv2d, Conv2dSame: conv2d_same}
 
@@ -25,7 +27,6 @@ def find_pairs(model: nn.Module, images: torch.Tensor) -> list[Pair]:
 
     `images` (N,C,H,W) of any N are passed through the network in evaluation mode, which leaves it as it was.
     """
-    modes = {module: module.training for module in model.modules()}
     calls, made, found = Counter[nn.Module](), dict[Any, nn.Conv2d](), list[tuple[Any, nn.BatchNorm2d]]()
 
     def convolved(module: nn.Conv2d, _: object, output: torch.Tensor) -> None:
@@ -35,19 +36,17 @@ def find_pairs(model: nn.Module, images: torch.Tensor) -> list[Pair]:
     def normalised(module: nn.BatchNorm2d, args: tuple[torch.Tensor]) -> None:
         calls[module] += 1
         found.append((args[0].grad_fn, module))
-    hooks = [module.register_forward_pre_hook(normalised) for module in modes
+    hooks = [module.register_forward_pre_hook(normalised) for module in model.modules()
              if type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.track_running_stats]
     if not hooks:
         return []
-    hooks += [module.register_forward_hook(convolved) for module in modes if _is_plain(module)]
+    hooks += [module.register_forward_hook(convolved) for module in model.modules() if _is_plain(module)]
     try:
-        with torch.enable_grad():
+        with kept_modes(model), torch.enable_grad():
             result = model.eval()(images.detach().requires_grad_())
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
     uses = _count_uses(result)
     return [(made[step], norm) for step, norm in found
             if step in made and uses[step] == calls[made[step]] == calls[norm] == 1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -120,22 +123,37 @@ def set_train_mode(model: nn.Module, batch_norm: str = "update") -> None:
 
 def updates_batch_norm(model: nn.Module, batch_norm: str) -> bool:
     """Whether training in this mode of `set_train_mode` changes statistics of batch norm."""
-    modes = {module: module.training for module in model.modules()}
-    set_train_mode(model, batch_norm)
-    found = any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in modes)
-    for module, training in modes.items():
-        module.training = training
-    return found
+    with kept_modes(model):
+        set_train_mode(model, batch_norm)
+        return any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in model.modules())
+
+
+@contextlib.contextmanager
+def kept_modes(model: nn.Module) -> Iterator[None]:
+    """After the block, each module is in training or evaluation mode as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def first_parameter(model: nn.Module) -> torch.Tensor:
+    """The first weight of a network, for its device and type; a number on the CPU where it has none."""
+    return next(model.parameters(), torch.zeros(()))
+
+
+def empty_image(model: nn.Module, size: tuple[int, ...], channels: int = 3) -> torch.Tensor:
+    """Zeros (1, channels, height, width) of a network's type and on its device."""
+    like = first_parameter(model)
+    return torch.zeros(1, channels, *size, dtype=like.dtype, device=like.device)
 
 
 def count_costs(model: nn.Module, image_size: int, channels: int = 3) -> dict[str, int]:
     """Parameters (total, trainable) and multiply-accumulates for one image of image_size × image_size."""
-    image = torch.zeros(1, channels, image_size, image_size, device=next(model.parameters()).device)
-    training = model.training
-    model.eval()
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(image)
-    model.train(training)
+    with kept_modes(model), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.eval()(empty_image(model, (image_size, image_size), channels))
     return {"parameters": sum(weight.numel() for weight in model.parameters()),
             "trainable": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             "macs": counter.get_total_flops() // 2}

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from inside.data.loading import TensorImages, make_loader
 from inside.evaluation.features import kept_inputs, penultimate_features
 from inside.files import atomic_write, fingerprint
-from inside.models.surgery import classifier_name, freeze, set_train_mode
+from inside.models.surgery import classifier_name, freeze, kept_modes, set_train_mode
 from inside.processes import first, rank
 from inside.training.compatible import is_random
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def only_head_learns(model: nn.Module) -> Iterator[None]:
     """Freeze everything but the head while the block runs; afterwards, the same layers are trainable as before."""
-    learning, training = [weight.requires_grad for weight in model.parameters()], model.training
+    learning = [weight.requires_grad for weight in model.parameters()]
     freeze(model, "head")
     try:
-        yield
+        with kept_modes(model):
+            yield
     finally:
         for weight, learns in zip(model.parameters(), learning, strict=True):
             weight.requires_grad_(learns)
-        model.train(training)
 
 
 class Tail(NamedTuple):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import recall_score
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -101,7 +102,7 @@ class Trainer:
         return torch.cat(logits), torch.stack(losses).sum()
 
     def finite(self, loss: float, part: str = "") -> float:
-        """The loss; ValueError where it is NaN or infinite, before it reaches the weights or a checkpoint."""
+        """The loss; ValueError where it is NaN or infinite, before it reaches a checkpoint."""
         if math.isfinite(loss):
             return loss
         if not self.scheduler.last_epoch:
@@ -130,7 +131,7 @@ class Trainer:
             sums.append(torch.stack([plain, objective * self.weight, weight]))
             pairs.append(torch.stack([targets, logits.argmax(1)], 1)[:len(targets) if self.counts else 0])
         found = np.concatenate(gather(torch.cat(pairs).cpu().numpy()))
-        loss, objective, weights = sum(gather(torch.stack(sums).double().sum(0).cpu())).tolist()
+        loss, objective, weights = sum(gather(torch.stack(sums).cpu().double().sum(0))).tolist()
         return self.finite(loss / len(found)), objective / weights, found
 
     def state(self) -> dict:
@@ -209,7 +210,7 @@ def _together(model: nn.Module, recipe: Recipe) -> nn.Module:
     """The network as several processes train it: gradients, and statistics of batch norm on CUDA, are those of all."""
     device = next(model.parameters()).device
     if recipe.batch_norm == "update" and device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = convert_sync_batchnorm(model)  # timm's: that of torch.nn leaves out the activations in its BatchNormAct2d
     return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 

@@ -171,5 +171,6 @@ def test_workers_are_for_gpus(monkeypatch):
     assert count_workers(slow, 16) == 0
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert count_workers(slow, 16) == 7 and count_workers(fast, 16) == 0
+    assert count_workers(slow, 16, torch.device("cuda")) == 7 and count_workers(slow, 16, torch.device("cpu")) == 0
     monkeypatch.setattr("inside.data.loading.count_cores", lambda: 1)
     assert count_workers(slow, 16) == 0

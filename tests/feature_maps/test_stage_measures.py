@@ -105,15 +105,16 @@ def test_all_measures_by_hand(measured):
     distinct = ~parts["val"]["sha256"].duplicated()
     assert 0 < stages.distinct == distinct.sum() < len(distinct)
     frequent = parts["train"]["label"].mode()[0]
-    assert stages.majority == pytest.approx((parts["val"]["label"] == frequent).mean())
+    assert stages.majority == pytest.approx((parts["val"]["label"][distinct] == frequent).mean())
     root, found = run.path(saved.root), {}
     for name, model in networks.items():
         for stage in STAGES:
             (learnt, _), (features, share) = (features_of(model.eval(), parts[part], root, stage) for part in ("train", "val"))
             found[name, stage] = features
             row = stages.of(name).loc[stage]
-            right = probe(learnt, parts["train"]["label"], features) == parts["val"]["label"]
+            right = (probe(learnt, parts["train"]["label"], features) == parts["val"]["label"])[distinct]  # copies count once
             assert abs(row["probe"] - right.mean()) <= 1.01 / len(right)  # rounding may turn one image
+            assert row["probe"] * stages.distinct == pytest.approx(round(row["probe"] * stages.distinct))
             assert row["probe_low"] < row["probe"] < row["probe_high"]
             assert row["non_positive_share"] == pytest.approx(share, abs=1e-4)
             assert row["effective_rank"] == pytest.approx(spectrum(features).effective_rank, rel=1e-4)
@@ -177,7 +178,7 @@ def test_what_is_shown_and_written(measured, tmp_path):
     assert lines == {name: stages.of(name)["effective_rank"].tolist() for name in NETWORKS}
     assert [label.get_text() for label in axes[3].get_xticklabels()] == ["1 blocks.0", "2 blocks.1", "3 blocks.2"]
     assert [text.get_text() for text in axes[3].texts] == ["frozen"] and axes[3].texts[0].get_position()[0] == 0
-    assert f"{stages.train} training and {stages.val} validation images" in figure.caption and "Frozen stages are shaded." in figure.caption
+    assert f"{stages.train} training and {stages.distinct} different validation images" in figure.caption and "Frozen stages are shaded." in figure.caption
     assert "this draw" in text.markdown and "**" not in figure.alt
     write_json(tmp_path / "results.json", stage_results(stages))
     found = json.loads((tmp_path / "results.json").read_text())

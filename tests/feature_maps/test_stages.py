@@ -140,7 +140,7 @@ def test_each_weight_before_the_classifier_is_of_one_stage(architecture, size):
 
 
 def test_stages_begin_after_one_another():
-    model = build("resnet18", image_size=64)
+    model = build("resnet18", image_size=64).double()
     before, begun = begun_before(model, ["relu", "layer1.0"])
     assert "layer1.0.conv1" not in before["relu"] and {"layer1.0.conv1", "layer1.0.bn2"} <= before["layer1.0"]
     assert "fc" in begun and before["relu"] < before["layer1.0"] < begun

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
 from inside.feature_maps.audit import hook_audit
 from inside.feature_maps.hooks import capture, only_tensor
 from inside.feature_maps.statistics import collect_statistics
-from inside.feature_maps.tracing import Tracer
+from inside.feature_maps.tracing import Tracer, channel_axes
 from shared.attribution import images
 from shared.feature_maps import Net, Tuples, batches_of, brute_force, network, stored_maps
 
@@ -85,8 +86,12 @@ def test_channel_axis_of_linear_and_swin_modules():
     assert result["features.1.0"].channels == 8
 
 
+OVERWRITING = {"overwritten": lambda x: x.sub_(5), "by index": lambda x: x.__setitem__((slice(None), 1), 0),
+               "through a view": lambda x: x[:, :].sub_(5)}
+
+
 class Rectified(nn.Module):
-    """Three channels as they are, then ReLU: of a module, of a function in a module, or overwritten before its module ends."""
+    """Three channels as they are, then ReLU: of a module, a function in a module, or overwritten before its module ends."""
 
     def __init__(self, kind):
         super().__init__()
@@ -97,18 +102,21 @@ class Rectified(nn.Module):
         x = self.same(x)
         if self.kind == "nowhere":
             return torch.relu(x).mean((2, 3))
-        if self.kind == "overwritten":
+        if self.kind == "same":
+            return F.dropout(torch.relu(x), training=self.training)
+        if self.kind in OVERWRITING:
             x = torch.relu(x)
-            x -= 5
+            OVERWRITING[self.kind](x)
             return x
         return self.act(x) if x.shape[2] > 1 or self.kind != "sometimes" else x
 
 
-@pytest.mark.parametrize("kind, traced", [("module", False), ("function", False), ("nowhere", True), ("overwritten", True)])
+@pytest.mark.parametrize("kind, traced", [
+    ("module", False), ("function", False), ("same", False), ("nowhere", True), *((kind, True) for kind in OVERWRITING)])
 def test_channels_that_fire_in_a_later_batch_are_seen_by_hooks_or_traced(kind, traced):
     x = -torch.ones(6, 3, 4, 4)
     x[1, 0], x[5, 1, 2, 2] = 1, 1  # the first channel fires in the first batch of two, the second in the third, the last never
-    model, tracer = nn.Sequential(Rectified(kind)), Tracer()
+    model, tracer = nn.Sequential(Rectified(kind)).eval(), Tracer()
     layer = collect_statistics(model, x.split(2), ["0.same"])["0.same"]
     assert layer.after.fires.tolist() == [True, True, False] and layer.after.activation == "relu"
     with torch.no_grad(), capture(model, ["0.same"], lambda name, output: tracer.follow(name, 0, output)), tracer.over(model, x):
@@ -120,6 +128,26 @@ def test_an_activation_that_runs_in_some_batches_only_is_refused():
     model = Rectified("sometimes")
     with pytest.raises(ValueError, match="Module 'act' ran 0 times in a batch, expected 1, as before"):
         collect_statistics(model, [images(2, 4), images(2, 1)], ["same"])
+
+
+def test_an_activation_of_one_value_an_image_and_one_that_is_none():
+    gate = nn.Sequential(nn.Flatten(), nn.Linear(4, 1), Tuples(lambda x: torch.sigmoid(x.squeeze(1))))
+    assert collect_statistics(gate, [images(3, 2, channels=1)], ["1"])["1"].after.fires.tolist() == [True]
+    for bound, activation in ((0, "clamp(min=0)"), (-3, "")):
+        model = nn.Sequential(nn.Conv2d(3, 2, 1), Tuples(lambda x, bound=bound: x.clamp_min(bound)))
+        assert collect_statistics(model, [images(2, 4)], ["0"])["0"].after.activation == activation
+
+
+def test_the_images_are_as_before_where_a_network_works_on_them_in_place():
+    model, x = nn.Sequential(Tuples(lambda x: x.sub_(1)), nn.Conv2d(3, 2, 1)), images(2, 4)
+    before = x.clone()
+    assert channel_axes(model, x, ["1"]) == {"1": 1} and torch.equal(x, before)
+
+
+def test_pooled_features_are_kept_in_the_type_that_they_were_pooled_in():
+    for dtype in (torch.float32, torch.float64):
+        layer = collect_statistics(nn.Sequential(nn.Conv2d(3, 2, 1)).to(dtype), [images(3, 4)], ["0"])["0"]
+        assert torch.from_numpy(layer.arrays()["features"]).dtype == dtype and layer.features.dtype == np.float64
 
 
 def test_later_batches_have_their_channels_where_the_first_has_them():

@@ -18,7 +18,7 @@ from inside.many_runs.predict.familiar import Familiar
 from inside.many_runs.predict.folder import list_images
 from inside.many_runs.predict.sheet import write_sheet
 from inside.models.build import build_network
-from inside.models.saved import SavedModel, save_network
+from inside.models.saved import SavedModel, load_network, save_network
 from inside.report.page import outside_requests
 
 
@@ -50,6 +50,23 @@ def test_images_are_predicted_as_notebook_01_predicts_them(run, split, tmp_path)
     rate = (wanted["label"] == wanted["predicted"]).mean()
     assert any(f"Of {len(wanted)} in folders named as classes, {100 * rate:.1f}% are" in told for told in found.summary)
     assert found.images["path"].tolist() == read_csv(found.file, texts=("path",))["path"].tolist()
+
+
+def test_memory_that_runs_out_is_told_once(run, split, monkeypatch, capsys):
+    class Hungry(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, images):
+            if len(images) > 4:
+                raise torch.OutOfMemoryError("too much")
+            return self.inner(images)
+    model, saved = load_network(run)
+    monkeypatch.setattr("inside.many_runs.predict.folder.load_network", lambda known: (Hungry(model), saved))
+    monkeypatch.setattr("inside.many_runs.predict.folder.Familiar.of", lambda *_: (_ for _ in ()).throw(ValueError("not asked for")))
+    found = predict_folder(run.name, split.root / "sea", batch_size=8)
+    assert len(found.images) == 20 and capsys.readouterr().out.count("out of memory") == 1
 
 
 def test_the_distance_is_that_to_the_tenth_nearest_training_image(run, split):

@@ -8,7 +8,7 @@ from torch import nn
 
 from inside.models.build import build_network
 from inside.models.scratch import NETWORKS
-from inside.models.surgery import classifier_name, count_costs, freeze, last_stage
+from inside.models.surgery import classifier_name, count_costs, freeze, kept_modes, last_stage, set_train_mode
 from inside.training.recipe import Recipe, make_optimizer
 from shared.networks import build
 
@@ -88,3 +88,20 @@ def test_a_head_with_a_hidden_layer():
     assert last_stage(model) == last_stage(build_network("timm/test_resnet", 5, weights="random")[0])
     rates = make_optimizer(model, Recipe(learning_rate=0.5)).param_groups
     assert {group["lr"] for group in rates} == {0.5}  # the whole head learns at the full rate
+
+
+def test_modes_are_kept_module_by_module_also_after_an_error():
+    """Frozen batch norm stays in evaluation mode, which model.train() would end."""
+    model, _ = build_network("timm/test_resnet", 3, weights="random")
+    set_train_mode(model, "frozen")
+    before = [module.training for module in model.modules()]
+    assert len(set(before)) == 2
+    for work in (lambda: model.eval(), lambda: 1 / 0):
+        try:
+            with kept_modes(model):
+                work()
+        except ZeroDivisionError:
+            pass
+        assert [module.training for module in model.modules()] == before
+    count_costs(model, 32)
+    assert [module.training for module in model.modules()] == before

@@ -16,7 +16,7 @@ from inside.data.loading import TensorImages, make_loader
 from inside.evaluation.predictions import predict
 from inside.models.build import build_network
 from inside.models.surgery import freeze
-from inside.training.loop import Trainer, _accuracies, _read_checkpoint, best_epoch, fit
+from inside.training.loop import Trainer, _accuracies, _read_checkpoint, best_epoch, convert_sync_batchnorm, fit
 from inside.training.recipe import Recipe
 from shared.processes import fork, needs_fork
 from shared.training import CLASSES, features, small_network, train
@@ -99,6 +99,15 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(capsys):
         Trainer(network, loader, Recipe(optimizer="sgd"), 3, torch.float32).step(images, targets)
     assert model.sizes == [16, 8, 4, 4, 4, 4] and "micro-batches of 4" in capsys.readouterr().out
     assert all(map(lambda a, b: torch.allclose(a, b, atol=1e-7), model.inner.parameters(), plain.parameters()))
+
+
+def test_batch_norm_shared_by_gpus_keeps_the_activations_that_are_part_of_it():
+    model, images = build_network("efficientnet_lite0", 3, weights="random")[0].eval(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        before = model(images)
+        shared = convert_sync_batchnorm(model).eval()
+        assert torch.equal(shared(images), before) and before.abs().max() > 0
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in shared.modules()) == 49
 
 
 def test_out_of_memory_with_one_image_is_raised():

@@ -84,11 +84,11 @@ def predict_folder(run: str, folder: str | Path, out: str | Path | None = None, 
         familiar, no_distance = Familiar.of(known, model), ""
     except ValueError as error:
         familiar, no_distance = None, str(error).rstrip(".")
-    start, unreadable, tables = time.perf_counter(), list(refused.items()), list[pd.DataFrame]()
+    in_parts, start, unreadable, tables = InParts(), time.perf_counter(), list(refused.items()), list[pd.DataFrame]()
     with atomic_write(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as opened:
         for names, images in _read_ahead(root, paths, make_transform(saved.preprocessing, saved.image_size), batch_size,
                                          unreadable, bar):
-            table = _predict_batch(model, saved, familiar, names, images)
+            table = _predict_batch(model, saved, familiar, in_parts, names, images)
             _append(opened, table, first=not tables)
             tables.append(table[["path", "label", "predicted", "confidence", "distance", "far"]])
         if not tables:
@@ -133,13 +133,13 @@ def _read_ahead(root: Path, paths: Sequence[str], transform: Callable, batch_siz
 
 
 @torch.inference_mode()
-def _predict_batch(model: nn.Module, saved: SavedModel, familiar: Familiar | None, names: Sequence[str],
-                   images: torch.Tensor) -> pd.DataFrame:
+def _predict_batch(model: nn.Module, saved: SavedModel, familiar: Familiar | None, in_parts: InParts,
+                   names: Sequence[str], images: torch.Tensor) -> pd.DataFrame:
     """The rows of a batch: what the network says, and how far the images lie from what it knows."""
     device = next(model.parameters()).device
     with kept_inputs(model.get_submodule(classifier_name(model))) as features:
-        logits = torch.cat(InParts()(lambda part: model(to_device(part, device)), images))
-    scores = logits.double().softmax(1).cpu()
+        logits = torch.cat(in_parts(lambda part: model(to_device(part, device)), images))
+    scores = logits.cpu().double().softmax(1)
     confidence, best = scores.max(1)
     folders = [Path(name).parent.name for name in names]
     table = pd.DataFrame({"path": names, "label": [name if name in saved.classes else "" for name in folders],
