@@ -1,8 +1,8 @@
 """How the stages of a run grow: ten times as many drawn images against as few, in seconds and as a ratio of at most 10.5.
 
 Scan (every file decoded and hashed), near duplicates, suspected label errors (from the features of near duplicates), split,
-one pass for features, one epoch of training, statistics of feature maps, and the metrics with their intervals; a small
-network at 64×64. Both sets are drawn first, which is not timed.
+one pass for features, one epoch of training, statistics of feature maps, the metrics with their intervals, and the report
+from what these have written; a small network at 64×64. Both sets are drawn first, which is not timed.
 
     python benchmarks/scaling.py --few 1703 --many 17034
 """
@@ -10,6 +10,7 @@ network at 64×64. Both sets are drawn first, which is not timed.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ from inside.evaluation.metrics import class_metrics
 from inside.evaluation.predictions import predict, prediction_table
 from inside.feature_maps.hooks import choose_layers
 from inside.feature_maps.statistics import collect_statistics
+from inside.report.page import export_report
 from inside.training.experiment import Experiment
 from inside.training.loop import Trainer
 
@@ -63,7 +65,13 @@ def stages(folder: Path, cache: Path) -> dict[str, float]:
     timed("statistics", lambda: collect_statistics(experiment.model, unaugmented, choose_layers(experiment.model)))
     scores, losses = predict(experiment.model, experiment.loaders["test"])
     table = prediction_table(split.parts["test"], scores, losses, split.classes)
-    timed("metrics", lambda: class_metrics(table, split.classes))
+    metrics = timed("metrics", lambda: class_metrics(table, split.classes))
+    run = files.RunFolder(str(cache / "run"))
+    split.save(run.path("split.csv"))
+    for name, content in (("predictions_test.csv", table), ("metrics_test.csv", metrics)):
+        files.write_csv(run.path(name), content)
+    book = shutil.copy(next(NOTEBOOKS.glob("01_*.ipynb")), run.folder)
+    timed("report", lambda: export_report([Path(book)], run.path("report.html")))
     return found
 
 

@@ -16,6 +16,7 @@ from inside.data.loading import ImageDataset, make_loader, to_device
 from inside.data.split import Split
 from inside.data.transforms import make_transform
 from inside.device import InParts
+from inside.evaluation.calibration import class_names
 from inside.files import RunFolder, file_hash, fingerprint, read_csv, read_json, write_csv
 from inside.models.saved import SavedModel, load_network
 from inside.models.surgery import kept_modes
@@ -108,7 +109,7 @@ def check_reloaded(run: RunFolder, split: Split, predictions: pd.DataFrame, *, d
 
 def top_and_bottom(predictions: pd.DataFrame, name: str, *, n: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The n images that the network scores highest for class `name`, and the n lowest (lowest last)."""
-    classes = [column.removeprefix("prob_") for column in predictions if column.startswith("prob_")]
+    classes = class_names(predictions)
     if name not in classes:
         raise ValueError(f"RANKED_CLASSES names {name!r}, which is no class: {did_you_mean(name, classes)}")
     order = predictions.sort_values([f"prob_{name}", "path"], ascending=[False, True])
