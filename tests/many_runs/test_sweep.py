@@ -181,13 +181,14 @@ def test_a_sweep_that_is_ended_ends_its_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "check_sweep", lambda *_: None)
     monkeypatch.setattr(sweep, "run_sweep", lambda *_, **options: heeded.append(list(map(signal.getsignal, names))) or True)
     before = list(map(signal.getsignal, names))
-    assert main(words(tmp_path, "SEED\n0\n")) == 0 and heeded == [[signal.default_int_handler] * 2]
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert main(words(tmp_path, "SEED\n0\n")) == 0 and heeded[1] == [signal.default_int_handler, signal.SIG_IGN]
+        for hung_up in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(signal.SIGHUP, hung_up)
+            assert main(words(tmp_path, "SEED\n0\n")) == 0
+            assert list(map(signal.getsignal, names)) == [before[0], hung_up]
+        assert heeded == [[signal.default_int_handler] * 2, [signal.default_int_handler, signal.SIG_IGN]]
     finally:
         signal.signal(signal.SIGHUP, before[1])
-    assert list(map(signal.getsignal, names)) == before
 
 
 def test_rows_that_differ_in_their_seeds_are_checked_once(tmp_path, monkeypatch):
