@@ -150,8 +150,9 @@ def report_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> 
     numbers = Table(compared, "directions", f"CKA of shuffled images is {check}. Overlap by chance is m/C.", rows=1000)
     return [Figure(plot_similarity(compared, frozen=frozen), "directions", "Overlap of the leading directions and debiased "
                    f"linear CKA by layer. {describe_comparison(compared, frozen=frozen)}",
-                   f"{claim} Left: overlap of the leading directions, 1 for the same subspace; right: debiased linear CKA, 1 "
-                   f"for the same arrangement of the images. Dotted: by chance.{_shaded(frozen)}"), *[Text(line) for line in more],
+                   f"{claim} Left: overlap of the leading directions, 1 for the same subspace; right: debiased linear CKA, "
+                   f"1 for the same arrangement of the images. Dotted: by chance.{_shaded(frozen)}"),
+            *[Text(line) for line in more],
             Fold("Overlap and CKA, by pair of networks and layer", (numbers,))]
 
 
