@@ -18,8 +18,9 @@ def describe_near_duplicates(near: NearDuplicates, pairs: pd.DataFrame) -> list[
     if pairs.empty:
         return ["No two images are near duplicates of each other.", chance]
     conflicts, apart = int(pairs["conflicting"].sum()), int(pairs["group"].isna().sum())
-    told = [f"{_pairs(len(pairs))} of near duplicates in {pairs['group'].nunique():,} "
-            f"group{'s' * (pairs['group'].nunique() != 1)}, {conflicts:,} of them with different labels.", chance]
+    groups, grouped = pairs["group"].nunique(), f", {len(pairs) - apart:,} of them" if apart else ""
+    told = [f"{_pairs(len(pairs))} of near duplicates{grouped} in {groups:,} group{'s' * (groups != 1)}; "
+            f"{_pairs(conflicts)} {'has' if conflicts == 1 else 'have'} different labels.", chance]
     if near.mode == "report":
         told.append('They are not kept on one side of the split (NEAR_DUPLICATES = "report").')
     if apart:

@@ -31,8 +31,8 @@ class LabelIssues:
 
     `suspects`: path, label, suggested, quality (the out-of-sample score of the label, 0 to 1; NaN where it has none), reason
     ("conflict": a copy of the image has another label; "prediction": the regression predicts another), conflicts first, then
-    by quality. `images`: how many labels were examined; `left_out`: classes with too few groups. `why_off`: why nothing was
-    searched, else "".
+    by quality. `images`: how many labels were examined, or contradicted by a copy's; `left_out`: classes with too few
+    groups. `why_off`: why nothing was searched, else "".
     """
 
     suspects: pd.DataFrame
@@ -77,8 +77,8 @@ def find_label_issues(images: ImageSet, setting: str | bool, near: NearDuplicate
     features = pretrained_features(examined, images.root, device=device, bar=bar)
     scores = out_of_sample_scores(features, labels, group[known].to_numpy(), seed=seed)
     ranked = rank_labels(examined["path"], labels, scores, classes)
-    return LabelIssues(_with_conflicts(ranked, table, others, scores, examined["path"], classes), len(examined),
-                       tuple(left_out))
+    return LabelIssues(_with_conflicts(ranked, table, others, scores, examined["path"], classes),
+                       int((known | table["path"].isin(others)).sum()), tuple(left_out))
 
 
 def _why_off(table: pd.DataFrame, setting: str | bool) -> str:
@@ -91,24 +91,22 @@ def _why_off(table: pd.DataFrame, setting: str | bool) -> str:
 
 def groups_of(table: pd.DataFrame, near: NearDuplicates) -> pd.Series:
     """A number for each row of an image table, shared by identical images and near duplicates."""
-    by_path = {path: group for path, group in zip(table["path"], table["group"], strict=True) if pd.notna(group)}
-    for pair in near.pairs.dropna(subset=["group"]).itertuples():
-        by_path |= dict.fromkeys((pair.path, pair.other_path), pair.group)
-    names = table["path"].map(lambda path: f"group {by_path[path]}" if path in by_path else f"image {path}")
-    return pd.Series(pd.factorize(names)[0], table.index)
+    content, near_group = table.set_index("path")["sha256"], dict[str, int]()
+    for pair in near.pairs.dropna(subset=["group"]).itertuples():  # one of the images of a content stands for all
+        near_group |= {content[pair.path]: pair.group, content[pair.other_path]: pair.group}
+    names = [f"near {near_group[sha]}" if sha in near_group else f"group {group}" if pd.notna(group) else f"content {sha}"
+             for sha, group in zip(table["sha256"], table["group"], strict=True)]
+    return pd.Series(pd.factorize(pd.Series(names))[0], table.index)
 
 
 def conflicting_labels(table: pd.DataFrame, near: NearDuplicates) -> dict[str, set[str]]:
     """{path: the other labels that identical images and near duplicates of it have}, of the images with any."""
-    found: dict[str, set[str]] = {}
-    for _, rows in table[table["sha256"].duplicated(keep=False)].groupby("sha256"):
-        for path, label in zip(rows["path"], rows["label"], strict=True):
-            found.setdefault(path, set()).update(set(rows["label"]) - {label})
-    label = dict(zip(table["path"], table["label"], strict=True))
+    content, labels = table.set_index("path")["sha256"], table.groupby("sha256")["label"].agg(set)
+    met = {sha: set(own) for sha, own in labels.items()}
     for one, other in near.pairs[["path", "other_path"]].to_numpy():
         for path, copy in ((one, other), (other, one)):
-            found.setdefault(path, set()).update({label[copy]} - {label[path]})
-    return {path: labels for path, labels in found.items() if labels}
+            met[content[path]] |= labels[content[copy]]
+    return {row.path: others for row in table.itertuples() if (others := met[row.sha256] - {row.label})}
 
 
 def out_of_sample_scores(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> np.ndarray:

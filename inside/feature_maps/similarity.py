@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from inside.feature_maps.spectra import _centred
+from inside.feature_maps.spectra import _centred, _rank
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def subspace_overlap(features_a: np.ndarray, features_b: np.ndarray, m: int) -> 
     a, b = _centred(features_a), _centred(features_b)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"The features have {a.shape[1]} and {b.shape[1]} channels; expected the same number.")
-    rank = min(int(np.linalg.matrix_rank(x)) for x in (a, b))
+    rank = min(_rank(features_a), _rank(features_b))
     if not 1 <= m <= rank:
         raise ValueError(f"m is {m}; expected 1 to the rank of the features, {rank}.")
     angles = scipy.linalg.subspace_angles(_directions(a, m), _directions(b, m))[::-1]
@@ -47,7 +47,7 @@ def compare_features(a: np.ndarray, b: np.ndarray, m: int, *, seed: int = 0) -> 
     m is lowered to the smaller rank where a layer has fewer directions. Keys: m, overlap, overlap by chance (m/C), CKA,
     CKA of shuffled images (a check: about 0). ValueError: fewer than 4 images.
     """
-    m = min(m, *(int(np.linalg.matrix_rank(_centred(x))) for x in (a, b)))
+    m = min(m, _rank(a), _rank(b))
     shuffled = b[np.random.default_rng(seed).permutation(len(b))]
     overlap = subspace_overlap(a, b, m) if m else SubspaceOverlap(np.zeros(0), float("nan"), float("nan"))
     return {"m": m, "overlap": overlap.overlap, "overlap by chance": overlap.chance, "CKA": linear_cka(a, b),

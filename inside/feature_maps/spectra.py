@@ -102,7 +102,7 @@ def effective_rank(eigenvalues: np.ndarray) -> float:
 
 
 def spectrum(features_or_state: np.ndarray | StreamingCovariance, *, top_k: int = 1000) -> Spectrum:
-    """Eigenvalues of Σ = 1/N Σₙ (fₙ-μ)(fₙ-μ)ᵀ from features (N,C) or a CovarianceState.
+    """Eigenvalues of Σ = 1/N Σₙ (fₙ-μ)(fₙ-μ)ᵀ from features (N,C) or a StreamingCovariance.
 
     From features with N < C they come from the N×N matrix of inner products, which has the same ones and is smaller.
     ValueError: top_k < 1, no images, not two axes, a value that is not finite.
@@ -165,6 +165,16 @@ def _centred(features: np.ndarray) -> np.ndarray:
         raise ValueError("The features hold 0 images; at least 1 is needed.")
     x = x - x[0]
     return x - x.mean(0)
+
+
+def _rank(features: np.ndarray) -> int:
+    """In how many directions features (N,C) vary by more than rounding in their own type, which float64 would count, too.
+
+    A 3×3 convolution of three channels has 27 directions at most; its float32 features have more in float64.
+    """
+    values, given = np.linalg.svd(_centred(features), compute_uv=False), np.asarray(features).dtype
+    precision = np.finfo(given if given.kind == "f" else np.float64).eps
+    return int((values > values.max(initial=0) * max(features.shape) * precision).sum())
 
 
 def marchenko_pastur(n: int, c: int, total_variance: float) -> np.ndarray:

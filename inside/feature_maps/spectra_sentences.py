@@ -60,7 +60,7 @@ def describe_spectra(table: pd.DataFrame, certainty: pd.DataFrame, compared: pd.
         ranks = ranks_by_layer(table)
         if {"finetuned_own", "imagenet_own"} <= set(ranks):
             sentences += _describe_frozen(ranks, frozen) + _describe_directions(compared, frozen)
-            sentences += [" ".join(_describe_change(ranks, frozen) + _describe_overlap(certainty, frozen))]
+            sentences += [" ".join(_describe_change(ranks, frozen) + _describe_ratios(certainty, frozen))]
         sentences += _describe_sets(ranks) + _describe_random(table, ranks.index[-1]) + _describe_blur(ranks)
     if len(certainty):
         sentences += [describe_scatter(certainty), describe_halves(certainty)]
@@ -213,32 +213,31 @@ def _from_to(values: pd.Series, digits: int) -> str:
 
 
 def describe_rank_claims(table: pd.DataFrame, certainty: pd.DataFrame, frozen: Sequence[str] = ()) -> list[str]:
-    """Claims on effective ranks, the most telling first: what fine-tuning changed, whether spreads overlap, how it grows."""
+    """Claims on effective ranks, the most telling first: what fine-tuning changed, beyond the images, how it grows."""
     ranks = ranks_by_layer(table)
     tuned = {"finetuned_own", "imagenet_own"} <= set(ranks)
     name, values = str(ranks.columns[0]), ranks.iloc[:, 0].dropna()
     grows = f"The effective rank of {scenario_words(name)} is {values.iloc[0]:.1f} in **{values.index[0]}**" + \
         (f" and {values.iloc[-1]:.1f} in **{values.index[-1]}**." if len(values) > 1 else ".")
-    return [*(_describe_change(ranks, frozen) + _describe_overlap(certainty, frozen) if tuned else []), grows,
+    return [*(_describe_change(ranks, frozen) + _describe_ratios(certainty, frozen) if tuned else []), grows,
             *_describe_random(table, ranks.index[-1])]
 
 
-def _describe_overlap(certainty: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
-    """In how many of the layers that could learn the spreads of the fine-tuned and the initial network overlap."""
+def _describe_ratios(certainty: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
+    """In which layers that could learn the effective rank differs by more than the choice of images explains."""
     if certainty.empty:
         return []
-    low, high = (certainty.pivot(index="layer", columns="scenario", values=end) for end in ("spread low", "spread high"))
-    free = [layer for layer in dict.fromkeys(certainty["layer"]) if layer not in frozen]
-    if not free or not {"finetuned_own", "imagenet_own"} <= set(low):
-        return []
-    apart = [layer for layer in free if low.loc[layer].drop(set(low) - {"finetuned_own", "imagenet_own"}).max()
-             > high.loc[layer].drop(set(low) - {"finetuned_own", "imagenet_own"}).min()]
+    free = certainty[(certainty["scenario"] == "finetuned_own") & ~certainty["layer"].isin(frozen)]
+    free = free.dropna(subset="ratio low")
+    apart, layers = free.loc[(free["ratio low"] > 1) | (free["ratio high"] < 1), "layer"], free["layer"]
     which = " that could learn" if frozen else ""
-    if not apart:
-        of = f"all {len(free)} layers{which}" if len(free) > 1 else f"**{free[0]}**"
-        return [f"In {of} the spreads of the fine-tuned and the initial network overlap: the differences are inconclusive."]
-    return [f"The spreads of the fine-tuned and the initial network do not overlap in {_bold(apart)}" +
-            (f"; in the other layers{which} the differences are inconclusive." if len(apart) < len(free) else ".")]
+    if layers.empty:
+        return []
+    if apart.empty:
+        of = f"all {len(layers)} layers{which}" if len(layers) > 1 else f"**{layers.iloc[0]}**"
+        return [f"In {of} the difference is no larger than the choice of images may explain."]
+    others = f", unlike in the other layers{which}" if len(apart) < len(layers) else ""
+    return [f"In {_bold(apart)}{others}, the difference is larger than the choice of images explains."]
 
 
 def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from inside.feature_maps.certainty import BootstrapSpectrum, SplitHalf
+from inside.feature_maps.certainty import BootstrapSpectrum, SplitHalf, rank_ratio_spread
 from inside.feature_maps.scenario_names import first_draws, is_stand_in, scenario_draw, scenario_title
 from inside.feature_maps.similarity import compare_features
 from inside.feature_maps.spectra import Spectrum, effective_rank
@@ -57,6 +57,7 @@ def certainty_table(errors: Mapping[str, Mapping[str, BootstrapSpectrum]], halve
                     leading: int = 10, frozen: Sequence[str] = ()) -> pd.DataFrame:
     """One row per scenario and layer: the effective rank, its spread at this N, and what two halves of the images say.
 
+    "ratio low", "ratio high": of the fine-tuned network, the spread of its effective rank divided by the initial one's.
     `leading` directions of the first half (k: fewer where it has fewer) are compared by their share of the variance in the
     half that chose them and in the other; "found again" counts all directions of the first half (see SplitHalf).
     """
@@ -65,8 +66,11 @@ def certainty_table(errors: Mapping[str, Mapping[str, BootstrapSpectrum]], halve
         for layer, boot in by_layer.items():
             half, whole = halves[scenario][layer], boot.estimate
             k, (low, high) = min(leading, half.first.rank_bound), boot.effective_rank_spread()
+            initial = errors.get("imagenet_own", {}).get(layer) if scenario == "finetuned_own" else None
+            ratio = rank_ratio_spread(boot, initial) if initial else (float("nan"), float("nan"))
             rows.append({"scenario": scenario, "layer": layer, "images": whole.images,
                          "effective rank": whole.effective_rank, "spread low": low, "spread high": high,
+                         "ratio low": ratio[0], "ratio high": ratio[1],
                          "first half": half.first.effective_rank, "second half": half.second.effective_rank,
                          "noise": effective_rank(whole.noise()), "k": k,
                          "share of leading k": _part(half.first.all_eigenvalues[:k].sum(), half.first.trace),

@@ -111,11 +111,13 @@ def thumbnail(picture: bytes, width: int = 400) -> str:
 
 
 def webp(picture: bytes) -> bytes:
-    """A picture as WebP: without loss, unless 85% quality is less than half as large."""
-    image, whole, lossy = Image.open(io.BytesIO(picture)).convert("RGB"), io.BytesIO(), io.BytesIO()
-    image.save(whole, "WEBP", lossless=True, quality=40, method=3)
+    """A picture as WebP: without loss, unless 85% quality is less than half as large, or it has been a JPEG."""
+    opened, lossy, whole = Image.open(io.BytesIO(picture)), io.BytesIO(), io.BytesIO()
+    image = opened.convert("RGB")
     image.save(lossy, "WEBP", quality=85)
-    return lossy.getvalue() if lossy.tell() < whole.tell() / 2 else whole.getvalue()
+    if opened.format != "JPEG":
+        image.save(whole, "WEBP", lossless=True, quality=40, method=3)
+    return whole.getvalue() if 0 < whole.tell() <= 2 * lossy.tell() else lossy.getvalue()
 
 
 def _address(picture: bytes) -> str:

@@ -109,8 +109,7 @@ def _shares_tile(found: Found) -> Tile:
     layer, old, new = max(pairs, key=_points)
     if not _points((layer, old, new)):
         return Tile(title, "unchanged", f"in all {len(pairs)} layers, same images", anchors)
-    return Tile(title, f"{percent(old)} → {percent(new)}", f"in {layer}, where it moved most of {len(pairs)} layers",
-                anchors)
+    return Tile(title, f"{percent(old)} → {percent(new)}", f"in {layer}, {_largest_of(pairs)}", anchors)
 
 
 def _points(pair: tuple[str, float, float]) -> float:
@@ -126,8 +125,12 @@ def _ranks_tile(found: Found) -> Tile:
     if not moved:
         return Tile(title, "unchanged", f"in all {len(pairs)} layers, same images", anchors)
     layer, old, new = max(moved, key=_ratio)
-    sure = "; inconclusive: the spreads overlap" if _spreads_apart(found, layer) is False else ""
-    return Tile(title, f"{old:.1f} → {new:.1f}", f"in {layer}, where it moved most of {len(pairs)} layers{sure}", anchors)
+    sure = "; the choice of images may explain it" if _beyond_images(found, layer) is False else ""
+    return Tile(title, f"{old:.1f} → {new:.1f}", f"in {layer}, {_largest_of(pairs)}{sure}", anchors)
+
+
+def _largest_of(pairs: Sequence[tuple[str, float, float]]) -> str:
+    return f"the largest change among {len(pairs)} layers" if len(pairs) > 1 else "the only layer"
 
 
 def _ratio(pair: tuple[str, float, float]) -> float:
@@ -179,9 +182,9 @@ def _claim_ranks(found: Found) -> Claim | None:
     moved, told = _directions(pairs, 1)
     if not moved:
         return Claim(f"Fine-tuning {told.format('the effective rank')}.", ("figure-effective_ranks",))
-    apart = [f"{layer} ({old:.1f} → {new:.1f})" for layer, old, new in _moved_ranks(found) if _spreads_apart(found, layer)]
-    return Claim(f"Fine-tuning changed the effective rank in {listed(apart)}: the spreads of the fine-tuned and the initial "
-                 "network do not overlap there.", ("figure-effective_ranks",)) if apart else None
+    apart = [f"{layer} ({old:.1f} → {new:.1f})" for layer, old, new in _moved_ranks(found) if _beyond_images(found, layer)]
+    return Claim(f"Fine-tuning changed the effective rank in {listed(apart)} by more than the choice of images explains.",
+                 ("table-certainty",)) if apart else None
 
 
 def _moved_ranks(found: Found) -> list[tuple[str, float, float]]:
@@ -189,26 +192,21 @@ def _moved_ranks(found: Found) -> list[tuple[str, float, float]]:
     return [pair for pair in found.moved("03", "effective_rank") if round(pair[1], 1) != round(pair[2], 1)]
 
 
-def _overlapping_ranks(found: Found) -> list[Claim]:
-    """That a change of the effective rank does not follow where the spreads of fine-tuned and initial network overlap."""
-    moved = [layer for layer, _, _ in _moved_ranks(found)]
-    unsure = [layer for layer in moved if _spreads_apart(found, layer) is False]
-    return [Claim(f"That fine-tuning changed the effective rank in {listed(unsure)}: the spreads of the fine-tuned and the "
-                  "initial network overlap there.", ("figure-effective_ranks",))] if unsure else []
+def _uncertain_ranks(found: Found) -> list[Claim]:
+    """That a change of the effective rank does not follow where other images may explain it."""
+    unsure = [layer for layer, _, _ in _moved_ranks(found) if _beyond_images(found, layer) is False]
+    return [Claim(f"That fine-tuning changed the effective rank in {listed(unsure)}: the choice of images may explain the "
+                  f"difference{'s' * (len(unsure) > 1)}.", ("table-certainty",))] if unsure else []
 
 
-def _spreads_apart(found: Found, layer: str) -> bool | None:
-    """Whether the bootstrap spreads of fine-tuned and initial network in a layer have no value in common; None: unknown."""
+def _beyond_images(found: Found, layer: str) -> bool | None:
+    """Whether the spread of the ratio of the fine-tuned to the initial effective rank leaves out 1; None: unknown."""
     table = found.table("tables/certainty.csv")
     if table.empty:
         return None
-    layers = table["layer"].str.split(" (", regex=False).str[0] == layer
-    ends = [table[layers & (table["scenario"] == name)][["spread low", "spread high"]].to_numpy()
-            for name in ("finetuned_own", "imagenet_own")]
-    if not all(len(end) for end in ends):
-        return None
-    (low, high), (other_low, other_high) = ends[0][0], ends[1][0]
-    return bool(high < other_low or other_high < low)
+    rows = table[(table["layer"].str.split(" (", regex=False).str[0] == layer) & (table["scenario"] == "finetuned_own")]
+    ends = rows[["ratio low", "ratio high"]].dropna().to_numpy()
+    return bool(ends[0][0] > 1 or ends[0][1] < 1) if len(ends) else None
 
 
 def _claims_explanations(found: Found) -> list[Claim]:
@@ -237,7 +235,7 @@ def what_does_not_follow(found: Found) -> list[Claim]:
     if mean_row(found):
         claims.append(Claim("Nothing about another training: the intervals hold for other images of this kind, and for this "
                             "one network.", ("figure-search", "figure-noise_band", "figure-search_trials")))
-    claims += _overlapping_ranks(found) + _perfect_classes(found)
+    claims += _uncertain_ranks(found) + _perfect_classes(found)
     checked = (found.results["02"].get("explanations") or {}).get("randomisation") or {}
     open_ones = [name for name, entry in checked.items()
                  if set(list(entry["verdict"].values())[1:2]) & {"no verdict", "undecided"}]

@@ -201,7 +201,7 @@ def describe_strongest(table: pd.DataFrame) -> str:
     above = _above_chance(table)
     sure = "" if above is None or above.any() else "; no correlation with the score is above its chance level"
     most = format_share(known["importance"].max(), 2)
-    return f"{listed(names)} {verb} the largest importance, {most} of the variance of the scores{sure}."
+    return f"{listed(names)} {verb} the largest importance, {most} of what the options explain one by one{sure}."
 
 
 def _above_chance(table: pd.DataFrame) -> pd.Series | None:

@@ -20,9 +20,10 @@ PERMUTATIONS = 200  # of the scores, for the chance level of a correlation
 def importances(found: Search) -> pd.DataFrame:
     """option, importance, correlation, chance, measure: how much each option mattered among the complete trials.
 
-    importance: the share of the variance of the score (fANOVA: Hutter, Hoos and Leyton-Brown 2014), unknown (NaN) for
-    options that not all trials have. The shares add up to one whatever the scores are; they have no chance level, since
-    some hundred forests would take minutes. correlation: Spearman's rank correlation with the score, for choices of words
+    importance: an option's share of what all options explain of the score one by one, without their interactions (fANOVA:
+    Hutter, Hoos and Leyton-Brown 2014), unknown (NaN) for options that not all trials have. The shares add up to one
+    whatever the scores are, and are no shares of their variance; they have no chance level, since some hundred forests
+    would take minutes. correlation: Spearman's rank correlation with the score, for choices of words
     the correlation ratio η from 0 to 1, the root of the share of the variance between the choices. chance: what its
     absolute value stays below in 95 of 100 permutations of the scores.
     """

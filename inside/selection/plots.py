@@ -134,7 +134,7 @@ def plot_importances(table: pd.DataFrame) -> plt.Figure:
     unknown = table["correlation"].isna()
     largest = table["importance"].max() if table["importance"].notna().any() else 1
     _plot_bars(axes[0], table, "importance", "#0072b2")
-    axes[0].set(xlabel="importance (share of the variance, fANOVA)", xlim=(0, 1.25 * largest))
+    axes[0].set(xlabel="importance (share of what the options explain, fANOVA)", xlim=(0, 1.25 * largest))
     for place, (ax, measure) in enumerate(zip(axes[1:], measures, strict=True)):
         low = 0 if measure == "ratio η" else -1  # η has no sign
         rows = table[(table["measure"] == measure) | (unknown & (place == 0))]

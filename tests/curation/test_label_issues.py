@@ -99,7 +99,17 @@ def test_copies_are_one_group_and_their_other_labels_are_conflicts():
     assert groups[0] == groups[1] == groups[2] and groups.nunique() == 3
     assert conflicting_labels(images.table, pairs) == {
         "a/0.png": {"b"}, "b/1.png": {"a"}, "a/2.png": {"b"}, "b/3.png": {"c"}, "c/4.png": {"b"}}
+    assert groups_of(images.table, NOTHING_NEAR).tolist() == [0, 0, 1, 2, 3]
     assert conflicting_labels(images.table, NOTHING_NEAR) == {"a/0.png": {"b"}, "b/1.png": {"a"}}
+
+
+def test_a_pair_of_near_duplicates_stands_for_all_copies_of_both():
+    """A search compares one image of each content only: the group and the label of the other hold for its copies, too."""
+    images = image_set(["a", "a", "b", "b"], sha=["s", "s", "t", "t"])
+    images.table["group"] = pd.array([0, 0, 1, 1], "Int64")
+    pairs = near((0, "a/0.png", "b/2.png"))
+    assert groups_of(images.table, pairs).nunique() == 1
+    assert conflicting_labels(images.table, pairs) == {"a/0.png": {"b"}, "a/1.png": {"b"}, "b/2.png": {"a"}, "b/3.png": {"a"}}
 
 
 @pytest.fixture
@@ -137,6 +147,7 @@ def test_an_image_of_a_class_that_is_left_out_can_be_a_conflict(planted):
     images, _ = planted
     found = find_label_issues(images, "auto", near((0, "ants/200.png", images.table["path"][7])))
     row = found.suspects.set_index("path").loc["ants/200.png"]
+    assert found.images == 201  # those of two classes, and this one
     assert row["suggested"] == images.table["label"][7] and np.isnan(row["quality"]) and row["reason"] == "conflict"
 
 

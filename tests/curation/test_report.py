@@ -41,9 +41,10 @@ def test_sentences(images):
     def told(near):
         return describe_near_duplicates(near, near.table(images.table))
     chance = "Two images with a correlation of at least 0.50 count as near duplicates; about 0.01 pairs of unrelated images are expected to reach it by chance."
-    assert told(found(ends)) == ["3 pairs of near duplicates in 3 groups, 1 of them with different labels.", chance]
-    assert told(found(ends[:1])) == ["1 pair of near duplicates in 1 group, 0 of them with different labels.", chance]
+    assert told(found(ends)) == ["3 pairs of near duplicates in 3 groups; 1 pair has different labels.", chance]
+    assert told(found(ends[:1])) == ["1 pair of near duplicates in 1 group; 0 pairs have different labels.", chance]
     assert told(found([])) == ["No two images are near duplicates of each other.", chance]
+    assert told(found(ends, apart=1))[0].startswith("3 pairs of near duplicates, 2 of them in 2 groups; 1 pair")
     assert told(found(ends, apart=1))[2].startswith("1 pair is not kept together: ") and told(found(ends, apart=2))[2].startswith("2 pairs are not")
     assert "not kept on one side" in told(found(ends, mode="report"))[2]
     off = NearDuplicates(found([]).pairs, "off", "a reason")

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
-from inside.feature_maps.certainty import bootstrap_spectrum, split_half
+from inside.feature_maps.certainty import bootstrap_spectrum, rank_ratio_spread, split_half
+from inside.feature_maps.similarity import compare_features, subspace_overlap
 from inside.feature_maps.spectra import spectrum
 from shared.feature_maps import rng
 
@@ -37,6 +40,28 @@ def test_bootstrap_error_of_a_variance_is_that_of_the_textbook():
         bootstrap_spectrum(np.eye(3), n_resamples=1)
 
 
+def test_the_ratio_of_two_networks_on_the_same_images_is_more_certain_than_either_rank():
+    """Two networks whose features differ in their spectra, and that of a network to a turned copy of itself."""
+    decays, generator, apart, overlap, equal = (np.arange(1.0, 41) ** -power for power in (0.5, 0.54)), rng(20), 0, 0, 0
+    first, second = decays
+    turn = np.linalg.qr(generator.standard_normal((40, 40)))[0]
+    for seed in range(60):
+        x = generator.standard_normal((100, 40))
+        boots = [bootstrap_spectrum(x * decay, n_resamples=60, seed=seed) for decay in (first, second)]
+        boots.append(bootstrap_spectrum(x * first @ turn, n_resamples=60, seed=seed))
+        low, high = rank_ratio_spread(*boots[:2])
+        assert low < boots[0].estimate.effective_rank / boots[1].estimate.effective_rank < high
+        apart += low > 1
+        overlap += boots[1].effective_rank_spread()[1] > boots[0].effective_rank_spread()[0]
+        low, high = rank_ratio_spread(boots[0], boots[2])
+        equal += low == pytest.approx(1) and high == pytest.approx(1)
+    assert apart >= 57 and overlap >= 30 and equal == 60
+    other = bootstrap_spectrum(x[:99], n_resamples=60)
+    with pytest.raises(ValueError, match="There are 100 and 99 images"):
+        rank_ratio_spread(boots[0], other)
+    assert np.isnan(rank_ratio_spread(boots[0], bootstrap_spectrum(np.ones((100, 4)), n_resamples=60))).all()
+
+
 def test_split_half():
     x = rng(10).standard_normal((201, 40))
     halves = split_half(x, seed=3)
@@ -49,3 +74,15 @@ def test_split_half():
     assert strong.held_out[0] == pytest.approx(strong.second.eigenvalues[0], rel=1e-3)
     with pytest.raises(ValueError, match="3 images"):
         split_half(np.eye(3))
+
+
+def test_rounding_is_no_direction():
+    """Grey images through a 3×3 convolution of 64 channels: nine directions, however many float64 sees in features of float32."""
+    grey = torch.tensor(rng(13).random((120, 1, 12, 12)), dtype=torch.float32).expand(-1, 3, -1, -1)
+    weight = torch.tensor(rng(14).standard_normal((64, 3, 3, 3)), dtype=torch.float32)
+    features = functional.conv2d(grey, weight, stride=2).mean((2, 3)).numpy()
+    assert np.linalg.matrix_rank((features - features.mean(0)).astype(float)) > 9
+    assert split_half(features).found_again <= 9
+    assert compare_features(features, features * 2, 20)["m"] == 9
+    with pytest.raises(ValueError, match="expected 1 to the rank of the features, 9"):
+        subspace_overlap(features, features, 10)

@@ -337,16 +337,16 @@ def test_takeaways_of_fine_tuning():
     assert "because one of the networks has no variance there: **layer0**" in told[1]
 
 
-def test_a_takeaway_on_the_rank_says_whether_the_spreads_overlap():
-    ranks, (low, high) = {"finetuned_own": [30.0, 9.0], "imagenet_own": [40.0, 9.0]}, (0.9, 1.1)
-    table = ranks_table(ranks)
-    rows = table.assign(**{"spread low": low * table["effective rank"], "spread high": high * table["effective rank"], "first half": 20.0,
-                           "second half": 10.0, "found again": 3, "by chance": 0.0})
+def test_a_takeaway_on_the_rank_says_whether_the_images_may_explain_it():
+    table = ranks_table({"finetuned_own": [30.0, 9.0], "imagenet_own": [40.0, 9.0]})
+    rank = table["effective rank"]
+    rows = table.assign(**{"spread low": 0.9 * rank, "spread high": 1.1 * rank, "first half": 20.0, "second half": 10.0, "found again": 3,
+                           "by chance": 0.0, "ratio low": [0.7, 0.9, np.nan, np.nan], "ratio high": [0.8, 1.1, np.nan, np.nan]})
     (told,) = [line for line in describe_spectra(table, rows, NO_ROWS) if line.startswith("Fine-tuning")]
-    assert told.endswith("(from 40.0 to 30.0, −25%). The spreads of the fine-tuned and the initial network do not overlap in **layer0**; "
-                         "in the other layers the differences are inconclusive.")
-    (told,) = [line for line in describe_spectra(table, rows.assign(**{"spread high": 99.0}), NO_ROWS) if line.startswith("Fine-tuning")]
-    assert told.endswith("In all 2 layers the spreads of the fine-tuned and the initial network overlap: the differences are inconclusive.")
+    assert told.endswith("(from 40.0 to 30.0, −25%). In **layer0**, unlike in the other layers, the difference is larger than the choice of "
+                         "images explains.")
+    (told,) = [line for line in describe_spectra(table, rows.assign(**{"ratio high": 1.0}), NO_ROWS) if line.startswith("Fine-tuning")]
+    assert told.endswith("In all 2 layers the difference is no larger than the choice of images may explain.")
 
 
 def test_the_dependence_on_the_number_of_images_is_told_as_a_range():
@@ -405,6 +405,10 @@ def numbers(draw):
     certainty = certainty.assign(**{"spread low": rank / factor, "spread high": rank * factor, "first half": rank * draw(st.floats(0.3, 1.2)),
                                     "second half": rank * 0.9, "found again": draw(st.lists(st.integers(0, 99), min_size=len(rank), max_size=len(rank))),
                                     "by chance": draw(st.floats(0, 9))}) if len(certainty) else NO_ROWS
+    if len(certainty):
+        initial = certainty["layer"].map(table[table["scenario"] == "imagenet_own"].set_index("layer")["effective rank"])
+        ratio = (rank / initial.astype(float)).where((certainty["scenario"] == "finetuned_own") & (initial > 0))
+        certainty = certainty.assign(**{"ratio low": ratio / factor, "ratio high": ratio * factor})
     overlaps = draw(st.lists(SHARES, min_size=layers, max_size=layers))
     compared = compared_rows([(f"layer{i}", x, x) for i, x in enumerate(overlaps)]) if {"finetuned_own", "imagenet_own"} <= set(names) else NO_ROWS
     frozen = draw(st.lists(st.sampled_from([f"layer{i}" for i in range(layers)]), unique=True))
@@ -458,17 +462,15 @@ def test_captions_do_not_contradict_their_numbers(made):
     told = [describe_rank_claims(table, certainty, frozen), describe_k(k95), describe_similarity_claims(compared, frozen) if len(compared) else []]
     text = " ".join(sum(told, []))
     assert not re.search(r"\b(nan|inf)\b", text) and all(line.endswith(".") and "  " not in line for line in sum(told, []))
-    overlap = [line for line in told[0] if "spreads of the fine-tuned" in line]
-    rows = certainty.set_index(["scenario", "layer"])
-    free = [layer for layer in dict.fromkeys(certainty["layer"]) if layer not in frozen]
+    sure = [line for line in told[0] if "choice of images" in line]
+    free = certainty[(certainty["scenario"] == "finetuned_own") & ~certainty["layer"].isin(frozen)].dropna(subset="ratio low").set_index("layer")
     if {"finetuned_own", "imagenet_own"} <= set(table["scenario"]):
-        a, b = rows.loc["finetuned_own"].loc[free], rows.loc["imagenet_own"].loc[free]
-        apart = set(a.index[(a["spread low"] > b["spread high"]) | (b["spread low"] > a["spread high"])])
-        assert len(overlap) == bool(free)
-        assert {layer for layer in free if f"**{layer}**" in " ".join(overlap)} == (apart if apart or len(free) > 1 else set(free))
-        assert not overlap or ("inconclusive" in overlap[0]) is (len(apart) < len(free))
+        apart = set(free.index[(free["ratio low"] > 1) | (free["ratio high"] < 1)])
+        assert len(sure) == bool(len(free))
+        assert {layer for layer in free.index if f"**{layer}**" in " ".join(sure)} == (apart if apart or len(free) > 1 else set(free.index))
+        assert not sure or ("larger than" in sure[0].replace("no larger", "")) is bool(apart) and ("unlike" in sure[0]) is (0 < len(apart) < len(free))
     else:
-        assert not overlap
+        assert not sure
     assert not any(f"**{layer}**" in line for layer in frozen for line in told[2])
 
 

@@ -3,13 +3,14 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
 from inside.cli.main import main
 from inside.files import write_json
-from inside.many_runs.compare.details import disagreements, one_sided_images
+from inside.many_runs.compare.details import disagreements, feature_maps, one_sided_images
 from inside.many_runs.compare.finished import differing_parameters
 from inside.many_runs.compare.page import compare_runs
 from inside.many_runs.compare.sections import Comparison
@@ -122,6 +123,55 @@ def test_the_same_seed_twice_is_no_repetition(tmp_path):
     assert Comparison.of(runs).settings == {}
 
 
+def test_a_seed_of_the_split_that_follows_from_the_seed_is_the_same_seed(tmp_path):
+    runs = [invent_run(tmp_path / f"{rate}-{seed}", hits(share), parameters={"LEARNING_RATE": rate, "SEED": 0, "SPLIT_SEED": seed})
+            for rate, share in ((0.1, 0.8), (0.2, 0.5)) for seed in ("auto", 0)]
+    assert Comparison.of(runs).settings == {}
+
+
+@pytest.mark.parametrize("others, told", [
+    (1, "**IGNORE 's.csv'** and **IGNORE ''** cannot be compared, since they are not known to have the same test images: a difference of "),
+    (2, "On test, it is not known to have the same test images as ")])
+def test_settings_with_other_test_images_are_not_compared(tmp_path, others, told):
+    """Without the twelve images that all networks of the other settings have wrong, accuracy is higher: nobody is better for that."""
+    images, right = invent_images(N // 3), np.arange(N) % 10 > 0
+    seeds = [right ^ (np.arange(N) == 5 + seed) for seed in range(3)]  # one image more or less
+    runs = [invent_run(tmp_path / f"fewer{seed}", hit[right], images=images[right].reset_index(drop=True), val=0.95,
+                       parameters={"IGNORE": "s.csv", "SEED": seed}) for seed, hit in enumerate(seeds)]
+    runs += [invent_run(tmp_path / f"{rest}{seed}", hit, images=images, val=0.9 - rest / 10, parameters={"IGNORE": "", "SEED": seed, "EPOCHS": 3 + rest})
+             for rest in range(others) for seed, hit in enumerate(seeds)]
+    found = Comparison.of(runs)
+    table = found.setting_pairs
+    apart = table["first"].str.contains("s.csv")
+    assert (table.loc[apart, "verdict"] == 0).all() and (table.loc[apart, "p"] == 1).all() and table.loc[apart, "low"].isna().all()
+    assert table.loc[~apart, "comparable"].all() and table.loc[~apart, "low"].notna().all()
+    assert told in found.verdict()[0].translate(dict.fromkeys(map(ord, "\u2068\u2069")))
+    assert "neither where the two are not known to have the same test images" in words(compare_runs(runs, tmp_path / "compare.html"))
+
+
+def test_a_p_value_for_the_other_run_is_no_evidence(tmp_path):
+    """Two rare classes and a frequent one: one run is better in the rare ones, the other classifies more images correctly."""
+    images = pd.concat([invent_images(30).query("label != 'forest'"), invent_images(900).query("label == 'forest'")], ignore_index=True)
+    rare = (images["label"] != "forest").to_numpy()
+    frequent = np.flatnonzero(~rare)
+    first, second = np.ones((2, len(images)), dtype=bool)
+    first[frequent[:60]], second[np.flatnonzero(rare)[::2][:24]] = False, False
+    runs = [invent_run(tmp_path / name, hit, images=images, val=val) for name, hit, val in (("first", first, 0.9), ("second", second, 0.8))]
+    found = Comparison.of(runs)
+    (row,) = found.pairs.to_dict("records")
+    assert row["low"] > 0.1 and row["accuracy_high"] < 0 and row["p"] < 0.001 and row["verdict"] == 0
+    assert "cannot be told apart" in found.verdict()[0] and "but **second** classifies more images correctly" in found.verdict()[0]
+
+
+def test_a_sentence_on_one_of_several_comparisons_has_the_adjusted_p(tmp_path):
+    runs = [invent_run(tmp_path / f"{place}-{share}", hits(share), images=invent_images(N // 3, seed=place), val=share)
+            for place in range(3) for share in (0.85, 0.8)]
+    found = Comparison.of(runs)
+    p, adjusted = found.pairs[["p", "adjusted"]].iloc[0]
+    assert p == pytest.approx(2 / 2 ** 6) and adjusted == pytest.approx(3 * p) and (found.pairs["verdict"] == 0).all()
+    assert "cannot be told apart" in found.verdict()[0] and "p = 0.094, adjusted for 3 comparisons)." in found.verdict()[0]
+
+
 def test_hostile_names(tmp_path):
     classes = ["<img src=x onerror=alert(1)>", "**b** $x$", "=1+1"]
     images = invent_images(N // 3, classes=classes)
@@ -169,6 +219,17 @@ def test_the_whole_page(tmp_path):
     assert "known to have had the same validation images" in soup.find(id="figure-learning").get_text()
     first = soup.find(id="table-only_1").find_all("td")
     assert len(soup.find(id="table-differences").find_all("tr")) == 9 and first[0].get_text().endswith(".png")
+
+
+def test_eigenvalues_are_shares_of_the_whole_variance(tmp_path):
+    """However many of them a run has kept (TOP_K)."""
+    runs = [invent_run(tmp_path / name, hits(0.8), maps=True) for name in ("all", "two")]
+    with np.load(runs[1] / "spectra.npz") as kept:
+        fewer = {name: values[:2] for name, values in kept.items()}
+    np.savez(runs[1] / "spectra.npz", **fewer)
+    (figure,) = [shown for shown in feature_maps(Comparison.of(runs).runs, []) if shown.name == "spectra"]
+    lines = figure.drawing.axes[0].lines
+    assert [line.get_ydata().tolist() for line in lines] == [pytest.approx([2 / 3.75, 1 / 3.75, 0.5 / 3.75, 0.25 / 3.75]), pytest.approx([2 / 3.75, 1 / 3.75])]
 
 
 def test_the_images_of_a_disagreement(tmp_path):

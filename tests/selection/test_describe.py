@@ -245,7 +245,7 @@ def test_what_the_captions_of_a_noise_band_claim():
 def test_what_the_captions_of_the_options_claim():
     table = pd.DataFrame({"option": ["lr", "word", "x"], "importance": [0.2, 0.7, math.nan], "correlation": [-0.6, 0.301, math.nan],
                           "chance": [0.5, 0.3, math.nan], "measure": ["Spearman ρ", "ratio η", ""]})
-    assert describe_strongest(table) == "word has the largest importance, 0.70 of the variance of the scores."
+    assert describe_strongest(table) == "word has the largest importance, 0.70 of what the options explain one by one."
     assert describe_strongest(table.assign(chance=0.9)).endswith("; no correlation with the score is above its chance level.")
     assert describe_strongest(table.assign(importance=0.5)).startswith("lr, word and x have the largest importance, 0.50 of")
     assert "chance" not in describe_strongest(table.assign(chance=math.nan))  # none is known

@@ -58,5 +58,5 @@ def invent_maps(folder, layers):
     write_json(folder / "02_results.json", {"layers": layers, "scenarios": {"finetuned_own": {
         name: {"channels": 8, "images": 60, "non_positive_share": 0.4 + place / 10} for place, name in enumerate(layers)}}})
     write_json(folder / "03_results.json", {"scenarios": {"finetuned_own": {
-        name: {"channels": 8, "images": 60, "trace": 4.0, "effective_rank": 2.0 + place, "eigenvalues": [2.0, 1.0, 0.5]} for place, name in enumerate(layers)}}})
+        name: {"channels": 8, "images": 60, "trace": 3.75, "effective_rank": 2.0 + place, "eigenvalues": [2.0, 1.0, 0.5]} for place, name in enumerate(layers)}}})
     np.savez(folder / "spectra.npz", **{f"finetuned_own/{name}/eigenvalues": np.array([2.0, 1.0, 0.5, 0.25]) for name in layers})

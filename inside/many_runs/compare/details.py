@@ -221,7 +221,8 @@ def _spectra(runs: Sequence[FinishedRun], layers: Sequence[str], styles: Mapping
         try:
             with np.load(run.found.folder / "spectra.npz") as file:
                 values = {layer: np.asarray(file[f"{OWN}/{layer}/eigenvalues"], dtype=float) for layer in layers}
-            spectra[run.name] = {layer: own / (own.sum() or 1) for layer, own in values.items()}
+            traces = {layer: run.found.results["03"]["scenarios"][OWN][layer]["trace"] for layer in layers}
+            spectra[run.name] = {layer: own / (traces[layer] or 1) for layer, own in values.items()}
         except (KeyError, ValueError, OSError):
             missing.append(f"The spectra of {literal(run.name)}: spectra.npz is gone, or cannot be read.")
     if spectra:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -24,8 +25,8 @@ from inside.text import format_significant, listed, literal, points
 MOST_ALL_PAIRS = 6  # runs; of more, each is compared with the best on validation only
 PAIRED = ["first", "second", "images", "difference", "low", "high", "accuracy", "accuracy_low", "accuracy_high",
           "only_first", "only_second", "p", "adjusted", "verdict"]
-SETTINGS = ["first", "second", "first_seeds", "second_seeds", "same_images", "difference", "low", "high", "p", "adjusted",
-            "verdict"]
+SETTINGS = ["first", "second", "first_seeds", "second_seeds", "comparable", "same_images", "difference", "low", "high",
+            "p", "adjusted", "verdict"]
 
 
 def paired_table(groups: Sequence[Sequence[FinishedRun]]) -> pd.DataFrame:
@@ -33,7 +34,8 @@ def paired_table(groups: Sequence[Sequence[FinishedRun]]) -> pd.DataFrame:
 
     `difference` (mean class accuracy) and `accuracy` are first minus second with their 95% intervals; `only_first`,
     `only_second`: pictures that only one of them has right; `p`: McNemar's exact test, `adjusted` for all rows by Holm.
-    `verdict`: 1 where the first is better, -1 where the second is, 0 where they cannot be told apart; see `paired.verdict`.
+    `verdict`: 1 where the first is better, -1 where the second is, 0 where they cannot be told apart, see `paired.verdict`,
+    or where one has the higher mean class accuracy and the other more pictures right: then p is no evidence for the former.
     """
     rows = []
     for group in groups:
@@ -42,7 +44,13 @@ def paired_table(groups: Sequence[Sequence[FinishedRun]]) -> pd.DataFrame:
             by_class, overall = paired_differences(first.hits, second.hits, first.test["label"], units)
             rows.append([first.name, second.name, len(units), *by_class, *overall,
                          *one_sided(first.hits, second.hits, units)])
-    return _judged(pd.DataFrame(rows, columns=PAIRED[:-2]), PAIRED)
+    table = _judged(pd.DataFrame(rows, columns=PAIRED[:-2]), PAIRED)
+    return table.assign(verdict=table["verdict"].where(~_disagree(table), 0))
+
+
+def _disagree(table: pd.DataFrame | pd.Series) -> Any:
+    """Whether the two of a row are each better by one measure: mean class accuracy, and pictures that only one has right."""
+    return table["difference"] * (table["only_first"] - table["only_second"]) < 0
 
 
 def pairs(group: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -53,16 +61,20 @@ def pairs(group: Sequence[Any]) -> list[tuple[Any, Any]]:
 def setting_table(settings: Mapping[str, Sequence[FinishedRun]]) -> pd.DataFrame:
     """SETTINGS, a row for each pair of settings: means over seeds of the mean class accuracy on test, first minus second.
 
-    Where all runs of both were tested on the same images (`same_images`), the interval also holds for other images.
+    Where all runs of both were tested on the same images (`same_images`), the interval also holds for other images. Where
+    one setting has test images that the other has not (not `comparable`), the difference may be that of the images:
+    no interval, and a p-value of 1.
     """
     rows = []
     for first, second in pairs(list(settings)):
-        runs = [*settings[first], *settings[second]]
-        same = bool(runs[0].images) and len({run.images for run in runs}) == 1
+        images, theirs = ({run.images for run in settings[name]} for name in (first, second))
+        comparable = images == theirs and "" not in images
+        same = comparable and len(images) == 1
         variance = _image_variance(settings[first], settings[second]) if same else 0.0
         scores, others = ([run.score("test") for run in settings[name]] for name in (first, second))
         found, p = setting_difference(scores, others, variance)
-        rows.append([first, second, len(scores), len(others), same, *found, p])
+        found, p = (found, p) if comparable else (Difference(found.value, math.nan, math.nan), 1.0)
+        rows.append([first, second, len(scores), len(others), comparable, same, *found, p])
     return _judged(pd.DataFrame(rows, columns=SETTINGS[:-2]), SETTINGS)
 
 
@@ -85,28 +97,33 @@ def describe_runs(group: Sequence[FinishedRun], table: pd.DataFrame) -> str:
     """A sentence on runs with the same test images: which is better than which, by more than chance."""
     own = table[table["first"].isin([run.name for run in group])]
     if len(group) == 2:
-        return _describe_pair(own.iloc[0])
+        return _describe_pair(own.iloc[0], len(table))
     other = " (whose images are not the same for all)" if len({run.validation for run in group}) > 1 else ""
     return (f"Of {len(group)} runs on the same {len(group[0].test):,} test images, **{literal(group[0].name)}** is the best "
             f"on validation{other}. On test, it {_describe_against(group[0].name, own)}.")
 
 
-def _describe_pair(row: pd.Series) -> str:
+def _describe_pair(row: pd.Series, n: int) -> str:
     start = f"On the same {row['images']:,} test images, "
-    return start + _two(row, "by more than chance", "mean class accuracy", "McNemar’s exact test: ")
+    return start + _two(row, n, "by more than chance", "mean class accuracy", "McNemar’s exact test: ")
 
 
-def _two(row: pd.Series, by: str, measure: str, test: str) -> str:
-    """Which of the two of a row is better, or that they cannot be told apart, and the numbers."""
+def _two(row: pd.Series, n: int, by: str, measure: str, test: str) -> str:
+    """Which of the two of a row is better, or that they cannot be told apart, and the numbers; one of n comparisons."""
     sign, ends = (1, ("low", "high")) if row["difference"] >= 0 else (-1, ("high", "low"))
     higher, lower = (f"**{literal(row[name])}**" for name in ("first", "second")[::sign])
+    if not row.get("comparable", True):
+        return (f"{higher} and {lower} cannot be compared, since they are not known to have the same test images: a "
+                f"difference of {points(abs(row['difference']))} percentage points in {measure} may be one between images.")
     low, high = (sign * row[name] for name in ends)
     interval = f"95% interval {points(low)} to {points(high)}; " if low == low else ""
-    gap, numbers = points(abs(row["difference"])), f"({interval}{test}{format_p(row['p'])})"
+    adjusted = f", adjusted for {n} comparisons" if n > 1 else ""
+    gap, numbers = points(abs(row["difference"])), f"({interval}{test}{format_p(row['adjusted'])}{adjusted})"
     if row["verdict"]:
         return f"{higher} is better than {lower} {by}: its {measure} is {gap} percentage points higher {numbers}."
     much = f"their {measure} is the same" if gap == "0" else f"the {measure} of {higher} is {gap} percentage points higher"
-    return f"{higher} and {lower} cannot be told apart: {much} {numbers}."
+    other = f", but {lower} classifies more images correctly" if "only_first" in row and _disagree(row) else ""
+    return f"{higher} and {lower} cannot be told apart: {much} {numbers}{other}."
 
 
 def format_p(value: float) -> str:
@@ -118,10 +135,11 @@ def _describe_against(name: str, table: pd.DataFrame) -> str:
     """Which others `name` is better than, worse than and not told apart from, in a table of differences."""
     own = table[(table["first"] == name) | (table["second"] == name)]
     verdict = own["verdict"].where(own["first"] == name, -own["verdict"])
+    verdict = verdict.where(own["comparable"], 2) if "comparable" in own else verdict
     other = own["second"].where(own["first"] == name, own["first"])
     parts = []
     for sign, words in ((1, "is better by more than chance than"), (-1, "is worse by more than chance than"),
-                        (0, "cannot be told apart from")):
+                        (0, "cannot be told apart from"), (2, "is not known to have the same test images as")):
         found = [f"**{literal(name)}**" for name in other[verdict == sign]]
         if found:
             parts.append(f"{words} {listed(found) if len(found) < MOST_ALL_PAIRS else f'{len(found)} others'}")
@@ -136,7 +154,7 @@ def describe_settings(settings: Mapping[str, Sequence[FinishedRun]], table: pd.D
     if not others:
         return [f"One setting is repeated, with {count} seeds: no other setting can be compared with it as a setting."]
     if len(others) == 1:
-        lines = [f"With {count} seeds each, " + _two(table.iloc[0], "by more than the spread over seeds explains",
+        lines = [f"With {count} seeds each, " + _two(table.iloc[0], 1, "by more than the spread over seeds explains",
                                                      "average mean class accuracy on test", "")]
     else:
         lines = [f"Of {len(settings)} settings with {count} seeds each, **{literal(best)}** is the best on validation. "

@@ -16,7 +16,7 @@ from inside.data.split import Split
 from inside.evaluation.intervals import sampling_units
 from inside.files import RunFolder, fingerprint, read_csv, read_json
 from inside.report.found import Found
-from inside.settings import PARAMETERS
+from inside.settings import PARAMETERS, split_seed
 from inside.text import brief, visible, without_passwords
 
 MOST_NAMED = 8  # runs
@@ -84,8 +84,9 @@ class FinishedRun:
 
     @property
     def seed(self) -> str:
-        """Its seeds, as text."""
-        return json.dumps([self.parameters.get(name) for name in SEEDS])
+        """Its seeds, as text; SPLIT_SEED "auto" is SEED."""
+        own = {name: self.parameters.get(name) for name in SEEDS}
+        return json.dumps([own["SEED"], split_seed(own)])
 
 
 def _matters(name: str) -> bool:

@@ -139,7 +139,8 @@ class Comparison:
                 "mean class accuracy": _differences_told(table, "difference", *ENDS), "p": _p_values(table["p"])})
             if len(table) > 1:
                 shown["p, adjusted"] = _p_values(table["adjusted"])
-            yield Table(shown.assign(verdict=table["verdict"].map(VERDICTS)), "setting_differences", _setting_rule(table),
+            verdicts = table["verdict"].map(VERDICTS).where(table["comparable"], "not the same test images")
+            yield Table(shown.assign(verdict=verdicts), "setting_differences", _setting_rule(table),
                         rows=len(table))
 
     def _differences(self) -> Iterator[Shown]:
@@ -156,8 +157,8 @@ class Comparison:
         adjusted = f", and its p adjusted for {len(table)} comparisons by Holm’s method" * many
         told = ["Differences in percentage points, first minus second, with 95% intervals by a bootstrap over the images "
                 "in which copies of a picture stay together; pictures that only one of the two classifies correctly; "
-                f"McNemar’s exact test{adjusted}. A run is called better where {'the adjusted ' * many}p is below 0.05 and "
-                "the interval of the mean class accuracy leaves out 0."]
+                f"McNemar’s exact test{adjusted}. A run is called better where {'the adjusted ' * many}p is below 0.05, the "
+                "interval of the mean class accuracy leaves out 0, and it classifies more images correctly, too."]
         if any(len(group) > MOST_ALL_PAIRS for group in self.groups):
             told.append(f"Of more than {MOST_ALL_PAIRS} runs, the best on validation is compared with each of the others.")
         yield Table(shown if many else shown.drop(columns="p, adjusted"), "differences", " ".join(told), rows=len(table))
@@ -202,7 +203,8 @@ def _setting_rule(table: pd.DataFrame) -> str:
         "of both have the same")
     many = f", its p adjusted for {len(table)} comparisons by Holm’s method" if len(table) > 1 else ""
     return ("Differences of the means over seeds in percentage points, first minus second, with Welch’s 95% interval over "
-            f"seeds{images}{many}. A setting is called better where that interval leaves out 0 and p is below 0.05.")
+            f"seeds{images}{many}. A setting is called better where that interval leaves out 0 and p is below 0.05"
+            f"{'' if table['comparable'].all() else '; neither where the two are not known to have the same test images'}.")
 
 
 def _costs(run: FinishedRun) -> dict[str, object]:
