@@ -42,15 +42,16 @@ class NotGuidable(ValueError):
 class _GuideActivations(TorchFunctionMode):
     """Every activation that runs, from a module or a function, in place or not, is guided; see torch.overrides.
 
-    `written_out`: whether some x · gate(x) ran instead, such as x · sigmoid(x) or x · relu6(x + 3) / 6.
+    `written_out`: whether an activation ran in arithmetic instead: x · sigmoid(x), x · (x > 0), x + |x|, max(x, 0).
     """
 
-    GATES = ("sigmoid", "hardsigmoid", "relu6", "hardtanh", "clamp", "tanh")
+    GATES = ("sigmoid hardsigmoid relu6 hardtanh clamp tanh softplus erf exp gt ge lt le sign heaviside").split()
+    WITH_NUMBERS = ("add sub rsub mul div neg to type float double").split()  # functions of a tensor and numbers
 
     def __init__(self) -> None:
         super().__init__()
         self.seen, self.written_out = 0, False
-        self.origins: dict[int, tuple[Tensor, Tensor, bool]] = {}  # tensor, what it was made from by numbers, gated?
+        self.origins: dict[int, tuple[Tensor, Tensor, str]] = {}  # tensor, what it alone was made from, "gate" or "abs"
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, "__name__", "").strip("_"), dict(kwargs or {})
@@ -76,16 +77,21 @@ class _GuideActivations(TorchFunctionMode):
         return x.copy_(result) if in_place else result
 
     def follow(self, name: str, args: tuple, result: object) -> None:
-        """Notice activations that are written out in arithmetic: products of a tensor and a gate made from it alone."""
-        tensors = [a for a in args[:2] if isinstance(a, Tensor)]
-        if not isinstance(result, Tensor) or not tensors or name not in (*self.GATES, "add", "sub", "mul", "div"):
-            return
-        made = [self.origins[id(a)] if id(a) in self.origins else (a, a, False) for a in tensors]
-        if name == "mul" and len(made) == 2:
-            (_, one, gated), (_, other, also) = made
-            self.written_out |= one is other and gated != also
-        elif len(made) == 1:
-            self.origins[id(result)] = (result, made[0][1], made[0][2] or name in self.GATES)
+        """Notice activations that are written out: what joins a tensor with a gate, or the absolute value, of it alone."""
+        tensors = [a for a in args[:3] if isinstance(a, Tensor)]
+        made = [self.origins[id(a)][1:] if id(a) in self.origins else (a, "") for a in tensors]
+        kinds = {kind for _, kind in made} if len({id(origin) for origin, _ in made[:2]}) == 1 else set()
+        if name in ("mul", "imul", "div"):
+            self.written_out |= kinds == {"", "gate"}
+        elif name in ("add", "iadd", "sub"):
+            self.written_out |= kinds == {"", "abs"}
+        elif name in ("where", "masked_fill", "setitem"):
+            self.written_out |= any(origin is other for origin, gate in made if gate for other, kind in made if not kind)
+        elif name in ("maximum", "max", "fmax"):
+            self.written_out |= len(tensors) == 2 and tensors[0].requires_grad != tensors[1].requires_grad
+        if len(made) == 1 and isinstance(result, Tensor) and name in (*self.GATES, *self.WITH_NUMBERS, "abs"):
+            kind = "gate" if name in self.GATES else "abs" if name == "abs" else made[0][1]
+            self.origins[id(result)] = (result, made[0][0], kind)
 
 
 def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequence[int] | Tensor | None = None, *,
@@ -98,8 +104,9 @@ def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequ
     convolutional net (2015), section 3.4, for ReLU. Where an activation is smooth (SiLU, GELU, …) the gradient is
     further multiplied by its slope, which is our extension: the paper knows rectifiers only. ReLU6 also stops what lies
     above 6. The functions are caught while the network runs, so that modules, functional, reused and in-place ones are all
-    met and nothing is put on the network. NotGuidable: no activation, one written out in arithmetic (x · sigmoid(x)), a
-    module that looks like one but is not met, or checkpointing. ValueError: target or unit out of range.
+    met and nothing is put on the network. NotGuidable: no activation, one written out in arithmetic (x · sigmoid(x),
+    x · (x > 0), max(x, 0), where(x > 0, x, 0)), a module that looks like one but is not met, or checkpointing. An activation
+    in a torch.autograd.Function is not seen. ValueError: target or unit out of range.
     """
     guide, before, unmet, handles = _GuideActivations(), [], [], []
 
@@ -123,10 +130,10 @@ def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequ
             handle.remove()
     if unmet or guide.written_out or not guide.seen:
         what = f"computes {sorted(set(unmet))[0]} in a way that cannot be guided" if unmet else \
-            "computes an activation as a product of a tensor and a gate of it" if guide.written_out else \
+            "computes an activation in arithmetic, such as x * (x > 0)" if guide.written_out else \
             f"ran none of the activations that can be guided ({', '.join(sorted(ACTIVATIONS))})"
         raise NotGuidable(f"{type(model).__name__} {what}: guided backpropagation is not defined for it; "
-                          "class_activation_maps and input_gradient are.")
+                          "class_activation_maps and saliency are.")
     return gradient
 
 

@@ -140,11 +140,36 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+def negatives_zeroed(x):
+    x = x.clone()
+    x[x < 0] = 0
+    return x
+
+
+@pytest.mark.parametrize("written", [
+    lambda x: x * (x > 0), lambda x: x * (x > 0).float(), lambda x: x.mul(x.gt(0).to(x.dtype)), lambda x: torch.where(x > 0, x, 0),
+    lambda x: torch.where(x > 0, x, torch.zeros_like(x)), lambda x: torch.where(x < 0, 0.1 * x, x), lambda x: x.masked_fill(x < 0, 0), negatives_zeroed,
+    lambda x: torch.maximum(x, torch.tensor(0.0)), lambda x: torch.max(x, torch.zeros(())), lambda x: torch.max(torch.zeros(()), x),
+    lambda x: (x + x.abs()) / 2, lambda x: 0.5 * (abs(x) + x), lambda x: x / (1 + torch.exp(-x)), lambda x: x * 0.5 * (1 + torch.erf(x / 2 ** 0.5)),
+    lambda x: x * torch.tanh(F.softplus(x))])
+def test_an_activation_that_is_written_out_is_refused(written):
+    """Guiding the others alone would give gradients that are not guided backpropagation's."""
+    with pytest.raises(NotGuidable, match="computes an activation in arithmetic"):
+        guided_backpropagation(Rectified(lambda x: F.relu(written(x))), images(1, 12)[0], 0)
+
+
+@pytest.mark.parametrize("harmless", [
+    lambda x: x * x, lambda x: x + 2 * x, lambda x: torch.maximum(x, x.roll(1, 1)), lambda x: x.max(1, keepdim=True).values + x,
+    lambda x: torch.where(torch.rand(x.shape[-2:]) > 0.5, x, 0), lambda x: x * (x.mean((2, 3), keepdim=True) > 0), lambda x: x / x.abs().sum()])
+def test_what_is_no_activation_is_not_refused(harmless):
+    assert guided_backpropagation(Rectified(lambda x: F.relu(harmless(x))), images(1, 12)[0], 0).shape == (3, 12, 12)
+
+
 @pytest.mark.parametrize("call, words", [
     (torch.tanh, "ran none of the activations"), (QuickGELU(), "computes QuickGELU"), (torch.jit.trace(F.relu, images(1)), "ran none"),
-    (nn.Sequential(nn.ReLU(), QuickGELU()), "computes QuickGELU"), (lambda x: F.relu(x * torch.sigmoid(x)), "as a product"),
-    (lambda x: x * F.relu6(x + 3) / 6, "as a product"), (timm.layers.activations.HardSwish(), "as a product"),
-    (lambda x: F.relu(x) + x.sigmoid() * x, "as a product"),
+    (nn.Sequential(nn.ReLU(), QuickGELU()), "computes QuickGELU"), (lambda x: F.relu(x * torch.sigmoid(x)), "in arithmetic"),
+    (lambda x: x * F.relu6(x + 3) / 6, "in arithmetic"), (timm.layers.activations.HardSwish(), "in arithmetic"),
+    (lambda x: F.relu(x) + x.sigmoid() * x, "in arithmetic"),
     (lambda x: torch.utils.checkpoint.checkpoint(F.silu, x, use_reentrant=False), "checkpointing")])
 def test_networks_that_cannot_be_guided_say_so(call, words):
     model = Rectified(call)
