@@ -4,6 +4,8 @@ import signal
 import sys
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):  # a pipe on Windows cannot take every sign, such as −
+        stream.reconfigure(errors="backslashreplace")
     try:
         from inside.cli.main import main
         status = main()

@@ -40,7 +40,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Where the disk is full, or the folder gone or not writable, the error is a NotWritten that says so.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}-{path.name}")  # containers share numbers
     try:
         yield temporary
         put_in_place(temporary, path)
@@ -133,7 +133,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         temporary.write_text(csv_text(table), encoding="utf-8", newline="")
 
 
-def csv_text(table: pd.DataFrame) -> str:
+def csv_text(table: pd.DataFrame, *, header: bool = True) -> str:
     """`table` as CSV without its index, in which no text is a formula to a spreadsheet; numbers stay numbers.
 
     Before text that begins with =, +, -, @ or a control character stands an apostrophe, and before one that begins with an
@@ -141,8 +141,9 @@ def csv_text(table: pd.DataFrame) -> str:
     """
     guard = _each_text(lambda text: f"'{text}" if text.startswith(FORMULAS) else text)
     guarded = table.apply(guard).rename(columns=guard)
-    text = guarded.to_csv(index=False, lineterminator="\n")
-    return text if "\r" not in text else guarded.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    text = guarded.to_csv(index=False, header=header, lineterminator="\n")
+    return text if "\r" not in text else guarded.to_csv(index=False, header=header, lineterminator="\n",
+                                                        quoting=csv.QUOTE_NONNUMERIC)
 
 
 def read_csv(path: Path, *, texts: Collection[str] = (), dtype: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -169,11 +170,9 @@ def _each_text(change: Callable[[str], str]) -> Callable:
 
 def fingerprint(*parts: object) -> str:
     """A short hash of settings and tables: equal parts give equal hashes."""
-    digest = hashlib.sha256()
-    for part in parts:
-        text = part.to_csv(index=False) if hasattr(part, "to_csv") else json.dumps(part, sort_keys=True, default=str)
-        digest.update(text.encode())
-    return digest.hexdigest()[:16]
+    texts = (part.to_csv(index=False, lineterminator="\n") if hasattr(part, "to_csv") else
+             json.dumps(part, sort_keys=True, default=str) for part in parts)
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
 
 
 def file_hash(path: Path) -> str:

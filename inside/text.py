@@ -9,6 +9,7 @@ import reprlib
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 
 ISOLATE = "\u2068", "\u2069"  # Unicode's first strong isolate and its end: what stands between does not reorder the rest
 _LITERAL, _PLACE = re.compile("\u2068([^\u2068\u2069]*)\u2069"), "\ue000"  # a private sign, which names cannot hold
@@ -126,8 +127,14 @@ def plain_text(markdown: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Text in which the passwords of addresses such as postgresql://user:password@host are left out."""
-    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:…@", text)
+    """Text in which the passwords of addresses such as postgresql://user:password@host?password=password are left out."""
+    text = re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:…@", text)
+    return re.sub(r"([?&]passw(?:or)?d=)[^&\s'\"]+", r"\1…", text, flags=re.IGNORECASE)
+
+
+def written_day(day: date) -> str:
+    """A date in words: 3 November 2026."""
+    return f"{day.day} {day:%B %Y}"  # %-d is not known to Windows
 
 
 def format_bytes(size: float) -> str:

@@ -36,3 +36,12 @@ def test_a_tensor_takes_the_memory_of_a_larger_one_before_it():
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # this process may hold free memory
     assert int(done.stdout) < 1000  # of 16,384 pages
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_elsewhere_no_library_of_the_system_is_asked_for(monkeypatch, platform):
+    def none(name):
+        raise TypeError("argument of type 'NoneType' is not iterable")  # as on Windows
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr("ctypes.CDLL", none)
+    assert choose_device("cpu") == torch.device("cpu")

@@ -22,6 +22,7 @@ from inside.files import (
     RunFolder,
     atomic_write,
     csv_text,
+    fingerprint,
     read_csv,
     read_json,
     shown_path,
@@ -144,6 +145,22 @@ def test_tables_are_harmless_to_a_spreadsheet_and_read_back_as_they_were(tmp_pat
     again = read_csv(path, texts=("name",))
     assert list(again["name"]) == list(table["name"])
     np.testing.assert_allclose(again["value"].astype(float), table["value"], rtol=1e-15)
+
+
+def test_two_writers_with_the_same_process_number_do_not_meet(tmp_path):
+    """As in containers, which share a folder and whose first process is number 1 in each."""
+    with atomic_write(tmp_path / "a.csv") as first, atomic_write(tmp_path / "a.csv") as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "a.csv").read_text() == "first" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_fingerprints_are_the_same_on_all_systems(monkeypatch):
+    table = pd.DataFrame({"path": ["a", "b"], "split": ["train", "val"]})
+    here = fingerprint(table, {"a": 1})
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    assert fingerprint(table, {"a": 1}) == here == "b4359941c8fbb6e2"
 
 
 def test_numbers_stay_numbers_and_heads_are_guarded():

@@ -47,6 +47,16 @@ def test_percentages_are_written_in_one_way():
             if spaced.search(page.read_text(encoding="utf-8"))} == {}
 
 
+def test_no_date_is_written_in_a_way_that_windows_does_not_know():
+    assert [path for path in ROOT.rglob("inside/**/*.py") if re.search(r"%-[dmHIMSj]", path.read_text(encoding="utf-8").replace("# %-d is", ""))] == []
+
+
+def test_no_picture_is_opened_by_what_runs_programs():
+    """PIL.Image.open takes EPS, which is a program, whatever a file is called: `inside.pictures.open_picture` does not."""
+    found = [path.name for path in ROOT.rglob("inside/**/*.py") if "Image.open(" in path.read_text(encoding="utf-8")]
+    assert set(found) == {"pictures.py", "page.py", "run.py"}  # the last two open figures that this process, or its kernel, has drawn
+
+
 def test_what_the_guide_names_is_there():
     """The worked examples of CONTRIBUTING name tests, and names of the code in the file that is linked before them."""
     guide = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Tests of inside/text.py."""
 
+import datetime
 import html
 import re
 
@@ -23,6 +24,7 @@ from inside.text import (
     round_share,
     slug,
     visible,
+    written_day,
 )
 from shared.hostile import CLASSES, FILES
 
@@ -56,6 +58,10 @@ def test_a_share_is_0_or_1_only_where_it_is(share, text):
 def test_numbers_have_a_real_minus_and_percent_the_digits_that_it_takes():
     assert [format_number(value, 1, sign=True) for value in (-1234.56, 1234.56, -0.01)] == ["−1,234.6", "+1,234.6", "+0.0"]
     assert [percent(value, 0) for value in (0.999, 0.004, 0.1, 1)] == ["99.9%", "0.4%", "10%", "100%"]
+
+
+def test_a_day_is_written_on_every_system():
+    assert written_day(datetime.date(2026, 11, 3)) == "3 November 2026"
 
 
 def test_natural_sort():

@@ -102,11 +102,10 @@ def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequ
     module `layer` for each image: `units` (N,), its index in the flattened output. At each activation only positive
     gradients pass, and only where its input is positive: Springenberg et al., Striving for simplicity: the all
     convolutional net (2015), section 3.4, for ReLU. Where an activation is smooth (SiLU, GELU, …) the gradient is
-    further multiplied by its slope, which is our extension: the paper knows rectifiers only. ReLU6 also stops what lies
-    above 6. The functions are caught while the network runs, so that modules, functional, reused and in-place ones are all
-    met and nothing is put on the network. NotGuidable: no activation, one written out in arithmetic (x · sigmoid(x),
-    x · (x > 0), max(x, 0), where(x > 0, x, 0)), a module that looks like one but is not met, or checkpointing. An activation
-    in a torch.autograd.Function is not seen. ValueError: target or unit out of range.
+    further multiplied by its slope, which is our extension. ReLU6 also stops what lies above 6. The functions are caught
+    while the network runs: modules, functional, reused and in-place ones, but none in a torch.autograd.Function.
+    NotGuidable: no activation, one in arithmetic (x · sigmoid(x), x · (x > 0), max(x, 0)), a module that looks like one but
+    is not met, or checkpointing. ValueError: target or unit out of range.
     """
     guide, before, unmet, handles = _GuideActivations(), [], [], []
 

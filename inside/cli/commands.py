@@ -23,6 +23,7 @@ def predict(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.batch < 1:
         parser.error("--batch takes a whole number from 1 on")
+    _require_csv(parser, options.out)
     let_others_compute()
     from inside.many_runs.predict.folder import predict_folder
     from inside.many_runs.predict.sheet import write_sheet
@@ -33,6 +34,11 @@ def predict(arguments: Sequence[str]) -> int:
         print(for_terminal(plain_text(sentence)))
     print(f"table: {found.file}\nsheet: {write_sheet(found, found.file.with_suffix('.html'))}")
     return 0
+
+
+def _require_csv(parser: argparse.ArgumentParser, out: Path | None) -> None:
+    if out and out.suffix.lower() != ".csv":
+        parser.error(f"--out {plain_text(str(out))}: a name that ends in .csv is needed, beside which the page goes")
 
 
 def runs(arguments: Sequence[str]) -> int:
@@ -120,6 +126,7 @@ def check(arguments: Sequence[str]) -> int:
                         "weights, without which those that were invented consistently cannot be found")
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="where the whole table goes, and beside it the page")
     options = parser.parse_args(arguments)
+    _require_csv(parser, options.out)
     let_others_compute()
     from inside.many_runs.check.rows import HOLDS
     from inside.many_runs.check.runs import check_runs, write_table

@@ -133,14 +133,21 @@ def _tops(root: Path, folders: list[Path], *, labels: bool) -> list[tuple[Path, 
         return [(inner if (inner := named[part] / part).is_dir() else named[part], "") for part in ("seg_train", "seg_test")]
     parts = {name: SPLIT_FOLDERS[name.lower()] for name in named if name.lower() in SPLIT_FOLDERS}
     if "train" in parts.values() and len(set(parts.values())) > 1:
-        return [(named[name], part) for name, part in parts.items()]
-    if labels and parts and len(parts) == len(named) and any(map(os.path.isdir, entries(named[next(iter(parts))]))):
+        tops = [(named[name], part) for name, part in parts.items()]
+        divided = [(top, part) for top, part in tops if _has_folders(top)] if labels else tops
+        kinds = {part for _, part in divided}
+        return tops if "train" not in kinds else divided if len(kinds) > 1 else [(top, "") for top, _ in divided]
+    if labels and parts and len(parts) == len(named) and _has_folders(named[next(iter(parts))]):
         if "train" not in parts.values():
             raise ValueError(f"The folder {_told(root)} contains {listed(list(parts))}, but no train/: add it, or point "
                              "DATASET to a folder with one folder per class.")
         raise ValueError(f"The folder {_told(root)} contains {listed(list(parts))}, but neither val/ nor test/: point "
                          f"DATASET to {_told(named[next(iter(parts))])}, which SPLIT then divides.")
     return [(root, "")]
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(map(os.path.isdir, entries(folder)))
 
 
 def _add_classes(listing: Listing, top: Path, given: str, *, labels: bool) -> None:
@@ -190,7 +197,8 @@ def _notes(listing: Listing, tops: list[tuple[Path, str]], here: list[Path]) -> 
     unused = [path.name for path in here if os.path.isdir(path) and tops[0][0] != listing.root
               and not any(top.is_relative_to(path) for top, _ in tops)]
     if unused:
-        told.append(f"Not used, since they are none of the parts: {listed([literal(name) for name in unused])}.")
+        told.append("Not used, since they are none of the parts, or have no class folders: "
+                    f"{listed([literal(name) for name in unused])}.")
     loose = sum(path.suffix.lower() in {*IMAGE_SUFFIXES, *UNSUPPORTED} for path in here if not os.path.isdir(path))
     if loose and labels != {"": None}:
         told.append(f"{loose:,} image{'s lie' if loose > 1 else ' lies'} beside the class folders, and so in no class: not "

@@ -101,8 +101,11 @@ def list_dataset(dataset: str, *, demo_images: int = 1200, data: Path | None = N
 
 def _as_downloaded(root: Path) -> str | None:
     """The data set of which a folder is a local copy in the format in which it is downloaded."""
-    return next((name for name in ("cifar10", "mnist")
-                 if (root / DOWNLOADS[name].folder).is_dir() or root.name == DOWNLOADS[name].folder), None)
+    for name, within in (("cifar10", {"data_batch_1", "test_batch"}), ("mnist", {"raw", "processed"})):
+        for folder in (root / DOWNLOADS[name].folder, root):
+            if folder.name == DOWNLOADS[name].folder and any((folder / part).exists() for part in within):
+                return name  # a class folder may have the name, too
+    return None
 
 
 def _make_once(folder: Path, prepare: Callable[[Path], None]) -> None:

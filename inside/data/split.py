@@ -140,13 +140,20 @@ def _plan_split(table: pd.DataFrame, sizes: Sequence[float]) -> tuple[pd.Series,
         both = (free["given"] == "train") & free["sha256"].isin(free.loc[free["given"] == "val", "sha256"])
         parts[free.index] = free["given"].mask(both, "")
         return parts, free[:0], [0, 0, 0]
-    train, val = sizes[0], sizes[1]
+    return parts, free, [*_train_and_val(len(free), sizes), 0]
+
+
+def _train_and_val(n: int, sizes: Sequence[float]) -> tuple[int, int]:
+    """How many of n images go to train and val where the test images are given: fractions are of all but the test part."""
+    train, val = sizes[:2]
     if isinstance(val, float):
-        val = max(1, round(len(free) * val / (train + val)))
-    if len(free) - val < 1:
-        raise ValueError(f"SPLIT = {list(sizes)} leaves no training image besides {val:,} for validation: "
-                         f"there are {len(free):,} images apart from the given test images.")
-    return parts, free, [len(free) - val, val, 0]
+        total = min(n, round(n * (train + val) / (1 - sizes[2])))
+        val = max(1, round(n * val / (1 - sizes[2])))
+        train = total - val
+    if train < 1 or train + val > n:
+        raise ValueError(f"SPLIT = {list(sizes)} asks for {max(train, 1):,} training and {val:,} validation images: there "
+                         f"are {n:,} images apart from the given test images.")
+    return int(train), int(val)
 
 
 def _require_every_class(table: pd.DataFrame) -> None:

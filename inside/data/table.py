@@ -18,7 +18,10 @@ from PIL import ImageOps
 from inside.data.pixels import LARGEST_SIDE, PixelWriter
 from inside.data.sources import ImageSet
 from inside.files import DATA, fingerprint, read_csv, write_csv
+from inside.pictures import open_picture
 from inside.text import literal, natural_sort, visible
+
+DIM = 2 ** 12  # 16-bit images whose values are all below it keep at most 17 of 256 levels
 
 
 class UnreadableImage(ValueError):
@@ -46,7 +49,7 @@ def decode_image(path: str | Path) -> PILImage.Image:
     Of several frames, the first. 16-bit grey levels are scaled to 8 bits (Pillow alone would clip them). Raises OSError,
     ValueError, SyntaxError or DecompressionBombError, as Pillow does, for a file that cannot be decoded.
     """
-    with PILImage.open(path) as image:
+    with open_picture(path) as image:
         return _to_rgb(image)
 
 
@@ -55,7 +58,7 @@ def _to_rgb(image: PILImage.Image) -> PILImage.Image:
     with contextlib.suppress(Exception):  # EXIF that is no EXIF turns nothing
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        levels = np.asarray(image, dtype=np.float64)
+        levels = _levels(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError("32-bit values beyond the 16-bit range: convert the image to 8 or 16 bits")
         image = PILImage.fromarray((levels / 257).round().astype(np.uint8))
@@ -67,22 +70,32 @@ def _to_rgb(image: PILImage.Image) -> PILImage.Image:
     return image.convert("RGB")
 
 
-def _examine(path: Path, keep: PixelWriter) -> tuple[int, int, str, bool, str]:
-    """(width, height, sha256 of the decoded RGB pixels, whether it is animated, why it could not be decoded or "").
+def _levels(image: PILImage.Image) -> np.ndarray:
+    return np.asarray(image, dtype=np.float64)
+
+
+def _remark(image: PILImage.Image) -> str:
+    """What to know about an opened image: "animated"; "dim" where it uses under a sixteenth of 16 bits; or ""."""
+    if image.format in ("GIF", "WEBP", "PNG") and getattr(image, "is_animated", False):
+        return "animated"
+    return "dim" if image.mode.startswith("I") and _levels(image).max() < DIM else ""
+
+
+def _examine(path: Path, keep: PixelWriter) -> tuple[int, int, str, str, str]:
+    """(width, height, sha256 of the decoded RGB pixels, `_remark`, why it could not be decoded or "").
 
     Width -1: the system is the reason, such as a missing permission, and it may be another one at the next call.
     """
     try:
-        with PILImage.open(path) as file:
-            animated = file.format in ("GIF", "WEBP", "PNG") and getattr(file, "is_animated", False)
-            image = _to_rgb(file)
+        with open_picture(path) as file:
+            image, remark = _to_rgb(file), _remark(file)
     except Exception as error:  # decoders raise many kinds; each means that this file is not an image we can use
         of_system = isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno
-        return -1 if of_system else 0, 0, "", False, _reason(error, path)
+        return -1 if of_system else 0, 0, "", "", _reason(error, path)
     digest = hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes()).hexdigest()
     if max(image.size) <= LARGEST_SIDE:
         keep.add(digest, np.asarray(image))
-    return image.width, image.height, digest, animated, ""
+    return image.width, image.height, digest, remark, ""
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -100,12 +113,12 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 _COLUMNS = {"path": "str", "bytes": "int64", "changed": "int64", "width": "int64", "height": "int64", "sha256": "str",
-            "animated": "bool", "reason": "str"}
+            "remark": "str", "reason": "str"}
 
 
 def examine_images(root: Path, paths: Iterable[str], *, cache: Path | None = None,
                    workers: int | None = None) -> pd.DataFrame:
-    """A row for each path below `root`: path, width, height, sha256 (of the decoded pixels), animated, reason ("": good).
+    """A row for each path below `root`: path, width, height, sha256 (of the decoded pixels), remark, reason ("": good).
 
     What is found out about a file is kept in `cache` until its size or one of its times changes; a cache that cannot be
     read is made anew. The pixels of images that are not too large are kept beside it.
@@ -139,7 +152,7 @@ def _read_cache(cache: Path) -> dict[str, tuple]:
     if not cache.exists():
         return {}
     try:
-        kept = read_csv(cache, texts=("path", "sha256", "reason"))[list(_COLUMNS)].astype(_COLUMNS)
+        kept = read_csv(cache, texts=("path", "sha256", "remark", "reason"))[list(_COLUMNS)].astype(_COLUMNS)
     except (ValueError, KeyError, OSError) as error:  # pandas' errors of parsing are ValueErrors
         print(f"{cache} cannot be read ({type(error).__name__}): all images are decoded again")
         return {}
@@ -173,13 +186,19 @@ def decode_images(images: ImageSet, *, bad_images: str = "skip", every_class: bo
                          f"({first['reason']}): repair its images, or remove the class.")
     shared = table["sha256"].duplicated(keep=False)
     table["group"] = pd.Series(pd.factorize(table["sha256"].where(shared))[0], dtype="Int64").mask(~shared)
-    return dataclasses.replace(images, table=table, notes=(*images.notes, *_animated(seen[good]))), bad
+    return dataclasses.replace(images, table=table, notes=(*images.notes, *_remarks(seen[good]))), bad
 
 
-def _animated(seen: pd.DataFrame) -> list[str]:
-    count, first = int(seen["animated"].sum()), next(iter(seen.loc[seen["animated"], "path"]), "")
-    return [f"{count:,} {'images are' if count > 1 else 'image is'} animated, such as {literal(first)}: the first frame is "
-            "used."] if count else []
+_REMARKS = {"animated": "animated, such as {}: the first frame is used.",
+            "dim": "dark, such as {}, using less than a sixteenth of the range of 16 bits, so that 17 levels of grey are "
+                   "left at most: stretch the values to 0 to 65,535 first."}
+
+
+def _remarks(seen: pd.DataFrame) -> list[str]:
+    """A sentence for each kind of image that there is something to know about."""
+    found = [(told, seen.loc[seen["remark"] == kind, "path"]) for kind, told in _REMARKS.items()]
+    return [f"{len(paths):,} {'images are' if len(paths) > 1 else 'image is'} {told.format(literal(paths.iloc[0]))}"
+            for told, paths in found if len(paths)]
 
 
 def require_unchanged(table: pd.DataFrame, root: Path, *, cache: Path | None = None) -> None:

@@ -7,7 +7,7 @@ import html
 import io
 import re
 
-from PIL import Image
+from inside.pictures import open_picture
 
 LONG = 12  # rows; longer tables are folded away
 FOLDED = frozenset({  # tables of detail, folded away however short
@@ -103,7 +103,7 @@ def smaller_pictures(body: str) -> str:
 
 def thumbnail(picture: bytes, width: int = 400) -> str:
     """A small version of a picture, as the address of an image."""
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = open_picture(io.BytesIO(picture)).convert("RGB")
     image.thumbnail((width, width))
     kept = io.BytesIO()
     image.save(kept, "WEBP", quality=80)
@@ -112,7 +112,7 @@ def thumbnail(picture: bytes, width: int = 400) -> str:
 
 def webp(picture: bytes) -> bytes:
     """A picture as WebP: without loss, unless 85% quality is less than half as large, or it has been a JPEG."""
-    opened, lossy, whole = Image.open(io.BytesIO(picture)), io.BytesIO(), io.BytesIO()
+    opened, lossy, whole = open_picture(io.BytesIO(picture)), io.BytesIO(), io.BytesIO()
     image = opened.convert("RGB")
     image.save(lossy, "WEBP", quality=85)
     if opened.format != "JPEG":

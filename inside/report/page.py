@@ -21,6 +21,7 @@ from inside.report.card import card_html
 from inside.report.deliverables import BEYOND, Row, deliverables, ordered
 from inside.report.found import Found
 from inside.report.parameters import parameter_rows
+from inside.text import written_day
 
 THUMBNAILS = {"confusion": "Confusion matrix of the test images",
               "class_activation_maps_wrong": "Where the network looked when it was wrong: class activation maps of errors",
@@ -40,7 +41,7 @@ def export_report(notebooks: Sequence[Path], target: Path) -> Path:
     differ, others = parameter_rows(books.values())
     places = markup.places("".join(article.body for article in articles))
     page = _environment(places).get_template("page.html.j2").render(
-        title="Inside an image classifier", run=target.parent.name, day=f"{date.today():%-d %B %Y}", made=made,
+        title="Inside an image classifier", run=target.parent.name, day=written_day(date.today()), made=made,
         outdated=found.outdated(), drawn=found.results["01"].get("drawn"), articles=articles, failed=failed,
         setting=summary.describe_setting(found), tiles=summary.tiles(found), follows=summary.what_follows(found),
         not_follows=summary.what_does_not_follow(found), tasks=ordered(deliverables(found)), thumbnails=_thumbnails(found),

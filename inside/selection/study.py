@@ -96,7 +96,7 @@ def check_storage(storage: str) -> None:
     if kind.startswith("sqlite"):
         raise ValueError(f"STUDY_STORAGE = {storage!r}: SQLite breaks when several processes write; give a file's path, "
                          "which becomes a journal and does not, or the URL of a PostgreSQL or MySQL database.")
-    if re.match(r"[^/@]*:[^/@]*@", rest):
+    if re.match(r"[^/@]*:[^/@]*@", rest) or re.search(r"[?&]passw(or)?d=", rest, re.IGNORECASE):
         raise ValueError("STUDY_STORAGE holds a password, which the report would show: take it out of the URL and give it "
                          "by PGPASSWORD or ~/.pgpass (for MySQL by its option file).")
     try:

@@ -98,10 +98,10 @@ def test_a_class_that_is_a_link_to_nothing_stops(make_folder, link, message):
 def test_what_the_system_refuses_is_told_and_tried_again(make_folder, tmp_path, monkeypatch):
     folder = make_folder({"a": 2, "b": 2})
     opened = Image.open
-    def refuse(path, *arguments):
+    def refuse(path, **options):
         if str(path).endswith("a/0.png"):
             raise PermissionError(13, "Permission denied", str(path))
-        return opened(path, *arguments)
+        return opened(path, **options)
     with monkeypatch.context() as patch:
         patch.setattr("PIL.Image.open", refuse)
         images, bad = listed(folder, tmp_path)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from inside.data.listing import find_folder, look_alikes
-from inside.data.sources import open_dataset
-from inside.data.split import split_images, split_table
+from inside.data.sources import list_dataset, open_dataset
+from inside.data.split import check_split_fits, split_images, split_table
 from inside.data.table import decode_images
 from shared.broken import content
 
@@ -68,8 +68,29 @@ def test_what_stands_beside_is_told(make_folder, tmp_path):
         make_folder({"a": 4, "b": 4}, name=f"set/{part}")
     content(b"x")(tmp_path / "set" / "sample.png")
     images = open_dataset(str(tmp_path / "set"))
-    assert images.notes == ("Not used, since they are none of the parts: unlabelled.", "1 image lies beside the class folders, and so in no class: not used.")
+    assert images.notes == ("Not used, since they are none of the parts, or have no class folders: unlabelled.", "1 image lies beside the class folders, and so in no class: not used.")
     assert len(images.table) == 16
+
+
+@pytest.mark.parametrize("others, given", [([], {""}), (["val"], {"train", "val"})])
+def test_a_part_without_class_folders_is_not_used(make_folder, tmp_path, others, given):
+    """The layout of many competitions: labels of test/ are not given away."""
+    for part in ("train", *others):
+        make_folder({"a": 20, "b": 20}, name=f"set/{part}")
+    for number in range(5):
+        content(b"x")(tmp_path / "set" / f"{number}.png")
+    (tmp_path / "set" / "test").mkdir()
+    for number in range(5):
+        (tmp_path / "set" / f"{number}.png").rename(tmp_path / "set" / "test" / f"{number}.png")
+    images = open_dataset(str(tmp_path / "set"))
+    assert images.notes == ("Not used, since they are none of the parts, or have no class folders: test.",) and set(images.table["given"]) == given
+    check_split_fits(images.table, [0.7, 0.12, 0.18])
+
+
+@pytest.mark.parametrize("name, classes", [("MNIST", ["0", "1"]), ("domains", ["MNIST", "SVHN"]), ("sets", ["cifar-10-batches-py", "other"])])
+def test_folders_may_have_the_names_of_known_sets(make_folder, tmp_path, name, classes):
+    make_folder(dict.fromkeys(classes, 3), name=name)
+    assert open_dataset(str(tmp_path / name)).classes == classes == sorted(set(list_dataset(str(tmp_path / name))["label"]))
 
 
 def test_nested_and_hidden_folders(make_folder):

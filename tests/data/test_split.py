@@ -197,7 +197,7 @@ def test_near_duplicates_stay_on_one_side(table, seed, given_test):
     try:
         split = split_table(table, [0.5, 0.25, 0.25], seed=seed)
     except ValueError as error:
-        assert re.search("The class '(a|b|all|10)'|leaves (no training image|a part empty)", str(error))
+        assert re.search("The class '(a|b|all|10)'|leaves a part empty|asks for [0-9]+ training", str(error))
         return
     assert split["sha256"].equals(table["sha256"]) and split["group"].equals(table["group"])
     tested = (split["given"] == "test") & given_test
@@ -227,7 +227,7 @@ def test_given_parts_with_any_duplicates(table, seed, given_parts):
     try:
         split = split_table(table, [0.7, 0.12, 0.18], seed=seed)
     except ValueError as error:
-        assert re.search("The class '(a|b|all|10)'|leaves (no training image|a part empty)", str(error))
+        assert re.search("The class '(a|b|all|10)'|leaves a part empty|asks for [0-9]+ training", str(error))
         return
     used = split[split["split"] != ""]
     assert class_shares(split).min(axis=None) > 0 and split_overlaps(split).iloc[:, 1:].to_numpy().sum() == 0
@@ -235,6 +235,17 @@ def test_given_parts_with_any_duplicates(table, seed, given_parts):
         assert (split.loc[table["given"] == held, "split"] == "test").all()
         unused = split[split["split"] == ""]
         assert unused["sha256"].isin(used.loc[used["split"] != "train", "sha256"]).all()
+
+
+@pytest.mark.parametrize("sizes, parts", [
+    ([40, 20, 20], (40, 20)), ([0.1, 0.05, 0.05], (42, 21)), ([0.5, 0.25, 0.25], (267, 133)), ([0.7, 0.12, 0.18], (341, 59)), ([350, 50, 1], (350, 50))])
+def test_a_split_asks_for_as_much_where_the_test_images_are_given(sizes, parts):
+    table = grouped_table({"a": 220, "b": 220}, [])
+    table["given"] = ["test" if int(path.split("/")[1]) < 20 else "train" for path in table["path"]]
+    counts = split_table(table, sizes, seed=0)["split"].value_counts()
+    assert (counts["train"], counts["val"], counts["test"], counts.get("", 0)) == (*parts, 40, 400 - sum(parts))
+    with pytest.raises(ValueError, match="asks for 380 training and 21 validation images: there are 400 images apart from the given"):
+        split_table(table, [380, 21, 1], seed=0)
 
 
 def test_a_class_without_a_given_test_image_is_named():

@@ -11,7 +11,7 @@ from PIL import Image
 from inside.cli.main import main
 from inside.cli.profiles import read_profile
 from inside.evaluation.predictions import saved_predictions
-from inside.files import RunFolder, read_csv
+from inside.files import NotWritten, RunFolder, read_csv
 from inside.many_runs import predict_folder
 from inside.many_runs.predict import familiar
 from inside.many_runs.predict.familiar import Familiar
@@ -141,9 +141,40 @@ def test_memory_does_not_grow_with_the_scores(run, split, tmp_path, monkeypatch)
     for number in range(5):
         shutil.copy(split.root / split.table["path"][number], tmp_path / "new" / f"{number}.jpg")
     written = []
-    monkeypatch.setattr("inside.many_runs.predict.folder.csv_text", lambda table: written.append(len(table)) or "")
+    monkeypatch.setattr("inside.many_runs.predict.folder.csv_text", lambda table, header: written.append(len(table)) or "")
     found = predict_folder(run.name, tmp_path / "new", batch_size=2)
-    assert [count for count in written if count] == [2, 2, 1] and not [name for name in found.images if name.startswith("prob_")]
+    assert written == [2, 2, 1] and not [name for name in found.images if name.startswith("prob_")]
+
+
+def test_names_with_line_breaks_in_a_later_batch_leave_the_table_whole(run, split, tmp_path):
+    (tmp_path / "new").mkdir()
+    names = ["1.jpg", "2.jpg", "3\r.jpg", "4\n.jpg", "5.jpg"]
+    for place, name in enumerate(names):
+        shutil.copy(split.root / split.table["path"][place], tmp_path / "new" / name)
+    found = predict_folder(run.name, tmp_path / "new", batch_size=2)
+    table = read_csv(found.file, texts=("path",))
+    assert sorted(table["path"]) == sorted(names) and set(table) == {"path", "label", "predicted", "confidence", "distance", "far",
+                                                                     *(f"prob_{name}" for name in split.classes)}
+
+
+def test_the_run_of_somebody_else_predicts_without_its_distances_being_kept(run, split, tmp_path, monkeypatch):
+    (tmp_path / "new").mkdir()
+    shutil.copy(split.root / split.table["path"][0], tmp_path / "new" / "a.jpg")
+    wanted = predict_folder(run.name, tmp_path / "new", tmp_path / "one.csv")
+
+    def refused(path, table):
+        raise NotWritten(f"{path} was not written (Permission denied)")
+    run.path(familiar.FILE).unlink()
+    monkeypatch.setattr(familiar, "write_csv", refused)
+    found = predict_folder(run.name, tmp_path / "new", tmp_path / "two.csv")
+    assert found.limit == pytest.approx(wanted.limit, rel=1e-6) and not run.path(familiar.FILE).exists()
+
+
+@pytest.mark.parametrize("command", [["predict", "<run>", "."], ["check", "<run>"]])
+def test_a_table_under_the_name_of_a_page_is_refused(run, tmp_path, capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        main([word.replace("<run>", run.name) for word in command] + ["--out", str(tmp_path / "out.html")])
+    assert stopped.value.code == 2 and "a name that ends in .csv is needed" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("arguments, told", [

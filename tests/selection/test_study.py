@@ -25,6 +25,7 @@ from shared.searches import settings
 
 @pytest.mark.parametrize("storage, message", [
     ("sqlite:///study.db", "SQLite breaks"), ("postgresql+psycopg://me:secret@host/db", "holds a password"),
+    ("postgresql+psycopg://me@host/db?sslmode=require&password=secret", "holds a password"), ("mysql://me@host/db?passwd=secret", "holds a password"),
     ("nonsense://host/db", "is no URL of a database"), ("mysql+mysqldb://host/db", "needs the package MySQLdb")])
 def test_storages_that_are_not_legal(storage, message):
     with pytest.raises(ValueError, match=message) as error:

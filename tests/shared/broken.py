@@ -75,6 +75,7 @@ BAD = {  # name: (file, how it is written, the reason that it gets)
     "truncated JPEG": ("x.jpg", content(as_bytes("JPEG")[:-400]), r"image file is truncated \(\d+ bytes not processed\)"),
     "truncated PNG": ("x.png", content(as_bytes("PNG")[:-400]), r"image file is truncated.*"),
     "header of a PNG alone": ("x.png", content(as_bytes("PNG")[:20]), r".+"),
+    "EPS called .png": ("x.png", content(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 10\n%%EndComments\nshowpage\n"), r"not an image file"),
     "truncated WebP": ("x.webp", content(as_bytes("WEBP")[:-400]), r".+"),
     "truncated GIF": ("x.gif", content(as_bytes("GIF")[:300]), r".+"),
     "text": ("x.jpg", content(b"no image"), "not an image file"),
@@ -108,6 +109,9 @@ RIGHT = {  # name: (file, how it is written, size, the colour of the pixel at (1
     "animated GIF": ("x.gif", frames, (12, 10), (200, 30, 90), "1 image is animated, such as a/x.gif: the first frame is used."),
     "animated WebP": ("x.webp", frames, (12, 10), (200, 30, 90), "1 image is animated, such as a/x.webp: the first frame is used."),
     "animated PNG": ("x.png", frames, (12, 10), (200, 30, 90), "1 image is animated, such as a/x.png: the first frame is used."),
+    "dim 16-bit grey": ("x.png", saved(Image.fromarray(RAMP // 20)), (12, 10), tuple([round(RAMP[1, 1] // 20 / 257)] * 3),
+                        "1 image is dark, such as a/x.png, using less than a sixteenth of the range of 16 bits, so that 17 levels of grey are "
+                        "left at most: stretch the values to 0 to 65,535 first."),
     "16-bit grey": ("x.png", saved(Image.fromarray(RAMP + 0)), (12, 10), tuple([round(RAMP[1, 1] / 257)] * 3), ""),
     "16-bit colour": ("x.png", content(png_of(12, 10, bits=16, data=(b"\0" + struct.pack(">3H", 51400, 7710, 23130) * 12) * 10)),
                       (12, 10), (200, 30, 90), ""),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from inside.files import file_hash
 from inside.many_runs.check.files import NUMBERS, HandIn, own_notebook
@@ -37,31 +39,37 @@ def _judge(same: Sequence[str], first: HandIn, second: HandIn) -> tuple[str, str
 
 
 def _settings(hand_in: HandIn) -> dict:
-    try:
+    with contextlib.suppress(Exception):
         return {name: value for name, value in hand_in.settings.items() if name not in FREE}
-    except ValueError:
-        return {"run.json": hand_in.name}  # like no other
+    return {"run.json": hand_in.name}  # like no other
 
 
 def _marks(hand_in: HandIn) -> dict[str, str]:
-    """What tells a run from another: hashes of the weights and of the scores, and the moments at which its cells ran."""
+    """What tells a run from another: hashes of the weights and of the scores, and the moments at which its cells ran.
+
+    A hand-in may hold anything: what cannot be read is left out, and told by the check of that file.
+    """
+    kinds = {"weights": partial(_weights, hand_in), "predictions": partial(_scores, hand_in),
+             **{f"notebook {number}": partial(_moments, hand_in, number) for number in NUMBERS}}
     marks: dict[str, str] = {}
-    try:
-        marks["weights"] = file_hash(hand_in.path("model.safetensors"))
-    except ValueError:
-        pass
-    try:
-        table = hand_in.predictions("test")
-        scores = table[[name for name in table if name.startswith("prob_")]]
-        marks["predictions"] = hashlib.sha256(scores.round(6).to_csv(index=False).encode()).hexdigest()
-    except ValueError:
-        pass
-    for number in NUMBERS:
-        try:
-            cells = hand_in.notebook(own_notebook(number).name).cells
-            moments = [str(cell.metadata.get("papermill", {}).get("start_time")) for cell in cells]
-            if any(moment != "None" for moment in moments):
-                marks[f"notebook {number}"] = " ".join(moments)
-        except ValueError:
-            pass
-    return marks
+    for kind, mark in kinds.items():
+        with contextlib.suppress(Exception):
+            marks[kind] = mark()
+    return {kind: mark for kind, mark in marks.items() if mark}
+
+
+def _weights(hand_in: HandIn) -> str:
+    return file_hash(hand_in.path("model.safetensors"))
+
+
+def _scores(hand_in: HandIn) -> str:
+    table = hand_in.predictions("test")
+    scores = table[[name for name in table if name.startswith("prob_")]]
+    return hashlib.sha256(scores.round(6).to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def _moments(hand_in: HandIn, number: str) -> str:
+    """When the cells of a notebook began; "" where none has run."""
+    cells = hand_in.notebook(own_notebook(number).name).cells
+    moments = [str(cell.metadata.get("papermill", {}).get("start_time")) for cell in cells]
+    return " ".join(moments) if any(moment != "None" for moment in moments) else ""

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from bs4 import Tag
 from nbformat import NotebookNode
-from PIL import Image
 
 from inside.many_runs.check.files import HandIn, is_parameters, own_notebook
 from inside.many_runs.check.rows import DIFFERS, HOLDS, NOT_FOUND, OTHER_VERSION, Row, compared, number_of
+from inside.pictures import open_picture
 from inside.release import release
 from inside.report.parameters import literals
 from inside.text import format_significant, visible
@@ -147,7 +147,7 @@ def _check_figure(hand_in: HandIn, notebook: str, name: str, figure: Tag) -> Ite
     file = hand_in.path("figures", Path(f"{name}.png").name).read_bytes()
     jpeg = io.BytesIO()
     if shown != file:
-        Image.open(io.BytesIO(file)).convert("RGB").save(jpeg, "JPEG", quality=88)
+        open_picture(io.BytesIO(file)).convert("RGB").save(jpeg, "JPEG", quality=88)
     if shown not in (file, jpeg.getvalue()) and (far := picture_distance(shown, jpeg.getvalue())) > PICTURE:
         yield Row(what, DIFFERS, remark="another picture" if np.isinf(far) else
                   f"the pixels differ by {far:.0f} of 255 on average")
@@ -155,7 +155,7 @@ def _check_figure(hand_in: HandIn, notebook: str, name: str, figure: Tag) -> Ite
 
 def picture_distance(first: bytes, second: bytes) -> float:
     """The mean difference of the pixels of two pictures, 0 to 255; infinite where their sizes differ."""
-    one, other = (Image.open(io.BytesIO(data)).convert("RGB") for data in (first, second))
+    one, other = (open_picture(io.BytesIO(data)).convert("RGB") for data in (first, second))
     if one.size != other.size:
         return float("inf")
     return float(np.abs(np.asarray(one, dtype=np.int16) - np.asarray(other, dtype=np.int16)).mean())

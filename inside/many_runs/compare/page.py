@@ -16,6 +16,7 @@ from inside.fonts import save_figure
 from inside.many_runs.compare.sections import Comparison
 from inside.many_runs.pages import write_page
 from inside.shown import Figure, Shown, Table, Text
+from inside.text import written_day
 
 
 def compare_runs(runs: Sequence[str | Path], target: Path) -> Path:
@@ -32,7 +33,7 @@ def write_comparison(compared: Comparison, target: Path) -> Path:
     write = _Writer()
     sections = [(title, write.html(parts)) for title, parts in compared.sections()]
     return write_page(target, Path(__file__).with_name("compare.html.j2"), title=f"{len(compared.runs)} runs compared",
-                      made=f"{date.today():%-d %B %Y}", sections=sections,
+                      made=written_day(date.today()), sections=sections,
                       verdict=write.html([Text.bullets(compared.verdict())]))
 
 

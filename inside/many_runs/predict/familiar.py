@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch.nn.functional import normalize
 
 from inside.data.split import Split
 from inside.evaluation.neighbours import features_of, training_features
-from inside.files import RunFolder, file_hash, fingerprint, read_csv, write_csv
+from inside.files import NotWritten, RunFolder, file_hash, fingerprint, read_csv, write_csv
 from inside.models.saved import SavedModel
 
 NEIGHBOUR = 10  # the distance of an image is that to its tenth nearest training image
@@ -44,10 +45,13 @@ class Familiar:
         stamp = fingerprint(file_hash(run.path("train_features.npz")), NEIGHBOUR, table[["path", "sha256"]])
         if not run.is_current(stamp, FILE):
             distances = known.distances(torch.from_numpy(features_of(run, model, split, table)))
-            write_csv(run.path(FILE), pd.DataFrame({"path": table["path"], "distance": distances}))
-            run.mark(stamp, FILE)
-        distances = read_csv(run.path(FILE), texts=("path",))["distance"]
-        return cls(known.features, float(distances.quantile(QUANTILE)))
+            found = pd.DataFrame({"path": table["path"], "distance": distances})
+            with contextlib.suppress(NotWritten):  # a run of somebody else: they are computed each time
+                write_csv(run.path(FILE), found)
+                run.mark(stamp, FILE)
+        else:
+            found = read_csv(run.path(FILE), texts=("path",))
+        return cls(known.features, float(found["distance"].quantile(QUANTILE)))
 
     def distances(self, features: torch.Tensor) -> np.ndarray:
         """1 - cosine, 0 to 2, of features (B, C) to those of the NEIGHBOURth nearest training image, (B,)."""

@@ -151,5 +151,4 @@ def _predict_batch(model: nn.Module, saved: SavedModel, familiar: Familiar | Non
 
 def _append(opened: TextIO, table: pd.DataFrame, *, first: bool) -> None:
     """Write rows of a table behind those that are there, with the names of the columns before the first."""
-    text, names = csv_text(table), csv_text(table.head(0))
-    opened.write(text if first else text[len(names):])
+    opened.write(csv_text(table, header=first))
