@@ -10,6 +10,7 @@ import tomllib
 
 import pytest
 import torch
+import torchvision
 import yaml
 from torch import nn
 from torch.distributed.run import get_args_parser
@@ -35,7 +36,8 @@ from inside.training.recipe import Recipe
 from shared.kernels import forked_kernels  # noqa: F401
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line, comments=True) for block in re.findall(r"^```\n(.*?)^```", README, flags=re.S | re.M)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.S | re.M)
+COMMANDS = [shlex.split(line, comments=True) for language, block in BLOCKS if not language
             for line in block.replace("\\\n", " ").replace("\\", "/").splitlines()]
 RUNS = [words[2:] for words in COMMANDS if words[1] == "run.py" and words[2] not in ON_RUNS]
 LATER = [words[2:] for words in COMMANDS if words[1] == "run.py" and words[2] in ON_RUNS]
@@ -66,6 +68,15 @@ def test_what_prints_runs(words, capsys):
     except SystemExit as end:
         assert end.code == 0
     assert "--only" in capsys.readouterr().out or words == ["--parameters"]
+
+
+def test_what_is_shown_in_python_runs():
+    (shown,) = (block for language, block in BLOCKS if language == "python")
+    images = torch.rand(4, 3, 64, 64)
+    names = {"model": torchvision.models.resnet18(), "loader": [images[:2], images[2:]], "images": images}
+    exec(shown, names)
+    assert names["shares"]["images"].tolist() == [4] and 1 <= names["rank"] <= 3
+    assert len(names["maps"].maps) == len(names["gradients"]) == 4
 
 
 @pytest.mark.parametrize("words", LATER, ids=" ".join)

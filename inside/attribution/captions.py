@@ -90,7 +90,7 @@ def describe_refutation(found: Randomisation | None) -> str:
     if rows.empty:
         return f"Whether guided backpropagation explains a class is not tested in this run: see {where}."
     row = rows.iloc[0]
-    numbers = f"[{format_rho_interval(row)}; bar {row['bar']:.2f}](#figure-randomisation)"
+    numbers = f"[{format_rho_interval(row)}; threshold {row['threshold']:.2f}](#figure-randomisation)"
     told = {"not changed": f"The method does not explain the *class*: under {where}, its maps do not change with a "
                            f"re-initialised classifier ({numbers}).",
             "changed": f"As an explanation of the *class*, the method passes the first test of {where}: its maps change "
@@ -111,8 +111,8 @@ def describe_concentration(views: Sequence[View]) -> str:
     if shares.empty:
         return "None of the maps holds evidence for its class."
     average = "" if len(shares) == 1 else f"On average over {len(shares)} images, "
-    return (f"{average}{percent(shares.mean(), 0)} of the evidence for the class lies in the hottest tenth of the image; "
-            "spread evenly it would be 10%.")
+    return (f"{average}{percent(shares.mean(), 0)} of the evidence for the class lies in the hottest tenth of the image, "
+            "where the map is highest; spread evenly it would be 10%.")
 
 
 def describe_extremes(views: Sequence[View], names: Sequence[str]) -> str:

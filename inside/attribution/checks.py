@@ -52,7 +52,7 @@ class RandomisationCheck:
                 "part named. Below each map its ρ with that of the trained network (– if a map is constant).")
         claim = (f"{describe_verdicts(self.found)} Mean |ρ| with the trained network's map, with 95% intervals over the "
                  "draws, by how far down the weights are re-initialised. A method changes where its interval lies below the "
-                 "bar; grey: up to chance; dotted: the map of another image.")
+                 "threshold; grey: up to chance; dotted: the map of another image.")
         return [Text(self.about),
                 Figure(plot_randomised(self.picture, self.found.pictures), "randomised_maps", alt, f"{told} {read}"),
                 Text(captions.describe_least_changed(self.found.pictures)),
@@ -61,11 +61,13 @@ class RandomisationCheck:
 
     def _fold_tables(self, found: Randomisation) -> Fold:
         means = (f"{captions.describe_steps(found)} Mean |ρ| with the trained network's map and its 95% interval, by "
-                 "method and by how far down the weights are re-initialised; bar: halfway from chance to 1.")
+                 "method and by how far down the weights are re-initialised; threshold: halfway from chance to 1.")
         baselines = (f"{captions.describe_largest_baseline(found)} Mean |ρ| of the trained network's maps with the map of "
                      "another image, with the edges of the image, and with unrelated maps (chance).")
+        shown = summarise_randomisation(found)
+        shown["verdict"] = shown["verdict"].where(shown["step"] > 0, "")  # nothing re-initialised: nothing to judge
         return Fold("The numbers of the test, and its baselines",
-                    (Table(summarise_randomisation(found), "randomisation_means", means),
+                    (Table(shown, "randomisation_means", means),
                      Table(randomisation_baselines(found), "randomisation_baselines", baselines)))
 
     def describe(self) -> list[str]:

@@ -21,22 +21,23 @@ def summarise_randomisation(found: Randomisation) -> pd.DataFrame:
     """The one statistic of the check, the mean absolute rank correlation |ρ|, one row per method and step.
 
     Columns method, step, down_to; images and draws that it is of; |ρ| with its 95% interval (`interval_over_draws`) low,
-    high; `chance`, the mean |ρ| of unrelated maps of that size and smoothness (`chance_correlations`); `bar`, halfway from
-    chance to 1; `verdict`: "changed" where the whole interval lies below the bar, "not changed" where it lies above, else
-    "undecided"; "no verdict" of fewer than FEWEST images. Numbers are rounded first (|ρ| to 3 digits, chance and bar to 2),
-    so that a verdict is that of the numbers shown. A map with its sign turned has not changed, hence the absolute value.
+    high; `chance`, the mean |ρ| of unrelated maps of that size and smoothness (`chance_correlations`); `threshold`, halfway
+    from chance to 1; `verdict`: "changed" where the whole interval lies below the threshold, "not changed" where it lies
+    above, else "undecided"; "no verdict" of fewer than FEWEST images. Numbers are rounded first (|ρ| to 3 digits, the others
+    to 2), so that a verdict is that of the numbers shown. A map with its sign turned has not changed, hence the absolute
+    value.
     """
     rows = []
     for (method, step, down_to), group in found.table.groupby(["method", "step", "down_to"], sort=False):
         mean, low, high, draws = interval_over_draws(group["correlation"].abs(), group["draw"])
         low, mean, high = (round_share(min(max(value, 0.0), 1.0)) for value in (low, mean, high))
         chance = round(control_mean(found, str(method), UNRELATED), 2)
-        bar, images = round((1 + chance) / 2, 2), int(group["correlation"].notna().sum())
-        verdict = "no verdict" if images < FEWEST or math.isnan(bar) else "changed" if high < bar else \
-            "not changed" if low > bar else "undecided"
-        rows.append((method, step, down_to, images, draws, mean, low, high, chance, bar, verdict))
-    return pd.DataFrame(rows, columns=["method", "step", "down_to", "images", "draws", "|ρ|", "low", "high", "chance", "bar",
-                                       "verdict"])
+        threshold, images = round((1 + chance) / 2, 2), int(group["correlation"].notna().sum())
+        verdict = "no verdict" if images < FEWEST or math.isnan(threshold) else "changed" if high < threshold else \
+            "not changed" if low > threshold else "undecided"
+        rows.append((method, step, down_to, images, draws, mean, low, high, chance, threshold, verdict))
+    return pd.DataFrame(rows, columns=["method", "step", "down_to", "images", "draws", "|ρ|", "low", "high", "chance",
+                                       "threshold", "verdict"])
 
 
 def control_mean(found: Randomisation, method: str, control: str) -> float:
@@ -64,7 +65,7 @@ def _describe_method(found: Randomisation, method: str, steps: pd.DataFrame) -> 
     if reason:
         return f"**{method}**: no verdict, since {reason}."
     head = steps.iloc[0]
-    numbers = (f"{format_rho_interval(head)}, {_AGAINST[head['verdict']]} the bar of {head['bar']:.2f}; chance "
+    numbers = (f"{format_rho_interval(head)}, {_AGAINST[head['verdict']]} the threshold of {head['threshold']:.2f}; chance "
                f"{head['chance']:.2f}")
     told = {"changed": f"The explanation by **{method}** changes as soon as the classifier is re-initialised ({numbers}): "
                        "it depends on the weights of the classifier, as what explains a class must.",
@@ -97,7 +98,7 @@ def _describe_further(found: Randomisation, method: str, steps: pd.DataFrame) ->
     verdicts, whole = steps["verdict"].tolist(), steps.iloc[-1]
     if len(steps) < 2:
         return []
-    numbers = f"{format_rho_interval(whole)}, {_AGAINST[whole['verdict']]} the bar"
+    numbers = f"{format_rho_interval(whole)}, {_AGAINST[whole['verdict']]} the threshold"
     if whole["verdict"] == "undecided":
         return [f"With all weights re-initialised it is undecided{', either' * (verdicts[0] == 'undecided')} ({numbers})."]
     if whole["verdict"] == "not changed":
@@ -116,16 +117,17 @@ def _describe_further(found: Randomisation, method: str, steps: pd.DataFrame) ->
 def describe_verdicts(found: Randomisation) -> str:
     """One sentence: which methods change when the classifier is re-initialised, which do not, and which are undecided."""
     steps = summarise_randomisation(found).query("step == 1")
-    ends = {"changed": "changed", "not changed": "did not change", "undecided": "undecided", "no verdict": "no verdict"}
-    told = [f"{words}: {listed(list(rows['method']))}" for verdict, words in ends.items()
+    ends = {"changed": ("changes", "change"), "not changed": ("does not change", "do not change"),
+            "undecided": ("is undecided", "are undecided"), "no verdict": ("has no verdict", "have no verdict")}
+    told = [f"{listed(list(rows['method']))} {words[len(rows) > 1]}" for verdict, words in ends.items()
             if len(rows := steps[steps["verdict"] == verdict])]
-    return f"With a re-initialised classifier, {'; '.join(told)}."
+    return f"When the classifier is re-initialised, {'; '.join(told)}."
 
 
 def describe_randomisation_figure(found: Randomisation) -> str:
-    """The figure of `plot_randomisation` in words: every mean |ρ| with its chance and its bar."""
+    """The figure of `plot_randomisation` in words: every mean |ρ| with its chance and its threshold."""
     told = "; ".join(f"{method} {', '.join(format_share(value, 2) for value in rows['|ρ|'])} "
-                     f"(chance {rows['chance'].iloc[0]:.2f}, bar {rows['bar'].iloc[0]:.2f})"
+                     f"(chance {rows['chance'].iloc[0]:.2f}, threshold {rows['threshold'].iloc[0]:.2f})"
                      for method, rows in summarise_randomisation(found).groupby("method", sort=False))
     return f"Mean |ρ| with the trained network's map by how far down weights are re-initialised, none to all: {told}."
 
@@ -201,6 +203,6 @@ def _method_results(found: Randomisation, method: str, rows: pd.DataFrame) -> di
     """What JSON can hold of one method: {step: mean |ρ|}, {step: its interval}, …, from `summarise_randomisation`."""
     by_step = rows.set_index("down_to")
     return {"images": int(found.table.query("method == @method")["image"].nunique()), "draws": int(rows["draws"].max()),
-            "chance": rows["chance"].iloc[0], "bar": rows["bar"].iloc[0], "down_to": by_step["|ρ|"].to_dict(),
+            "chance": rows["chance"].iloc[0], "threshold": rows["threshold"].iloc[0], "down_to": by_step["|ρ|"].to_dict(),
             "interval": {name: [row["low"], row["high"]] for name, row in by_step.iterrows()},
             "verdict": by_step["verdict"].to_dict(), "no_verdict": no_verdict(found, method, rows)}

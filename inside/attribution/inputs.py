@@ -164,8 +164,11 @@ def _check_called(layer: str, outputs: Sequence) -> None:
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits (N,classes); the network gets a copy, since some work on their input in place."""
-    return only_tensor("the network", model(images.clone()))
+    """Logits (N,classes); the network gets a copy, since some work on their input in place. ValueError: other shapes."""
+    logits = only_tensor("the network", model(images.clone()))
+    if logits.ndim != 2:
+        raise ValueError(f"The network gives values of shape {tuple(logits.shape)}; expected logits (N, classes).")
+    return logits
 
 
 def _batch(model: nn.Module, images: Tensor) -> Tensor:

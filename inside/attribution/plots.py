@@ -191,7 +191,7 @@ def mark_box(ax: Axes, box: Sequence[float], color: str = "#D55E00") -> None:
 
 
 def plot_randomisation(found: Randomisation) -> Figure:
-    """Mean |ρ| by step with 95% intervals, one panel per method; grey: up to chance; line: bar; dotted: another image."""
+    """Mean |ρ| by step with 95% intervals, one panel per method; grey: up to chance; line: threshold; dotted: another."""
     table = summarise_randomisation(found)
     methods = list(dict.fromkeys(table["method"]))
     figure, axes = plt.subplots(1, len(methods), figsize=(3.4 * len(methods), 3.7), layout="constrained", sharey=True,
@@ -200,10 +200,10 @@ def plot_randomisation(found: Randomisation) -> Figure:
         rows = table[table["method"] == method]
         color = next(color for name, color in METHOD_COLORS.items() if method.startswith(name))
         error = [(rows["|ρ|"] - rows["low"]).clip(lower=0), (rows["high"] - rows["|ρ|"]).clip(lower=0)]
-        levels = {"bar": rows["bar"].iloc[0], "another\nimage": control_mean(found, method, "another image"),
+        levels = {"threshold": rows["threshold"].iloc[0], "another\nimage": control_mean(found, method, "another image"),
                   "chance": rows["chance"].iloc[0]}
         ax.axhspan(0, levels["chance"], color="#D9D9D9", zorder=0)
-        ax.axhline(levels["bar"], color="black", linewidth=1)
+        ax.axhline(levels["threshold"], color="black", linewidth=1)
         ax.axhline(levels["another\nimage"], color="black", linestyle=":", linewidth=1.2)
         ax.errorbar(range(len(rows)), rows["|ρ|"], yerr=error, marker="o", capsize=2, color=color)
         ax.set_xticks(range(len(rows)), rows["down_to"], rotation=40, ha="right")

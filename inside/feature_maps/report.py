@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from inside.feature_maps.blur_sentences import describe_beyond_blur, describe_blur
 from inside.feature_maps.certainty import BootstrapSpectrum, bootstrap_spectrum, split_half
 from inside.feature_maps.plots import (
     plot_by_layer,
@@ -15,11 +16,10 @@ from inside.feature_maps.plots import (
     plot_reduced,
     plot_similarity,
 )
-from inside.feature_maps.scenario_names import main_scenarios, mark_frozen, scenario_title
+from inside.feature_maps.scenario_names import SMALL_IMAGES, main_scenarios, mark_frozen, scenario_title
 from inside.feature_maps.shares import over_draws, share_overview
 from inside.feature_maps.spectra import Spectrum
 from inside.feature_maps.spectra_sentences import (
-    describe_blur,
     describe_by_layer,
     describe_comparison,
     describe_halves,
@@ -29,9 +29,8 @@ from inside.feature_maps.spectra_sentences import (
     describe_rank_claims,
     describe_scatter,
     describe_similarity_claims,
-    ranks_by_layer,
 )
-from inside.feature_maps.spectra_tables import certainty_table, eigenvalue_table, spectra_table
+from inside.feature_maps.spectra_tables import certainty_table, eigenvalue_table, ranks_by_layer, spectra_table
 from inside.feature_maps.statistics import LayerStatistics
 from inside.shown import Figure, Fold, Shown, Table, Text
 from inside.text import format_share, plain_text
@@ -157,12 +156,15 @@ def report_comparison(compared: pd.DataFrame, *, frozen: Sequence[str] = ()) -> 
 
 
 def report_resolution_control(spectra: Mapping[str, Mapping[str, Spectrum]]) -> list[Shown]:
-    """The effective rank of the initial network on images as they are and reduced to 32×32 pixels, by layer."""
+    """The effective rank of the initial network on images as they are, reduced to 32×32 pixels, and small ones, by layer."""
     if not _reduced(spectra):
         return [Text("Not measured: this needs RESOLUTION_CONTROL = True and the ImageNet-initialised network.")]
     chosen = {end: spectra[end] for name in _reduced(spectra) for end in (name, f"{name}_32px")}
-    told = describe_blur(spectra_table(chosen))
-    wide = over_draws(spectra_table(chosen), "effective rank").rename(columns=scenario_title).reset_index()
-    return [Table(wide, "resolution_control", f"{' '.join(told[:1])} Effective rank, a row per layer; the last panel of "
-                  "[the cumulative variance](#figure-cumulative_variance) shows it.", digits=1, rows=100),
-            *[Text(line) for line in told[1:]]]
+    small = {name: spectra[name] for name in SMALL_IMAGES if name in spectra}
+    table = spectra_table(chosen | small)
+    told = describe_blur(table) + describe_beyond_blur(table)
+    wide = over_draws(table, "effective rank").rename(columns=scenario_title).reset_index()
+    beside = "; beside it, images that are small" if small else ""
+    return [Table(wide, "resolution_control", f"{' '.join(told[:1])} Effective rank, a row per layer{beside}; the last "
+                  "panel of [the cumulative variance](#figure-cumulative_variance) shows what reducing them does.",
+                  digits=1, rows=100), *[Text(line) for line in told[1:]]]

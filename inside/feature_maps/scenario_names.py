@@ -45,6 +45,7 @@ NETWORK_WORDS = {"finetuned": "the fine-tuned network", "imagenet": "the ImageNe
 IMAGE_WORDS = {"own": "own images", "imagenet": "ImageNet images", "cifar10": "CIFAR-10 images",
                "photo_patches": "photo patches (stand-in)", "digits": "handwritten digits (stand-in)",
                "demo": "drawn scenes (stand-in)"}
+SMALL_IMAGES = ("imagenet_cifar10", "imagenet_digits")  # scenarios whose images had fewer pixels before they were resized
 STAND_INS = ("photo_patches", "digits", "demo")  # embedded data sets that take the place of ImageNet and CIFAR-10
 
 

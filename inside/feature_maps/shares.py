@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from inside.feature_maps.hooks import capture, only_tensor
 from inside.feature_maps.scenario_names import first_draws, scenario_draw, scenario_title
-from inside.feature_maps.statistics import LayerStatistics, collect_statistics
+from inside.feature_maps.statistics import LayerStatistics, by_scenario, collect_statistics
 
 SHARE_COLUMNS = ["scenario", "layer", "draw", "channels", "images", "values", "non_positive", "non_positive_share"]
 
@@ -36,7 +36,7 @@ def share_table(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> pd.D
     into one, and `reason` says why.
     """
     rows = []
-    for name, by_layer in statistics.items():
+    for name, by_layer in by_scenario(statistics).items():
         for layer, state in by_layer.items():
             non_positive, nan, values = (int(number) for number in state.counts.total.sum(1))
             (scenario, draw), dead, after = scenario_draw(name), state.dead_channels, state.after

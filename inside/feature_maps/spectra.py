@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from inside.feature_maps.states import StreamingCovariance, _features
-from inside.feature_maps.statistics import LayerStatistics
+from inside.feature_maps.statistics import LayerStatistics, by_scenario
 from inside.files import atomic_write
 
 
@@ -134,7 +134,7 @@ def measure_spectra(statistics: Mapping[str, Mapping[str, LayerStatistics]], *,
                     top_k: int = 1000) -> dict[str, dict[str, Spectrum]]:
     """The spectrum of the pooled features of each scenario and layer: {scenario: {layer: Spectrum}}."""
     return {name: {layer: spectrum(_finite_features(state, layer, name), top_k=top_k) for layer, state in by_layer.items()}
-            for name, by_layer in statistics.items()}
+            for name, by_layer in by_scenario(statistics).items()}
 
 
 def covariance_difference(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> float:

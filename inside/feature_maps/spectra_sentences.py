@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from inside.feature_maps.blur_sentences import describe_blur
 from inside.feature_maps.scenario_names import describe_missing, image_words, is_stand_in, pair_words, scenario_words
 from inside.feature_maps.spectra import Spectrum
+from inside.feature_maps.spectra_tables import ranks_by_layer
 from inside.text import format_number, format_share, percent, round_share
 
 
@@ -61,17 +63,10 @@ def describe_spectra(table: pd.DataFrame, certainty: pd.DataFrame, compared: pd.
         if {"finetuned_own", "imagenet_own"} <= set(ranks):
             sentences += _describe_frozen(ranks, frozen) + _describe_directions(compared, frozen)
             sentences += [" ".join(_describe_change(ranks, frozen) + _describe_ratios(certainty, frozen))]
-        sentences += _describe_sets(ranks) + _describe_random(table, ranks.index[-1]) + _describe_blur(ranks)
+        sentences += _describe_sets(ranks) + _describe_random(table, ranks.index[-1]) + describe_blur(table)
     if len(certainty):
         sentences += [describe_scatter(certainty), describe_halves(certainty)]
     return [line for line in sentences if line] + describe_missing(missing)
-
-
-def ranks_by_layer(table: pd.DataFrame) -> pd.DataFrame:
-    """Effective ranks of a spectra_table in its order: layers down, scenarios across, of several draws the first."""
-    first = table.drop_duplicates(["scenario", "layer"])
-    ranks = first.pivot(index="layer", columns="scenario", values="effective rank")
-    return ranks.loc[list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["scenario"]))]
 
 
 def _describe_frozen(ranks: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
@@ -133,29 +128,6 @@ def _describe_random(table: pd.DataFrame, deepest: str) -> list[str]:
     drawn = table.loc[(table["scenario"] == "random_own") & (table["layer"] == deepest), "effective rank"]
     told = f"Effective rank with random weights in **{deepest}**: {_with_range(drawn, 1)}."
     return [told] if len(drawn) else []
-
-
-def _describe_blur(ranks: pd.DataFrame) -> list[str]:
-    """In how many layers reducing the images to 32×32 pixels lowers and raises the effective rank, and where most."""
-    told = []
-    for name in [x for x in ranks if x.endswith("_32px") and x.removesuffix("_32px") in ranks]:
-        own = name.removesuffix("_32px")
-        both = ranks[[own, name]].dropna().round(1)
-        if both.empty:
-            continue
-        change = (both[name] - both[own]) / both.max(axis=1).where(both.max(axis=1) > 0, 1)
-        what = f"the effective rank of {scenario_words(own)}"
-        parts: list[str] = []
-        for verb, moved in (("lowers", change[change < 0]), ("raises", change[change > 0])):
-            if len(moved):
-                layer = moved.abs().idxmax()
-                most = ", most in" if len(moved) > 1 else ","
-                parts.append(f"{verb} {'it' if parts else what} in {len(moved)} of {len(both)} layers{most} **{layer}** "
-                             f"(from {both.loc[layer, own]:.1f} to {both.loc[layer, name]:.1f})")
-        follows = ": blur alone could explain a fall of this size" if (change < 0).any() else ": blur explains no lower rank"
-        told.append(f"Reducing the images to 32×32 pixels {' and '.join(parts)}{follows}." if parts else
-                    f"Reducing the images to 32×32 pixels leaves {what} as it is in every layer, to the digit shown.")
-    return told
 
 
 def describe_scatter(certainty: pd.DataFrame) -> str:
@@ -291,8 +263,3 @@ def describe_similarity_claims(compared: pd.DataFrame, frozen: Sequence[str] = (
                         f"({_number(least['CKA'], 2)}).")
     turned = _describe_directions(compared, frozen)
     return [*turned[:1], *([" ".join(told)] if told else [])] or ["There is no layer with directions to compare."]
-
-
-def describe_blur(table: pd.DataFrame) -> list[str]:
-    """What reducing the images to 32×32 pixels does to the effective rank in the deepest layer, a sentence a data set."""
-    return _describe_blur(ranks_by_layer(table))

@@ -46,6 +46,13 @@ def spectra_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, frozen: Sequ
     return pd.DataFrame(rows)
 
 
+def ranks_by_layer(table: pd.DataFrame) -> pd.DataFrame:
+    """Effective ranks of a spectra_table in its order: layers down, scenarios across, of several draws the first."""
+    first = table.drop_duplicates(["scenario", "layer"])
+    ranks = first.pivot(index="layer", columns="scenario", values="effective rank")
+    return ranks.loc[list(dict.fromkeys(table["layer"])), list(dict.fromkeys(table["scenario"]))]
+
+
 def eigenvalue_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, first: int = 10) -> pd.DataFrame:
     """The `first` eigenvalues themselves, one row per scenario and layer; missing where there are fewer."""
     return pd.DataFrame([{"scenario": scenario_title(name), "layer": layer}

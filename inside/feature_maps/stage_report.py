@@ -26,10 +26,11 @@ def report_stages(stages: Stages) -> list[Shown]:
     similar = pd.DataFrame(stages.cka, columns=stages.names)
     similar.insert(0, "fine-tuned", stages.names)
     return [Figure(plot_stages(stages), "stages", plain_text(_alt(stages)),
-                   f"{claim} Top: accuracy of a linear probe ({stages.train:,} training and {stages.distinct:,} "
-                   "different validation images; bars: 95% intervals; dotted: always the most frequent class), relative "
-                   "change of the weights, debiased linear CKA of fine-tuned and initial stages. Bottom: effective rank, "
-                   f"share of values ≤ 0, intrinsic dimension with its 95% spread at this number of images.{shaded}"),
+                   f"{claim} Top: accuracy of a linear probe ({stages.train:,} training images and {stages.distinct:,} "
+                   "validation images, copies counted once; bars: 95% intervals; dotted: always the most frequent class), "
+                   "relative change of the weights, debiased linear CKA of fine-tuned and initial stages. Bottom: effective "
+                   "rank, share of values ≤ 0, intrinsic dimension with its 95% spread at this number of images."
+                   f"{shaded}"),
             *([Text(" ".join(more))] if more else []),
             Fold("All numbers of the stages", (numbers, Table(
                 similar, "stage_cka", "Debiased linear CKA: fine-tuned stages down, initial ones across.", digits=2,

@@ -126,6 +126,14 @@ class LayerStatistics:
             self.pooled.append(means)
 
 
+def by_scenario(statistics: Mapping[str, Mapping[str, LayerStatistics]]) -> Mapping[str, Mapping[str, LayerStatistics]]:
+    """Statistics as functions take them, {scenario: {layer: statistics}}. ValueError: those of one scenario alone."""
+    if any(isinstance(found, LayerStatistics) for found in statistics.values()):
+        raise ValueError("These are the statistics of one network, {layer: statistics}; expected {scenario: {layer: "
+                         'statistics}}: give them a name, such as {"mine": statistics}.')
+    return statistics
+
+
 def collect_statistics(model: nn.Module, loader: Iterable, layers: Sequence[str], *, channels_last: bool = True,
                        precision: torch.dtype = torch.float32,
                        keep_features: bool = True) -> dict[str, LayerStatistics]:

@@ -34,7 +34,7 @@ def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, Any] |
     """Parameters P and multiply-accumulates M of some ConvNet5, by formula and counted; one row per network.
 
     m filters in each block, kernels of k×k, n dense neurons; `options` are those of one more network, the last row. The last
-    column is the fraction of P in the weights of the dense layer.
+    column is the fraction of P in the dense layer.
     """
     kinds = [{"filters": m, "organisation": "const", "kernel_size": k, "dense": n, "batch_norm": False}
              for m, k, n in ((16, 3, 64), (32, 3, 128), (32, 5, 128), (64, 3, 128))]
@@ -43,10 +43,11 @@ def convnet5_table(n_classes: int, image_size: int, options: Mapping[str, Any] |
         network = build_from_scratch("convnet5", n_classes, image_size, kind)
         formula = convnet5_costs(n_classes, image_size, **kind)
         counted = count_costs(network, image_size, network.in_channels)
+        dense = sum(parameter.numel() for parameter in network.dense.parameters())
         rows.append({"m": str(kind["filters"]), "k": str(kind["kernel_size"]), "n": kind["dense"],
                      **{f"{sign}: {how}": costs[name] for sign, name in (("P", "parameters"), ("M", "macs"))
                         for how, costs in (("formula", formula), ("counted", counted))},
-                     "share of P in the dense layer": network.dense.weight.numel() / counted["parameters"]})
+                     "share of P in the dense layer": dense / counted["parameters"]})
     return pd.DataFrame(rows)
 
 

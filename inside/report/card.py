@@ -47,8 +47,9 @@ def card_sections(found: Found) -> list[Section]:
                                            "whom a wrong class would harm. Whoever passes the network on should add it."]),
         Section("Caveats and recommendations", _caveats(own)),
         Section("How to load it", [f"`python run.py predict {literal(found.folder.name)} path/to/images`, or in Python "
-                                   "`load_network(RunFolder(…))` of `inside.models.saved`; preprocessing and classes are in "
-                                   "`model.json`."])]
+                                   "`from inside.files import RunFolder`, `from inside.models.saved import load_network`, "
+                                   "`model, saved = load_network(RunFolder(\"NAME\", make=False))` with the name of this "
+                                   "run; classes and preprocessing are in `saved`, and in `model.json`."])]
 
 
 def _details(own: Mapping[str, Any]) -> list[str]:

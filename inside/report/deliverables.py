@@ -238,8 +238,9 @@ def _stages(stages: Mapping[str, Any]) -> str:
     moved = f"the weights moved most in {most}, stage {names.index(most) + 1}" if changes[most] else "no stage has learnt"
     if "probe" in stages["missing"]:
         return f"{moved}; {stages['missing']['probe']}"
-    told = f"a linear probe is significantly better from stage {names.index(begins) + 1} of {len(names)} on, {begins}" \
-        if begins else "no stage from which on a linear probe is significantly better"
+    told = "no stage from which on a linear probe is significantly better" if not begins else \
+        f"a linear probe is significantly better in the last of {len(names)} stages only, {begins}" if begins == names[-1] \
+        else f"a linear probe is significantly better from stage {names.index(begins) + 1} of {len(names)} on, {begins}"
     return f"{told}; {moved}"
 
 

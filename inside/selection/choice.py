@@ -87,8 +87,8 @@ def _fold_options(found: Search) -> Fold:
     lines = Figure(plots.plot_parallel_coordinates(found), "search_parallel",
                    f"A line for each complete trial through its options {', '.join(found.space)} and its score; the "
                    f"thick line is the best trial, {format_share(best.value)}.",
-                   f"The best trial, {best.number}, is the thick line. A line for each complete trial goes through its "
-                   "options to its score, and is the brighter the higher that is; a gap: the option was not drawn.")
+                   f"The best trial, {best.number}, is the thick line. One line per complete trial, through its "
+                   "options to its score; brighter: a higher score; a gap: the trial does not have this option.")
     bars = Figure(plots.plot_importances(table), "search_importance",
                   f"Importance and correlation of each option with the score. {strongest} {told}",
                   f"{strongest} Left: importance; beside it the correlation with the score, its chance level in grey.")

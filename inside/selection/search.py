@@ -208,7 +208,7 @@ def score(settings: Mapping[str, Any], split: Split, folder: Path, trial: optuna
             raise ValueError(f"The score on validation is {row['val_mean_class_accuracy']} in epoch {row['epoch']}.")
         best = max(best, row["val_mean_class_accuracy"])
         trial.report(best, row["epoch"])
-        if trial.should_prune():
+        if row["epoch"] < settings["EPOCHS"] and trial.should_prune():  # nothing is saved after the last
             _print_trial(trial, name, f"pruned after epoch {row['epoch']} at {format_share(best)}", start)
             raise optuna.TrialPruned
     try:

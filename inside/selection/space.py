@@ -30,8 +30,8 @@ def search_space(settings: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """
     given = settings["SEARCH_SPACE"]
     if not given:
-        raise ValueError('SEARCH_SPACE is empty: give options to try, such as {"lr": [1e-4, 1e-2, "log"]}, or set '
-                         "SEARCH_TRIALS = 0.")
+        raise ValueError('SEARCH_SPACE is empty: give options to try, such as {"learning_rate": [1e-4, 1e-2, "log"]}, or '
+                         "set SEARCH_TRIALS = 0.")
     names = {_option_name(name): name for name in given}
     if len(names) < len(given):
         raise ValueError(f"SEARCH_SPACE names an option twice: {', '.join(given)}.")

@@ -96,7 +96,7 @@ def test_the_caption_of_guided_backpropagation_says_what_the_check_found(value, 
     found = randomised((value,))
     row = summarise_randomisation(found).query("step == 1").iloc[0]
     told = describe_refutation(found)
-    assert words in told and f"|ρ| {row['|ρ|']:.3f}, {row['low']:.3f} to {row['high']:.3f}; bar 0.60" in told and "(#figure-randomisation)" in told
+    assert words in told and f"|ρ| {row['|ρ|']:.3f}, {row['low']:.3f} to {row['high']:.3f}; threshold 0.60" in told and "(#figure-randomisation)" in told
     assert row["verdict"] == {"does not explain the *class*": "not changed", "passes the first test": "changed", "is undecided": "undecided"}[words]
 
 
@@ -110,8 +110,8 @@ def test_how_concentrated_the_evidence_is():
     even, point, none = view(np.ones((10, 10))), view(square(0, 0)), view(np.zeros((10, 10)))
     assert hottest_share(even.heat) == pytest.approx(0.1) and hottest_share(point.heat) == 1 and np.isnan(hottest_share(none.heat))
     assert describe_concentration([even, point, none]) == ("On average over 2 images, 55% of the evidence for the class lies in the hottest "
-                                                            "tenth of the image; spread evenly it would be 10%.")
-    assert describe_concentration([point, none]).startswith("100% of the evidence for the class lies in the hottest tenth of the image;")
+                                                            "tenth of the image, where the map is highest; spread evenly it would be 10%.")
+    assert describe_concentration([point, none]).startswith("100% of the evidence for the class lies in the hottest tenth of the image, where the map is highest;")
     assert describe_concentration([none]) == "None of the maps holds evidence for its class."
     assert describe_extremes([even, point, none], "abc") == \
         "The evidence is most concentrated for b (100% in the hottest tenth of the image) and least for a (10%)."

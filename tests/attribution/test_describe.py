@@ -79,13 +79,13 @@ def randomised(steps, *, another=0.1, unrelated=0.28, spread=0.05, n_draws=5, n_
 
 
 @pytest.mark.parametrize("steps, another, words", [
-    ((0.2, 0.1), 0.1, ["**gradient** changes as soon as the classifier is re-initialised (|ρ| 0.", "below the bar of 0.64; chance 0.28", "It also changes at every further step"]),
-    ((0.9, 0.8, 0.1), 0.1, ["**gradient does not change** when", "above the bar of 0.64", "Once the weights down to layer1 are re-initialised, it changes at every step"]),
+    ((0.2, 0.1), 0.1, ["**gradient** changes as soon as the classifier is re-initialised (|ρ| 0.", "below the threshold of 0.64; chance 0.28", "It also changes at every further step"]),
+    ((0.9, 0.8, 0.1), 0.1, ["**gradient does not change** when", "above the threshold of 0.64", "Once the weights down to layer1 are re-initialised, it changes at every step"]),
     ((0.9, 0.8), 0.1, ["does not change** when", "With all weights re-initialised it does not change either", "it shows the image, not what"]),
     ((0.9, 0.8), 0.9, ["as alike: it shows where things usually are"]),
     ((0.3, 0.9), 0.1, ["changes as soon as", "With all weights re-initialised it does not change (|ρ| 0.9"]),
     ((0.2, 0.9, 0.2), 0.1, ["changes as soon as", "Once the weights down to layer1 are re-initialised, it changes at every step"]),
-    ((0.64, 0.1), 0.1, ["Whether the explanation by **gradient** changes when the classifier is re-initialised is undecided (|ρ| 0.6", "around the bar of 0.64", "Once the weights down to layer1 are re-initialised, it changes"]),
+    ((0.64, 0.1), 0.1, ["Whether the explanation by **gradient** changes when the classifier is re-initialised is undecided (|ρ| 0.6", "around the threshold of 0.64", "Once the weights down to layer1 are re-initialised, it changes"]),
     ((0.64, 0.64), 0.1, ["is undecided (", "With all weights re-initialised it is undecided, either"]),
     ((-0.95, -0.9), 0.1, ["**gradient does not change** when the classifier"]),
     ((0.2, np.nan), 0.1, ["no verdict, since only 0 of 30 images"])])
@@ -95,7 +95,7 @@ def test_verdicts_on_random_weights(steps, another, words):
 
 
 def test_the_issue_s_two_sentences():
-    """0.203 (0.188 to 0.219) is clearly below; an interval around the bar is not "no change"."""
+    """0.203 (0.188 to 0.219) is clearly below; an interval around the threshold is not "no change"."""
     clear, = describe_randomisation(randomised((0.203, 0.203), spread=0.015))
     assert "changes as soon as" in clear and "in part" not in clear and "not clearly" not in clear
     open_, = describe_randomisation(randomised((0.64, 0.64), spread=0.02))
@@ -103,12 +103,12 @@ def test_the_issue_s_two_sentences():
 
 
 def test_the_bar_moves_with_chance():
-    """The same |ρ| of 0.55 is above the bar where unrelated maps have 0, below it where they have 0.4."""
+    """The same |ρ| of 0.55 is above the threshold where unrelated maps have 0, below it where they have 0.4."""
     smooth, rough = (summarise_randomisation(randomised((0.55,), unrelated=chance, spread=0.01)).iloc[1] for chance in (0.4, 0.0))
-    assert (smooth["bar"], smooth["verdict"]) == (0.7, "changed") and (rough["bar"], rough["verdict"]) == (0.5, "not changed")
+    assert (smooth["threshold"], smooth["verdict"]) == (0.7, "changed") and (rough["threshold"], rough["verdict"]) == (0.5, "not changed")
 
 
-NUMBERS = re.compile(r"\|ρ\| (\S+), (\S+) to (\S+), (below|above|around) the bar(?: of (\S+); chance ([\d.]+))?")
+NUMBERS = re.compile(r"\|ρ\| (\S+), (\S+) to (\S+), (below|above|around) the threshold(?: of (\S+); chance ([\d.]+))?")
 
 
 @settings(max_examples=50, deadline=None)
@@ -124,10 +124,10 @@ def test_no_sentence_on_random_weights_contradicts_its_numbers(n_images, **optio
     if "no verdict" in line:
         return
     told = [(float(mean), float(low), float(high), word) for mean, low, high, word, *_ in NUMBERS.findall(line)]
-    bar, chance = (float(value) for value in NUMBERS.search(line).groups()[4:])
-    assert bar == pytest.approx((1 + chance) / 2, abs=0.0051) and len(told) == 1 + (len(options["steps"]) > 1)
+    threshold, chance = (float(value) for value in NUMBERS.search(line).groups()[4:])
+    assert threshold == pytest.approx((1 + chance) / 2, abs=0.0051) and len(told) == 1 + (len(options["steps"]) > 1)
     for mean, low, high, word in told:
-        assert 0 <= low <= mean <= high <= 1 and word == ("below" if high < bar else "above" if low > bar else "around")
+        assert 0 <= low <= mean <= high <= 1 and word == ("below" if high < threshold else "above" if low > threshold else "around")
     first, last = told[0][3], told[-1][3]
     assert (first == "below") == ("changes as soon as" in line) and (first == "above") == ("does not change** when" in line)
     assert (first == "around") == ("is re-initialised is undecided" in line)
@@ -138,27 +138,27 @@ def test_no_sentence_on_random_weights_contradicts_its_numbers(n_images, **optio
 
 
 def test_one_statistic_everywhere():
-    """Figure, table, sentence and results show the same mean |ρ| with its interval, chance and bar."""
+    """Figure, table, sentence and results show the same mean |ρ| with its interval, chance and threshold."""
     found = randomised((-0.3, 0.7), unrelated=-0.2, another=-0.4, draw_spread=0.05)
     rows = summarise_randomisation(found)
     values = found.table.query("step == 1")
-    assert rows["|ρ|"].tolist()[1] == pytest.approx(values["correlation"].abs().mean(), abs=6e-4) and (rows["chance"] == 0.2).all() and (rows["bar"] == 0.6).all()
+    assert rows["|ρ|"].tolist()[1] == pytest.approx(values["correlation"].abs().mean(), abs=6e-4) and (rows["chance"] == 0.2).all() and (rows["threshold"] == 0.6).all()
     line, = describe_randomisation(found)
-    assert f"|ρ| {rows['|ρ|'][1]:.3f}, {rows['low'][1]:.3f} to {rows['high'][1]:.3f}, below the bar of 0.60; chance 0.20" in line
+    assert f"|ρ| {rows['|ρ|'][1]:.3f}, {rows['low'][1]:.3f} to {rows['high'][1]:.3f}, below the threshold of 0.60; chance 0.20" in line
     ax = plot_randomisation(found).axes[0]
-    bar, another = (line.get_ydata() for line in ax.lines[:2])
-    assert set(bar) == {0.6} and another == pytest.approx([0.4, 0.4])
+    threshold, another = (line.get_ydata() for line in ax.lines[:2])
+    assert set(threshold) == {0.6} and another == pytest.approx([0.4, 0.4])
     assert ax.patches[0].get_y() + ax.patches[0].get_height() == pytest.approx(0.2)
-    assert {text.get_text() for text in ax.texts} == {"bar 0.60", "another\nimage 0.40", "chance 0.20"}
+    assert {text.get_text() for text in ax.texts} == {"threshold 0.60", "another\nimage 0.40", "chance 0.20"}
     drawn = next(container for container in ax.containers)
     assert drawn[0].get_ydata().tolist() == rows["|ρ|"].tolist()
     bars = np.array([segment[:, 1] for segment in drawn[2][0].get_segments()])
     np.testing.assert_allclose(bars, rows[["low", "high"]])
     written = attribution_results(None, found, None)["randomisation"]["gradient"]
     assert list(written["down_to"].values()) == rows["|ρ|"].tolist() and written["baselines"]["another image"] == pytest.approx(0.4)
-    assert written["interval"]["head"] == [rows["low"][1], rows["high"][1]] and (written["bar"], written["chance"]) == (0.6, 0.2)
+    assert written["interval"]["head"] == [rows["low"][1], rows["high"][1]] and (written["threshold"], written["chance"]) == (0.6, 0.2)
     assert randomisation_baselines(found)["another image"].tolist() == pytest.approx([0.4])
-    assert f"{rows['|ρ|'][1]:.2f}, {rows['|ρ|'][2]:.2f} (chance 0.20, bar 0.60)" in describe_randomisation_figure(found)
+    assert f"{rows['|ρ|'][1]:.2f}, {rows['|ρ|'][2]:.2f} (chance 0.20, threshold 0.60)" in describe_randomisation_figure(found)
 
 
 class Constant(nn.Module):
@@ -222,4 +222,4 @@ def test_the_verdicts_of_all_methods_in_a_sentence(monkeypatch):
     rows = pd.DataFrame({"step": [0, 1, 0, 1, 0, 1], "method": ["a", "a", "b", "b", "c", "c"],
                          "verdict": ["not changed", "changed", "not changed", "not changed", "not changed", "changed"]})
     monkeypatch.setattr("inside.attribution.describe.summarise_randomisation", lambda found: rows)
-    assert describe_verdicts(None) == "With a re-initialised classifier, changed: a and c; did not change: b."
+    assert describe_verdicts(None) == "When the classifier is re-initialised, a and c change; b does not change."

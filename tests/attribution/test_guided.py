@@ -1,6 +1,7 @@
 """Tests of inside/attribution/guided.py."""
 
 import copy
+import re
 import warnings
 
 import numpy as np
@@ -133,6 +134,14 @@ class Gated(nn.Module):
 
 def test_gates_are_no_activations():
     assert guided_backpropagation(Rectified(Gated()), images(1, 12)[0], 1).abs().max() > 0
+
+
+@pytest.mark.parametrize("odd, shape", [
+    (nn.Sequential(nn.Conv2d(3, 1, 12), nn.ReLU(), nn.Flatten(0)), "(2,)"), (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), "(2, 4, 10, 10)")])
+@pytest.mark.parametrize("method", [guided_backpropagation, saliency, class_activation_maps])
+def test_a_network_that_gives_no_logits_is_told_so(method, odd, shape):
+    with pytest.raises(ValueError, match=re.escape(f"The network gives values of shape {shape}; expected logits (N, classes).")):
+        method(odd, images(2, 12))
 
 
 class QuickGELU(nn.Module):

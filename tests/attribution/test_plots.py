@@ -68,5 +68,5 @@ def test_the_labels_of_the_levels_stand_at_their_lines_and_apart(inspected):
     for ax in figure.axes:
         boxes = sorted((text.get_window_extent() for text in ax.texts), key=lambda box: box.y0)
         assert len(boxes) == 3 and all(one.y1 <= other.y0 + 1 for one, other in zip(boxes, boxes[1:], strict=False))
-        bar = next(text for text in ax.texts if text.get_text().startswith("bar "))
-        assert bar.get_text() == f"bar {ax.lines[0].get_ydata()[0]:.2f}" and bar.xy[1] >= ax.lines[0].get_ydata()[0]
+        bar = next(text for text in ax.texts if text.get_text().startswith("threshold "))
+        assert bar.get_text() == f"threshold {ax.lines[0].get_ydata()[0]:.2f}" and bar.xy[1] >= ax.lines[0].get_ydata()[0]

@@ -201,9 +201,13 @@ def test_comparison_of_networks(statistics):
 def test_resolution_control(statistics):
     spectra = measure_spectra(statistics)
     (table,) = report_resolution_control(spectra)
-    assert table.name == "resolution_control" and list(table.table) == ["layer", "imagenet_own", "imagenet_own_32px"]
+    assert table.name == "resolution_control" and list(table.table) == ["layer", "imagenet_own", "imagenet_own_32px", "imagenet_digits (stand-in)"]
     assert table.table["imagenet_own_32px"].tolist() == [spectra["imagenet_own_32px"][layer].effective_rank for layer in LAYERS]
     assert "Reducing the images to 32×32 pixels" in table.caption and "(#figure-cumulative_variance)" in table.caption
+    small = spectra | {"imagenet_cifar10": spectra["finetuned_own"], "imagenet_digits": spectra["finetuned_own"]}
+    (table, told) = report_resolution_control(small)
+    assert list(table.table) == ["layer", "imagenet_own", "imagenet_own_32px", "imagenet_cifar10", "imagenet_digits (stand-in)"]
+    assert told.markdown.startswith("The effective rank of the ImageNet-initialised network on CIFAR-10 images is lower than this blur explains in ")
     (told,) = report_resolution_control({name: by_layer for name, by_layer in spectra.items() if not name.endswith("_32px")})
     assert told.markdown.startswith("Not measured: this needs RESOLUTION_CONTROL = True")
 

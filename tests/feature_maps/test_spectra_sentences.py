@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from inside.data.sources import ImageSet
+from inside.feature_maps.blur_sentences import describe_beyond_blur
 from inside.feature_maps.certainty import BootstrapSpectrum, bootstrap_spectrum, split_half
 from inside.feature_maps.frozen import frozen_layers
 from inside.feature_maps.plots import plot_by_layer, plot_effective_ranks, plot_eigenvalues, plot_similarity
@@ -374,17 +375,25 @@ def test_takeaways_of_image_sets_rank_no_stand_in():
 def test_blur_counts_the_layers_that_fall_and_rise_and_names_the_largest():
     (line,) = told_of({"imagenet_own": [1.63, 8.07, 13.41, 16.48, 35.37], "imagenet_own_32px": [1.63, 6.43, 10.3, 18.42, 35.02]})[1:]
     assert line == ("Reducing the images to 32×32 pixels lowers the effective rank of the ImageNet-initialised network in 3 of 5 layers, most in **layer2** (from 13.4 to "
-                    "10.3) and raises it in 1 of 5 layers, **layer3** (from 16.5 to 18.4): blur alone could explain a fall of this size.")
+                    "10.3) and raises it in 1 of 5 layers, **layer3** (from 16.5 to 18.4): a fall of this size could be due to blur alone.")
     (line,) = told_of({"imagenet_digits": [0.0, 5.0], "imagenet_digits_32px": [0.0, 8.0]})[1:]
     assert line == ("Reducing the images to 32×32 pixels raises the effective rank of the ImageNet-initialised network on handwritten digits (stand-in) in 1 of 2 layers, **layer1** "
                     "(from 5.0 to 8.0): blur explains no lower rank.")
 
 
-@pytest.mark.parametrize("before, after, words", [(90.0, 40.0, "(from 90.0 to 40.0): blur alone could explain"), (40.0, 90.0, "raises"),
+def test_what_blur_does_not_explain_is_counted():
+    ranks = {"imagenet_own": [9.0, 9.0, 9.0, 5.0], "imagenet_own_32px": [7.0, 7.0, 7.0, 6.0], "imagenet_cifar10": [6.0, 7.0, 8.0, 5.5]}
+    (told,) = describe_beyond_blur(ranks_table(ranks))
+    assert told == "The effective rank of the ImageNet-initialised network on CIFAR-10 images is lower than this blur explains in 1 of 4 layers."
+    assert describe_beyond_blur(ranks_table(ranks | {"imagenet_cifar10": [9.0] * 4}))[0].endswith("in none of 4 layers.")
+    assert describe_beyond_blur(ranks_table({"imagenet_own": [9.0], "imagenet_own_32px": [7.0], "imagenet_digits": [1.0]})) == []  # a stand-in
+
+
+@pytest.mark.parametrize("before, after, words", [(90.0, 40.0, "(from 90.0 to 40.0): a fall of this size could be due to blur alone"), (40.0, 90.0, "raises"),
                                                   (40.0, 40.01, "leaves the effective rank of the ImageNet-initialised network as it is in every layer")])
 def test_only_a_fall_is_put_down_to_blur(before, after, words):
     line = told_of({"imagenet_own": [before], "imagenet_own_32px": [after]})[-1]
-    assert words in line and ("blur alone could explain" in line) is (round(after, 1) < before)
+    assert words in line and ("due to blur alone" in line) is (round(after, 1) < before)
 
 
 VALUES = st.one_of(st.sampled_from([0.0, 1.0, 5.0, 5.04, 1e-12]), st.floats(1, 500))

@@ -178,7 +178,7 @@ def test_what_is_shown_and_written(measured, tmp_path):
     assert lines == {name: stages.of(name)["effective_rank"].tolist() for name in NETWORKS}
     assert [label.get_text() for label in axes[3].get_xticklabels()] == ["1 blocks.0", "2 blocks.1", "3 blocks.2"]
     assert [text.get_text() for text in axes[3].texts] == ["frozen"] and axes[3].texts[0].get_position()[0] == 0
-    assert f"{stages.train} training and {stages.distinct} different validation images" in figure.caption and "Frozen stages are shaded." in figure.caption
+    assert f"{stages.train} training images and {stages.distinct} validation images, copies counted once" in figure.caption and "Frozen stages are shaded." in figure.caption
     assert "this draw" in text.markdown and "**" not in figure.alt
     write_json(tmp_path / "results.json", stage_results(stages))
     found = json.loads((tmp_path / "results.json").read_text())

@@ -9,6 +9,8 @@ from torch import nn
 
 from inside.feature_maps.audit import hook_audit
 from inside.feature_maps.hooks import capture, only_tensor
+from inside.feature_maps.shares import share_table
+from inside.feature_maps.spectra import measure_spectra
 from inside.feature_maps.statistics import collect_statistics
 from inside.feature_maps.tracing import Tracer, channel_axes
 from shared.attribution import images
@@ -202,3 +204,11 @@ def test_covariance_of_a_pass_equals_numpy_of_the_stored_features(batch_size):
         expected = np.cov(layer.features, rowvar=False, bias=True)
         difference = np.abs(layer.covariance.covariance() - expected)
         assert layer.features.dtype == np.float64 and (difference <= 1e-10 * np.abs(expected).max()).all()
+
+
+@pytest.mark.parametrize("function", [share_table, measure_spectra])
+def test_statistics_of_one_network_alone_are_told_to_take_a_name(function):
+    found = collect_statistics(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3)), [torch.rand(3, 3, 8, 8)], ["0"])
+    with pytest.raises(ValueError, match="expected {scenario: {layer: statistics}}: give them a name, such as"):
+        function(found)
+    assert len(function({"mine": found})) == 1

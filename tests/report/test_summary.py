@@ -184,8 +184,9 @@ def test_where_fine_tuning_begins_to_matter_is_answered(run_folder):
         tuned = {name: {} if moved is None else {"weight_change": moved} for name, moved in zip(layers, changes, strict=True)}
         change(run_folder, "03", stages={"names": layers, "begins": begins, "networks": {"fine-tuned": tuned}, "missing": missing})
         return beyond(run_folder, "What fine-tuning changed, layer by layer")
-    assert told("head", [0.0, 0.3, 0.2]) == ("a linear probe is significantly better from stage 3 of 3 on, head; the weights moved most in "
+    assert told("head", [0.0, 0.3, 0.2]) == ("a linear probe is significantly better in the last of 3 stages only, head; the weights moved most in "
                                              "layer2.0.conv1, stage 2")
+    assert told("layer2.0.conv1", [0.0, 0.3, 0.2]).startswith("a linear probe is significantly better from stage 2 of 3 on, layer2.0.conv1;")
     assert told(None, [0.4, None, 0.2]) == "no stage from which on a linear probe is significantly better; the weights moved most in conv1, stage 1"
     assert told(None, [0, 0, 0], probe="5 images are too few") == "no stage has learnt; 5 images are too few"
     change(run_folder, "03", stages=None)

@@ -43,6 +43,14 @@ def test_a_search_on_images(found, split, capsys):
     assert "trial" not in capsys.readouterr().out  # nothing was run again
 
 
+def test_a_trial_is_pruned_before_its_last_epoch_only(split, tmp_path, monkeypatch):
+    """One that has been trained to its end costs no more if its score counts."""
+    monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: True)
+    few = settings(SEARCH_TRIALS=2, SEARCH_IMAGES=24)
+    assert run_search(few | {"SEARCH_EPOCHS": 1}, split, folder=tmp_path / "one").trials["state"].tolist() == ["COMPLETE"] * 2
+    assert run_search(few | {"SEARCH_EPOCHS": 2}, split, folder=tmp_path / "two").trials["state"].tolist() == ["PRUNED"] * 2
+
+
 def test_a_trial_whose_loss_is_no_number_fails_and_the_search_goes_on(split, tmp_path, monkeypatch, capsys):
     """Its learning rate is the reason that is told; the best of the others is trained. Where all fail the search says why."""
     gradients = Trainer.loss_and_gradients
