@@ -3,6 +3,8 @@
 # Paths are relative and quoted, so that a checkout in a folder with a space in its name works too.
 PYTHON ?= python3
 PY := .venv/bin/python
+# One thread a process, as there is a process a core; modules are compiled once, not by each of the processes of the tests.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(PY) -m pytest
 
 .PHONY: setup report test soak lab bench bench-long figures clean
 
@@ -22,12 +24,12 @@ test: .venv/installed
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports
 	@$(PY) -m mypy & types=$$!; \
-		OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest --numprocesses auto --dist worksteal; tests=$$?; \
+		$(PYTEST) --numprocesses auto --dist worksteal; tests=$$?; \
 		wait $$types && exit $$tests
 
 soak: .venv/installed
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -m soak --numprocesses auto --dist worksteal
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest tests/soak --capture=no
+	$(PYTEST) -m soak --numprocesses auto --dist worksteal
+	$(PYTEST) tests/soak --capture=no
 
 lab: .venv/installed
 	$(PY) -m inside.cli.lab

@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -14,6 +17,7 @@ from papermill.translators import PythonTranslator
 
 from inside.cli.main import command_parser, main
 from inside.cli.profiles import default_parameters, given_parameters, notebook_parameters, notebooks
+from inside.files import ROOT
 from inside.legal import Flag, ListOf, Literal, Number, Whole, Word, Written
 from inside.settings import PARAMETERS, check_parameters, parameter_problems
 from inside.text import brief, errors_of, raise_all
@@ -161,3 +165,10 @@ def test_legal_values_survive_yaml_papermill_and_the_command_line(parameter, dat
 
 def test_all_defaults_are_legal_together():
     assert parameter_problems(default_parameters()) == [] and set(default_parameters()) == set(PARAMETERS)
+
+
+def test_what_a_pipe_cannot_take_is_escaped():
+    """As on Windows, where a pipe has an old code page: − and × are not in it."""
+    told = subprocess.run([sys.executable, str(ROOT / "run.py"), "--parameters"], env=os.environ | {"PYTHONIOENCODING": "ascii"},
+                          capture_output=True, text=True)
+    assert told.returncode == 0 and "\\xd7" in told.stdout and not told.stderr
