@@ -154,10 +154,10 @@ def test_explanations_hold_their_contract(looked):
     checked = found["randomisation"]
     assert [name.split(" (")[0] for name in checked] == ["class activation map", "guided backpropagation", "gradient"]
     assert all(entry["down_to"]["nothing"] == 1 and len(entry["down_to"]) > 3 and entry["images"] == 3 for entry in checked.values())
-    means = pd.read_csv(folder / "tables" / "randomisation_means.csv")
+    means = pd.read_csv(folder / "tables" / "randomisation_means.csv", keep_default_na=False)
     for method, rows in means.groupby("method"):
         assert rows["|ρ|"].tolist() == pytest.approx(list(checked[method]["down_to"].values())) and set(rows["threshold"]) == {checked[method]["threshold"]}
-        assert "only 3 of 3 images" in checked[method]["no_verdict"] and set(rows["verdict"]) == {"no verdict"}
+        assert "only 3 of 3 images" in checked[method]["no_verdict"] and rows["verdict"].tolist() == ["", *["no verdict"] * (len(rows) - 1)]
     table = pd.read_csv(folder / "tables" / "occlusion.csv")
     assert len(table) == 5 and found["occlusion"]["drop"]["hottest tenth"]["mean"] == pytest.approx(table["hottest tenth"].mean())
     predictions = pd.read_csv(folder / "predictions_test.csv").set_index("path")
