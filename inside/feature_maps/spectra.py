@@ -142,7 +142,7 @@ def covariance_difference(statistics: Mapping[str, Mapping[str, LayerStatistics]
     found = []
     for name, layer in ((name, layer) for name, by_layer in statistics.items() for layer in by_layer):
         state = statistics[name][layer]
-        features = _finite_features(state, layer, name)
+        features = _finite_features(state, layer, name).astype(np.float64)
         direct = np.cov((features - features[0]).T, bias=True)  # relative to an image: NumPy rounds less
         found.append(np.abs(state.covariance.covariance() - direct).max() / (np.abs(direct).max() or 1))
     return float(np.max(found))

@@ -196,20 +196,17 @@ def describe_rank_claims(table: pd.DataFrame, certainty: pd.DataFrame, frozen: S
 
 
 def _describe_ratios(certainty: pd.DataFrame, frozen: Sequence[str]) -> list[str]:
-    """In which layers that could learn the effective rank differs by more than the choice of images explains."""
+    """In which layers that could learn the effective rank differs, as shown, by more than the choice of images explains."""
     if certainty.empty:
         return []
     free = certainty[(certainty["scenario"] == "finetuned_own") & ~certainty["layer"].isin(frozen)]
-    free = free.dropna(subset="ratio low")
-    apart, layers = free.loc[(free["ratio low"] > 1) | (free["ratio high"] < 1), "layer"], free["layer"]
-    which = " that could learn" if frozen else ""
-    if layers.empty:
-        return []
-    if apart.empty:
-        of = f"all {len(layers)} layers{which}" if len(layers) > 1 else f"**{layers.iloc[0]}**"
-        return [f"In {of} the difference is no larger than the choice of images may explain."]
-    others = f", unlike in the other layers{which}" if len(apart) < len(layers) else ""
-    return [f"In {_bold(apart)}{others}, the difference is larger than the choice of images explains."]
+    initial = certainty[certainty["scenario"] == "imagenet_own"].set_index("layer")["effective rank"].round(1)
+    free = free[free["effective rank"].round(1) != free["layer"].map(initial)].dropna(subset="ratio low")
+    apart = (free["ratio low"] > 1) | (free["ratio high"] < 1)
+    told = [f"in {_bold(free.loc[rows, 'layer'])} {what}" for rows, what in (
+        (apart, "the difference is larger than the choice of images explains"),
+        (~apart, "the choice of images may explain the difference")) if rows.any()]
+    return [f"I{'; '.join(told)[1:]}."] if told else []
 
 
 def describe_leading(spectra: Mapping[str, Mapping[str, Spectrum]], k: int = 10) -> list[str]:

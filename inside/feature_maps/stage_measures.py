@@ -166,7 +166,7 @@ def compare_stages(found: Found, images: Mapping[str, pd.DataFrame], changes: Se
     classes, n = len(set(labels["train"])), len(labels["train"])
     few = f"{n} training images of {classes} classes are too few for a probe" if n < FEWEST_PER_CLASS * classes else \
         "a probe needs two classes" if classes < 2 else ""
-    features = {name: [found[name]["val"][stage].features for stage in stages] for name in NETWORKS}
+    features = {name: [found[name]["val"][stage].features.astype(np.float64) for stage in stages] for name in NETWORKS}
     similar = {name: cka_map(features[name], features["initial"]) for name in NETWORKS}
     rows = [{"network": name, "stage": stage, "frozen": stage in frozen, "cka": similar[name][place, place],
              "weight_change": changes[place] if name == "fine-tuned" else float("nan"),
@@ -202,7 +202,8 @@ def _probes(found: Found, features: Mapping[str, Sequence[np.ndarray]], distinct
     rows, initial = list[dict[str, Any]](), dict[str, np.ndarray]()
     for name in ("initial", "fine-tuned", "random"):
         for place, (stage, state) in enumerate(found[name]["train"].items()):
-            right = probe(state.features, labels["train"], features[name][place][distinct]) == labels["val"]
+            learnt = state.features.astype(np.float64), labels["train"]
+            right = probe(*learnt, features[name][place][distinct]) == labels["val"]
             low, high = wilson_interval(right.mean(), len(right))
             initial.setdefault(stage, right)
             rows.append({"network": name, "stage": stage, "probe": right.mean(), "probe_low": low, "probe_high": high,

@@ -68,10 +68,13 @@ class LayerStatistics:
 
     @property
     def features(self) -> np.ndarray:
-        """Pooled features (N,C) float64 in the order of the images. ValueError: they were not kept."""
+        """Pooled features (N,C) in the order of the images, as exact as they are: float32 of a float32 network.
+
+        ValueError: they were not kept.
+        """
         if not self.pooled:
             raise ValueError(f"The features of {self.layer!r} were not kept: collect with keep_features=True.")
-        return np.concatenate(self.pooled).astype(np.float64)
+        return np.concatenate(self.pooled)
 
     def merge(self, other: LayerStatistics) -> None:
         """Add the images of another part, after these."""

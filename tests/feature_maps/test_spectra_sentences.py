@@ -339,15 +339,18 @@ def test_takeaways_of_fine_tuning():
 
 
 def test_a_takeaway_on_the_rank_says_whether_the_images_may_explain_it():
-    table = ranks_table({"finetuned_own": [30.0, 9.0], "imagenet_own": [40.0, 9.0]})
+    table = ranks_table({"finetuned_own": [30.0, 9.2], "imagenet_own": [40.0, 9.0]})
     rank = table["effective rank"]
     rows = table.assign(**{"spread low": 0.9 * rank, "spread high": 1.1 * rank, "first half": 20.0, "second half": 10.0, "found again": 3,
                            "by chance": 0.0, "ratio low": [0.7, 0.9, np.nan, np.nan], "ratio high": [0.8, 1.1, np.nan, np.nan]})
     (told,) = [line for line in describe_spectra(table, rows, NO_ROWS) if line.startswith("Fine-tuning")]
-    assert told.endswith("(from 40.0 to 30.0, −25%). In **layer0**, unlike in the other layers, the difference is larger than the choice of "
-                         "images explains.")
+    assert told.endswith("(from 40.0 to 30.0, −25%). In **layer0** the difference is larger than the choice of images explains; "
+                         "in **layer1** the choice of images may explain the difference.")
     (told,) = [line for line in describe_spectra(table, rows.assign(**{"ratio high": 1.0}), NO_ROWS) if line.startswith("Fine-tuning")]
-    assert told.endswith("In all 2 layers the difference is no larger than the choice of images may explain.")
+    assert told.endswith("In **layer0** and **layer1** the choice of images may explain the difference.")
+    same = rows.assign(**{"effective rank": [40.04, 9.0, 40.0, 9.0], "ratio low": 1.0001, "ratio high": 1.0003})
+    (told,) = [line for line in describe_spectra(table, same, NO_ROWS) if line.startswith("Fine-tuning")]
+    assert "choice of images" not in told  # however certain a difference that is not shown
 
 
 def test_the_dependence_on_the_number_of_images_is_told_as_a_range():
@@ -472,12 +475,16 @@ def test_captions_do_not_contradict_their_numbers(made):
     text = " ".join(sum(told, []))
     assert not re.search(r"\b(nan|inf)\b", text) and all(line.endswith(".") and "  " not in line for line in sum(told, []))
     sure = [line for line in told[0] if "choice of images" in line]
-    free = certainty[(certainty["scenario"] == "finetuned_own") & ~certainty["layer"].isin(frozen)].dropna(subset="ratio low").set_index("layer")
     if {"finetuned_own", "imagenet_own"} <= set(table["scenario"]):
-        apart = set(free.index[(free["ratio low"] > 1) | (free["ratio high"] < 1)])
-        assert len(sure) == bool(len(free))
-        assert {layer for layer in free.index if f"**{layer}**" in " ".join(sure)} == (apart if apart or len(free) > 1 else set(free.index))
-        assert not sure or ("larger than" in sure[0].replace("no larger", "")) is bool(apart) and ("unlike" in sure[0]) is (0 < len(apart) < len(free))
+        rows = certainty[~certainty["layer"].isin(frozen)].set_index(["scenario", "layer"])
+        both = rows.loc["finetuned_own"].join(rows.loc["imagenet_own", "effective rank"].rename("initial")).dropna(subset="ratio low") \
+            if len(rows) else NO_ROWS
+        moved = [layer for layer, row in both.iterrows() if round(row["effective rank"], 1) != round(row["initial"], 1)]
+        apart = [layer for layer in moved if both.loc[layer, "ratio low"] > 1 or both.loc[layer, "ratio high"] < 1]
+        beyond, within = (re.search(words, " ".join(sure)) for words in (
+            "[Ii]n ([^;]*) the difference is larger than", "[Ii]n ([^;]*) the choice of images may explain"))
+        assert len(sure) == bool(moved) and set(re.findall(r"\*\*(.*?)\*\*", beyond[1]) if beyond else []) == set(apart)
+        assert set(re.findall(r"\*\*(.*?)\*\*", within[1]) if within else []) == set(moved) - set(apart)
     else:
         assert not sure
     assert not any(f"**{layer}**" in line for layer in frozen for line in told[2])
