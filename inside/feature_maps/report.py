@@ -76,8 +76,8 @@ def _report_eigenvalues(main: Mapping[str, Mapping[str, Spectrum]], certainty: C
             *[Text(line) for line in more],
             Fold("The first ten eigenvalues", (Table(
                 eigenvalue_table(main), "top_k_eigenvalues", "The first ten eigenvalues, variances along the principal "
-                "directions, a row per scenario and layer; all of the top k are in spectra.npz.", rows=1000,
-                significant=True),)),
+                "directions (0: no more than rounding), a row per scenario and layer; all of the top k are in spectra.npz.",
+                rows=1000, significant=True),)),
             Fold("The first 20 eigenvalues on linear axes", (Figure(
                 plot_by_layer(few, relative=True, frozen=certainty.frozen), "eigenvalues_linear",
                 f"{head}, linear, the first 20, one panel per layer. {plain_text(first)}",
@@ -120,6 +120,9 @@ class Certainty:
         """How many directions the other half of the images shows again, by layer and scenario; folded: all numbers."""
         wide = over_draws(self.table, "found again").rename(columns=scenario_title).reset_index()
         found = "Found again: directions of the first half that have cos² > ½ with one of the second."
+        if self.table["ratio low"].notna().any():
+            found += (" Ratio: the spread of the fine-tuned network's effective rank divided by the initial one's, on the "
+                      "same images.")
         numbers = Table(self.table, "certainty", f"{describe_scatter(self.table)} {found}", digits=2, rows=1000)
         return [Table(mark_frozen(wide, self.frozen), "found_again",
                       f"{describe_halves(self.table)} A row per layer, a column per scenario.", digits=0, rows=100),

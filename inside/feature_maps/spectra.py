@@ -75,6 +75,11 @@ class Spectrum:
         """Fewest directions that hold 99% of the variance."""
         return self.k_for(0.99)
 
+    @property
+    def rounding(self) -> float:
+        """The variance along a direction that float32 features can have by rounding alone; see `_rank`."""
+        return float(self.all_eigenvalues[:1].sum() * (max(self.images, self.channels) * np.finfo(np.float32).eps) ** 2)
+
     def noise(self) -> np.ndarray:
         """The eigenvalues that pure noise of the same size and total variance would give: marchenko_pastur."""
         return marchenko_pastur(self.images, self.channels, self.trace)

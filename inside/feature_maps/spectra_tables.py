@@ -54,9 +54,13 @@ def ranks_by_layer(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def eigenvalue_table(spectra: Mapping[str, Mapping[str, Spectrum]], *, first: int = 10) -> pd.DataFrame:
-    """The `first` eigenvalues themselves, one row per scenario and layer; missing where there are fewer."""
+    """The `first` eigenvalues themselves, one row per scenario and layer; missing where there are fewer.
+
+    0 where they are no more than rounding of float32 features: directions that the layer does not have.
+    """
     return pd.DataFrame([{"scenario": scenario_title(name), "layer": layer}
-                         | {f"λ{k}": value for k, value in enumerate(found.eigenvalues[:first], 1)}
+                         | {f"λ{k}": value if value > found.rounding else 0.0
+                            for k, value in enumerate(found.eigenvalues[:first], 1)}
                          for name, by_layer in spectra.items() for layer, found in by_layer.items()])
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 from inside.feature_maps.certainty import bootstrap_spectrum, rank_ratio_spread, split_half
 from inside.feature_maps.similarity import compare_features, subspace_overlap
 from inside.feature_maps.spectra import spectrum
+from inside.feature_maps.spectra_tables import eigenvalue_table
 from shared.feature_maps import rng
 
 
@@ -86,3 +87,5 @@ def test_rounding_is_no_direction():
     assert compare_features(features, features * 2, 20)["m"] == 9
     with pytest.raises(ValueError, match="expected 1 to the rank of the features, 9"):
         subspace_overlap(features, features, 10)
+    table = eigenvalue_table({"imagenet_own": {"conv": spectrum(features)}}, first=12)
+    assert (table.iloc[0, 2:11].astype(float) > 0).all() and table.iloc[0, 11:].tolist() == [0, 0, 0] and (spectrum(features).eigenvalues[:12] > 0).all()
