@@ -30,6 +30,7 @@ from inside.attribution.inputs import (
 from inside.data.loading import ImageDataset, make_loader
 from inside.feature_maps.hooks import all_modules, capture, check_layer, eval_mode, only_tensor
 from inside.feature_maps.tracing import rectifier_ceiling
+from inside.models.surgery import without_gradients
 
 # Activations that are met when they run, as a module or as a function. Gates (sigmoid, softmax) are passed as they are.
 ACTIVATIONS = set("relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish softplus threshold".split())
@@ -45,8 +46,10 @@ class _GuideActivations(TorchFunctionMode):
     `written_out`: whether an activation ran in arithmetic instead: x · sigmoid(x), x · (x > 0), x + |x|, max(x, 0).
     """
 
-    GATES = ("sigmoid hardsigmoid relu6 hardtanh clamp tanh softplus erf exp gt ge lt le sign heaviside").split()
-    WITH_NUMBERS = ("add sub rsub mul div neg to type float double").split()  # functions of a tensor and numbers
+    GATES = "sigmoid hardsigmoid relu6 hardtanh clamp tanh softplus erf exp gt ge lt le sign".split()
+    CASTS = "to type type_as float double half bfloat16 int long bool detach clone".split()
+    # with numbers alone, or with tensors that were made from the same one, they keep what a tensor was made from
+    ARITHMETIC = "add sub rsub mul div neg pow square where".split()
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,19 +80,26 @@ class _GuideActivations(TorchFunctionMode):
         return x.copy_(result) if in_place else result
 
     def follow(self, name: str, args: tuple, result: object) -> None:
-        """Notice activations that are written out: what joins a tensor with a gate, or the absolute value, of it alone."""
+        """Notice activations that are written out: what joins a tensor with a gate, or the absolute value, of it alone.
+
+        Of what depends on the images: weights have no gradients meanwhile, and masks and constants have none.
+        """
         tensors = [a for a in args[:3] if isinstance(a, Tensor)]
-        made = [self.origins[id(a)][1:] if id(a) in self.origins else (a, "") for a in tensors]
-        kinds = {kind for _, kind in made} if len({id(origin) for origin, _ in made[:2]}) == 1 else set()
+        made = [self.origins[id(a)][1:] if id(a) in self.origins else (a, "")
+                for a in tensors[:1 if name in self.CASTS else 3] if a.requires_grad or id(a) in self.origins]
+        kinds = {kind for _, kind in made}
+        same = len({id(origin) for origin, _ in made}) == 1
         if name in ("mul", "imul", "div"):
-            self.written_out |= kinds == {"", "gate"}
+            self.written_out |= same and kinds == {"", "gate"}
         elif name in ("add", "iadd", "sub"):
-            self.written_out |= kinds == {"", "abs"}
+            self.written_out |= same and kinds == {"", "abs"}
         elif name in ("where", "masked_fill", "setitem"):
             self.written_out |= any(origin is other for origin, gate in made if gate for other, kind in made if not kind)
-        elif name in ("maximum", "max", "fmax"):
-            self.written_out |= len(tensors) == 2 and tensors[0].requires_grad != tensors[1].requires_grad
-        if len(made) == 1 and isinstance(result, Tensor) and name in (*self.GATES, *self.WITH_NUMBERS, "abs"):
+        elif name in ("maximum", "max", "fmax", "minimum", "min", "fmin") and len(tensors) == 2 and len(made) == 1:
+            limit = tensors[tensors[0].requires_grad]  # 0, or one a channel
+            self.written_out |= limit.numel() > 1 or not limit.any()
+        known = name in (*self.GATES, *self.CASTS, *self.ARITHMETIC, "abs")
+        if known and same and len(kinds) == 1 and isinstance(result, Tensor):
             kind = "gate" if name in self.GATES else "abs" if name == "abs" else made[0][1]
             self.origins[id(result)] = (result, made[0][0], kind)
 
@@ -101,11 +111,10 @@ def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequ
     Of the score of class `targets` (one for all, one each, None: the predicted ones), or of one unit of the output of
     module `layer` for each image: `units` (N,), its index in the flattened output. At each activation only positive
     gradients pass, and only where its input is positive: Springenberg et al., Striving for simplicity: the all
-    convolutional net (2015), section 3.4, for ReLU. Where an activation is smooth (SiLU, GELU, …) the gradient is
-    further multiplied by its slope, which is our extension. ReLU6 also stops what lies above 6. The functions are caught
-    while the network runs: modules, functional, reused and in-place ones, but none in a torch.autograd.Function.
-    NotGuidable: no activation, one in arithmetic (x · sigmoid(x), x · (x > 0), max(x, 0)), a module that looks like one but
-    is not met, or checkpointing. ValueError: target or unit out of range.
+    convolutional net (2015), section 3.4, for ReLU. Where an activation is smooth (SiLU, GELU) the gradient is further
+    multiplied by its slope: our extension. ReLU6 also stops what lies above 6. Functions are caught while the network runs:
+    modules, functional, reused and in-place ones, but none in a torch.autograd.Function. NotGuidable: no activation, one in
+    arithmetic (x · (x > 0), max(x, 0)), one that is not met, or checkpointing. ValueError: target or unit out of range.
     """
     guide, before, unmet, handles = _GuideActivations(), [], [], []
 
@@ -120,7 +129,8 @@ def guided_backpropagation(model: nn.Module, images: Tensor, targets: int | Sequ
         for module in model.modules():
             if not list(module.children()) and re.search("elu|silu|swish|mish", type(module).__name__, re.IGNORECASE):
                 handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-        gradient = _gradient(model, images, targets, layer, units, guide)
+        with without_gradients(model):
+            gradient = _gradient(model, images, targets, layer, units, guide)
     except CheckpointError:
         raise NotGuidable(f"{type(model).__name__} runs parts of itself again on the way back (checkpointing), where its "
                           "activations cannot be guided: switch it off.") from None

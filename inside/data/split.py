@@ -140,19 +140,26 @@ def _plan_split(table: pd.DataFrame, sizes: Sequence[float]) -> tuple[pd.Series,
         both = (free["given"] == "train") & free["sha256"].isin(free.loc[free["given"] == "val", "sha256"])
         parts[free.index] = free["given"].mask(both, "")
         return parts, free[:0], [0, 0, 0]
-    return parts, free, [*_train_and_val(len(free), sizes), 0]
+    return parts, free, [*_train_and_val(len(free), sizes, int(copies.sum())), 0]
 
 
-def _train_and_val(n: int, sizes: Sequence[float]) -> tuple[int, int]:
-    """How many of n images go to train and val where the test images are given: fractions are of all but the test part."""
-    train, val = sizes[:2]
+def _train_and_val(n: int, sizes: Sequence[float], copies: int) -> tuple[int, int]:
+    """How many of n images go to train and val where the test images are given: fractions are of all but the test part.
+
+    Where only `copies` of test images, which are not used, are missing from a count, train has so many fewer.
+    """
+    train, val, test = sizes
     if isinstance(val, float):
-        total = min(n, round(n * (train + val) / (1 - sizes[2])))
-        val = max(1, round(n * val / (1 - sizes[2])))
+        total = min(n, round(n * (train + val) / (1 - test)))
+        val = max(1, round(total * val / (train + val)))
         train = total - val
-    if train < 1 or train + val > n:
-        raise ValueError(f"SPLIT = {list(sizes)} asks for {max(train, 1):,} training and {val:,} validation images: there "
-                         f"are {n:,} images apart from the given test images.")
+    if train + val > n + copies:
+        raise ValueError(f"SPLIT = {list(sizes)} asks for {train:,} training and {val:,} validation images: there are "
+                         f"{n + copies:,} images apart from the given test images.")
+    train = min(train, n - val)
+    if train < 1:
+        raise ValueError(f"SPLIT = {list(sizes)} leaves no training image besides {val:,} for validation: there are {n:,} "
+                         "images apart from the given test images.")
     return int(train), int(val)
 
 

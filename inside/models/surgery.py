@@ -139,6 +139,19 @@ def kept_modes(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextlib.contextmanager
+def without_gradients(model: nn.Module) -> Iterator[None]:
+    """In the block no weight asks for a gradient; after it, those that did before."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    try:
+        for weight in weights:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_()
+
+
 def first_parameter(model: nn.Module) -> torch.Tensor:
     """The first weight of a network, for its device and type; a number on the CPU where it has none."""
     return next(model.parameters(), torch.zeros(()))

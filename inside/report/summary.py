@@ -205,7 +205,7 @@ def _beyond_images(found: Found, layer: str) -> bool | None:
     if table.empty:
         return None
     rows = table[(table["layer"].str.split(" (", regex=False).str[0] == layer) & (table["scenario"] == "finetuned_own")]
-    ends = rows[["ratio low", "ratio high"]].dropna().to_numpy()
+    ends = rows.reindex(columns=["ratio low", "ratio high"]).dropna().to_numpy()
     return bool(ends[0][0] > 1 or ends[0][1] < 1) if len(ends) else None
 
 

@@ -149,6 +149,25 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+class Called(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Pruned(nn.Conv2d):
+    """Weights of which the small ones are left out."""
+
+    def __init__(self):
+        super().__init__(5, 5, 1)
+
+    def forward(self, x):
+        return self._conv_forward(x, self.weight * (self.weight.abs() > 0.1), self.bias)
+
+
 def negatives_zeroed(x):
     x = x.clone()
     x[x < 0] = 0
@@ -160,18 +179,26 @@ def negatives_zeroed(x):
     lambda x: torch.where(x > 0, x, torch.zeros_like(x)), lambda x: torch.where(x < 0, 0.1 * x, x), lambda x: x.masked_fill(x < 0, 0), negatives_zeroed,
     lambda x: torch.maximum(x, torch.tensor(0.0)), lambda x: torch.max(x, torch.zeros(())), lambda x: torch.max(torch.zeros(()), x),
     lambda x: (x + x.abs()) / 2, lambda x: 0.5 * (abs(x) + x), lambda x: x / (1 + torch.exp(-x)), lambda x: x * 0.5 * (1 + torch.erf(x / 2 ** 0.5)),
-    lambda x: x * torch.tanh(F.softplus(x))])
+    lambda x: x * torch.tanh(F.softplus(x)), lambda x: x * (x > 0).type_as(x), lambda x: x * (x > 0).int(), lambda x: x * (x > 0).float().detach(),
+    lambda x: x * torch.where(x > 0, 1.0, 0.0), lambda x: F.relu(x) + 0.1 * torch.minimum(x, torch.zeros(())), timm.layers.FilterResponseNormTlu2d(5),
+    lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.044715 * x.pow(3))))])
 def test_an_activation_that_is_written_out_is_refused(written):
     """Guiding the others alone would give gradients that are not guided backpropagation's."""
-    with pytest.raises(NotGuidable, match="computes an activation in arithmetic"):
-        guided_backpropagation(Rectified(lambda x: F.relu(written(x))), images(1, 12)[0], 0)
+    for trained in (True, False):
+        model = Rectified(nn.Sequential(Called(written), nn.ReLU())).requires_grad_(trained)
+        with pytest.raises(NotGuidable, match="computes an activation in arithmetic"):
+            guided_backpropagation(model, images(1, 12)[0], 0)
+        assert {weight.requires_grad for weight in model.parameters()} == {trained}
 
 
 @pytest.mark.parametrize("harmless", [
     lambda x: x * x, lambda x: x + 2 * x, lambda x: torch.maximum(x, x.roll(1, 1)), lambda x: x.max(1, keepdim=True).values + x,
-    lambda x: torch.where(torch.rand(x.shape[-2:]) > 0.5, x, 0), lambda x: x * (x.mean((2, 3), keepdim=True) > 0), lambda x: x / x.abs().sum()])
+    lambda x: torch.where(torch.rand(x.shape[-2:]) > 0.5, x, 0), lambda x: x * (x.mean((2, 3), keepdim=True) > 0), lambda x: x / x.abs().sum(),
+    lambda x: x / torch.maximum(x.norm(dim=1, keepdim=True), torch.tensor(1e-6)), lambda x: torch.max(x, torch.tensor(torch.finfo(x.dtype).min)),
+    lambda x: x + F.relu(x.new_ones(1) * (x.new_ones(1) > 0)), timm.layers.ScaledStdConv2d(5, 5, 1), Pruned()])
 def test_what_is_no_activation_is_not_refused(harmless):
-    assert guided_backpropagation(Rectified(lambda x: F.relu(harmless(x))), images(1, 12)[0], 0).shape == (3, 12, 12)
+    model = Rectified(nn.Sequential(Called(harmless), nn.ReLU()))
+    assert guided_backpropagation(model, images(1, 12)[0], 0).shape == (3, 12, 12)
 
 
 @pytest.mark.parametrize("call, words", [

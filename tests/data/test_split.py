@@ -197,7 +197,7 @@ def test_near_duplicates_stay_on_one_side(table, seed, given_test):
     try:
         split = split_table(table, [0.5, 0.25, 0.25], seed=seed)
     except ValueError as error:
-        assert re.search("The class '(a|b|all|10)'|leaves a part empty|asks for [0-9]+ training", str(error))
+        assert re.search("The class '(a|b|all|10)'|leaves (a part empty|no training image)|asks for [0-9]+ training", str(error))
         return
     assert split["sha256"].equals(table["sha256"]) and split["group"].equals(table["group"])
     tested = (split["given"] == "test") & given_test
@@ -227,7 +227,7 @@ def test_given_parts_with_any_duplicates(table, seed, given_parts):
     try:
         split = split_table(table, [0.7, 0.12, 0.18], seed=seed)
     except ValueError as error:
-        assert re.search("The class '(a|b|all|10)'|leaves a part empty|asks for [0-9]+ training", str(error))
+        assert re.search("The class '(a|b|all|10)'|leaves (a part empty|no training image)|asks for [0-9]+ training", str(error))
         return
     used = split[split["split"] != ""]
     assert class_shares(split).min(axis=None) > 0 and split_overlaps(split).iloc[:, 1:].to_numpy().sum() == 0
@@ -246,6 +246,24 @@ def test_a_split_asks_for_as_much_where_the_test_images_are_given(sizes, parts):
     assert (counts["train"], counts["val"], counts["test"], counts.get("", 0)) == (*parts, 40, 400 - sum(parts))
     with pytest.raises(ValueError, match="asks for 380 training and 21 validation images: there are 400 images apart from the given"):
         split_table(table, [380, 21, 1], seed=0)
+    with pytest.raises(ValueError, match="leaves no training image besides 8 for validation: there are 400 images"):
+        split_table(table, [0.0001, 0.01, 0.5], seed=0)
+
+
+def test_what_copies_of_given_test_images_take_from_a_count_is_not_trained_on():
+    """That a copy is one is known only once the images are decoded: the counts have been checked by then."""
+    table = grouped_table({"a": 60}, [["b", "b"], *[["b"]] * 58])
+    table["given"] = ["test" if place < 10 or 60 <= place < 61 or place >= 110 else "train" for place in range(len(table))]
+    listed, counts = (table["given"] == "train").sum(), split_table(table, [80, int((table["given"] == "train").sum()) - 80, 9], seed=0)["split"].value_counts()
+    assert (counts["train"], counts["val"], counts[""]) == (79, listed - 80, 1)
+
+
+@pytest.mark.parametrize("sizes, train", [([0.7, 0.1, 0.2], 87), ([0.7, 0.12, 0.18], 85), ([0.64, 0.16, 0.2], 80)])
+def test_fractions_that_sum_to_one_divide_what_is_not_given(sizes, train):
+    table = grouped_table({"a": 60, "b": 60}, [])
+    table["given"] = ["test" if int(path.split("/")[1]) < 10 else "train" for path in table["path"]]
+    counts = split_table(table, sizes, seed=0)["split"].value_counts()
+    assert (counts["train"], counts["val"], counts["test"]) == (train, 100 - train, 20)
 
 
 def test_a_class_without_a_given_test_image_is_named():

@@ -143,7 +143,8 @@ def test_settings_with_other_test_images_are_not_compared(tmp_path, others, told
     found = Comparison.of(runs)
     table = found.setting_pairs
     apart = table["first"].str.contains("s.csv")
-    assert (table.loc[apart, "verdict"] == 0).all() and (table.loc[apart, "p"] == 1).all() and table.loc[apart, "low"].isna().all()
+    assert (table.loc[apart, "verdict"] == 0).all() and table.loc[apart, ["p", "adjusted"]].isna().all(axis=None) and table.loc[apart, "low"].isna().all()
+    assert (table.loc[~apart, "adjusted"] == table.loc[~apart, "p"]).all()  # there is one comparison
     assert table.loc[~apart, "comparable"].all() and table.loc[~apart, "low"].notna().all()
     assert told in found.verdict()[0].translate(dict.fromkeys(map(ord, "\u2068\u2069")))
     assert "neither where the two are not known to have the same test images" in words(compare_runs(runs, tmp_path / "compare.html"))

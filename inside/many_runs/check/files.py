@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 
 from inside.data.split import Split
 from inside.files import ROOT, RunFolder, read_csv, read_json
+from inside.release import release
 from inside.report.parameters import literals
 from inside.settings import PARAMETERS, name_problems, parameter_problems
 from inside.text import brief
@@ -100,6 +101,10 @@ class HandIn:
     def results(self, number: str) -> dict[str, Any]:
         """NN_results.json."""
         return self.json(f"{number}_results.json")
+
+    def of_this_release(self, number: str) -> bool:
+        """Whether a notebook's results are of this version of the project, which would give the same again."""
+        return self.results(number).get("release") == release()
 
     def csv(self, *parts: str, columns: Collection[str] = ()) -> pd.DataFrame:
         """A table, which has at least these columns and a row."""

@@ -31,11 +31,11 @@ from inside.evaluation.describe import (
     describe_scores,
 )
 from inside.evaluation.metrics import most_confused
+from inside.feature_maps.blur_sentences import describe_beyond_blur, describe_blur
 from inside.feature_maps.scenario_names import main_scenarios
 from inside.feature_maps.share_sentences import describe_dead, describe_share_claims, describe_share_figure, describe_shares
 from inside.feature_maps.shares import SHARE_COLUMNS
 from inside.feature_maps.spectra_sentences import (
-    describe_blur,
     describe_by_layer,
     describe_halves,
     describe_held_out,
@@ -128,6 +128,7 @@ def _of_spectra(hand_in: HandIn) -> list[str]:
             describe_by_layer(drawn, "effective rank", frozen=frozen), describe_halves(certainty),
             describe_held_out(certainty), describe_scatter(certainty),
             *(describe_similarity_claims(found.compared, frozen) if len(found.compared) else ()), *describe_blur(table),
+            *describe_beyond_blur(table),
             *describe_spectra(table, certainty, found.compared, frozen=frozen, missing=missing)]
 
 

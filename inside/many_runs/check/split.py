@@ -11,7 +11,7 @@ import pandas as pd
 from inside.data.listing import SPLIT_FOLDERS
 from inside.data.split import split_overlaps, split_table
 from inside.many_runs.check.files import HandIn
-from inside.many_runs.check.rows import DIFFERS, HOLDS, UNDECIDED, Row, compared, number_of, word
+from inside.many_runs.check.rows import DIFFERS, HOLDS, OTHER_VERSION, UNDECIDED, Row, compared, number_of, word
 from inside.names import SPLITS
 from inside.text import visible
 
@@ -47,7 +47,8 @@ def check_draw(hand_in: HandIn) -> Iterator[Row]:
     moved = (table["split"] != drawn) & ((table["split"] != "") | (not settings.get("IGNORE")))
     versions = hand_in.json("run.json").get("versions")
     told = versions.get("scikit-learn") if isinstance(versions, Mapping) else None
-    verdict = HOLDS if not moved.any() else DIFFERS if told == metadata.version("scikit-learn") else UNDECIDED
+    verdict = HOLDS if not moved.any() else OTHER_VERSION if not hand_in.of_this_release("01") else \
+        DIFFERS if told == metadata.version("scikit-learn") else UNDECIDED
     first = [f"{visible(row.path)} is in {row.split or 'no part'}, drawn {part or 'none'}" for row, part in
              zip(table[moved].head(3).itertuples(), drawn[moved], strict=False)]
     made = f"{number_of(int(moved.sum()), 'image')} in another part" if moved.any() else "the same"

@@ -63,7 +63,7 @@ def setting_table(settings: Mapping[str, Sequence[FinishedRun]]) -> pd.DataFrame
 
     Where all runs of both were tested on the same images (`same_images`), the interval also holds for other images. Where
     one setting has test images that the other has not (not `comparable`), the difference may be that of the images:
-    no interval, and a p-value of 1.
+    no interval and no p-value, and those of the others are not adjusted for it.
     """
     rows = []
     for first, second in pairs(list(settings)):
@@ -73,7 +73,7 @@ def setting_table(settings: Mapping[str, Sequence[FinishedRun]]) -> pd.DataFrame
         variance = _image_variance(settings[first], settings[second]) if same else 0.0
         scores, others = ([run.score("test") for run in settings[name]] for name in (first, second))
         found, p = setting_difference(scores, others, variance)
-        found, p = (found, p) if comparable else (Difference(found.value, math.nan, math.nan), 1.0)
+        found, p = (found, p) if comparable else (Difference(found.value, math.nan, math.nan), math.nan)
         rows.append([first, second, len(scores), len(others), comparable, same, *found, p])
     return _judged(pd.DataFrame(rows, columns=SETTINGS[:-2]), SETTINGS)
 
@@ -87,7 +87,8 @@ def _image_variance(first: Sequence[FinishedRun], second: Sequence[FinishedRun])
 
 def _judged(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """A table of differences with p-values adjusted for all rows, and verdicts."""
-    table["adjusted"] = holm(table["p"])
+    compared = table["p"].notna()
+    table["adjusted"] = pd.Series(holm(table.loc[compared, "p"]), table.index[compared]).reindex(table.index)
     table["verdict"] = [verdict(Difference(*ends), p) for *ends, p in
                         table[["difference", "low", "high", "adjusted"]].to_numpy(float)]
     return table[list(columns)]

@@ -137,7 +137,7 @@ class Comparison:
         if len(table):
             shown = table[["first", "second"]].assign(**{
                 "mean class accuracy": _differences_told(table, "difference", *ENDS), "p": _p_values(table["p"])})
-            if len(table) > 1:
+            if table["comparable"].sum() > 1:
                 shown["p, adjusted"] = _p_values(table["adjusted"])
             verdicts = table["verdict"].map(VERDICTS).where(table["comparable"], "not the same test images")
             yield Table(shown.assign(verdict=verdicts), "setting_differences", _setting_rule(table),
@@ -193,7 +193,7 @@ def _differences_told(table: pd.DataFrame, value: str, low: str, high: str) -> l
 
 
 def _p_values(values: pd.Series) -> list[str]:
-    return [format_p(value).removeprefix("p = ").removeprefix("p ") for value in values]
+    return ["–" if pd.isna(value) else format_p(value).removeprefix("p = ").removeprefix("p ") for value in values]
 
 
 def _setting_rule(table: pd.DataFrame) -> str:
@@ -201,7 +201,8 @@ def _setting_rule(table: pd.DataFrame) -> str:
     images = {(True,): ", to which the variance of drawing other test images is added", (False,): ""}.get(
         tuple(table["same_images"].unique()), ", to which the variance of drawing other test images is added where all runs "
         "of both have the same")
-    many = f", its p adjusted for {len(table)} comparisons by Holm’s method" if len(table) > 1 else ""
+    n = int(table["comparable"].sum())
+    many = f", its p adjusted for {n} comparisons by Holm’s method" if n > 1 else ""
     return ("Differences of the means over seeds in percentage points, first minus second, with Welch’s 95% interval over "
             f"seeds{images}{many}. A setting is called better where that interval leaves out 0 and p is below 0.05"
             f"{'' if table['comparable'].all() else '; neither where the two are not known to have the same test images'}.")
