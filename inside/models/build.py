@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import math
@@ -21,7 +22,7 @@ from torch import nn
 from inside.files import require_reachable
 from inside.models import scratch
 from inside.models.scratch import NETWORKS, build_from_scratch
-from inside.models.surgery import add_hidden_layer, classifier_name, reset_classifier
+from inside.models.surgery import add_hidden_layer, classifier_name, last_dropout, reset_classifier
 from inside.text import brief, did_you_mean
 
 PACKAGED = {  # networks whose ImageNet weights come in a package: timm's name, the module, its class that gives the file
@@ -40,6 +41,12 @@ def check_architecture(architecture: str) -> None:
         if not timm.is_model(name):
             near = did_you_mean(name, timm.list_models()) if timm.list_models(f"{name[:4]}*") else "see timm.list_models()."
             raise ValueError(f"ARCHITECTURE = {architecture!r}: timm has no network {name!r}; {near}")
+        try:
+            timm.get_pretrained_cfg(name)
+        except RuntimeError:
+            kind = name.partition(".")[0]
+            raise ValueError(f"ARCHITECTURE = {architecture!r}: timm has no weights {name!r} of {kind}; "
+                             f"{did_you_mean(name, timm.list_pretrained(f'{kind}.*') or [kind])}") from None
         _check_heads(architecture, name)
         return
     legal = [*PACKAGED, *NETWORKS, *torchvision.models.list_models(module=torchvision.models)]
@@ -118,12 +125,23 @@ def from_scratch(architecture: str) -> bool:
 
 def legal_options(architecture: str) -> dict[str, Any]:
     """{option: default} that ARCHITECTURE_OPTIONS can hold; pretrained networks take "dropout", before the last layer."""
-    return scratch.legal_options(architecture) if from_scratch(architecture) else {"dropout": 0.0}
+    return scratch.legal_options(architecture) if from_scratch(architecture) else {"dropout": _own_dropout(architecture)}
+
+
+@functools.cache
+def _own_dropout(architecture: str) -> float:
+    """The rate of dropout before the last layer with which a network comes; 0 where it cannot be outlined."""
+    try:
+        with torch.device("meta"):
+            own = last_dropout(build_network(architecture, 2, weights="random")[0])
+    except Exception:  # each network has its own kind; whether the name is one is told elsewhere
+        return 0.0
+    return own.p if own else 0.0
 
 
 def check_options(architecture: str, options: Mapping[str, Any], image_size: int = 224) -> None:
     """Raise ValueError unless `options` are options of `architecture` with valid values."""
-    legal = legal_options(architecture)
+    legal = scratch.legal_options(architecture) if from_scratch(architecture) else ["dropout"]
     for name, value in options.items():
         if name not in legal:
             raise ValueError(f"ARCHITECTURE_OPTIONS: {architecture} has no option {name!r}; {did_you_mean(name, legal)}")
@@ -164,7 +182,10 @@ def build_network(architecture: str, n_classes: int | None, *, weights: str = "i
             model, preprocessing = _timm_network(architecture.removeprefix("timm/"), n_classes, weights)
         else:
             model, preprocessing = _torchvision_network(architecture, n_classes, weights)
-        add_hidden_layer(model, head, (options or {}).get("dropout", 0.0))
+        dropout = (options or {}).get("dropout")
+        if dropout is not None and (own := last_dropout(model)):
+            own.p = 0.0  # the one that is asked for takes its place
+        add_hidden_layer(model, head, dropout or 0.0)
     return model.to(memory_format=torch.channels_last), preprocessing | {"channels": 3}
 
 
@@ -172,7 +193,8 @@ def build_imagenet_network(architecture: str) -> tuple[nn.Module, dict]:
     """A network as ImageNet has trained it, with its 1,000 classes, and the preprocessing of its evaluation there.
 
     The preprocessing is that of `build_network` and {resize, size}: the shorter side of an image is resized to `resize`
-    pixels, then its middle of size × size is cut out. Raises ValueError without such weights, or with other classes.
+    pixels, or both sides where images are squashed there (a list of two), then its middle of size × size is cut out.
+    Raises ValueError without such weights, or with other classes.
     """
     model, preprocessing = build_network(architecture, None)
     if architecture in PACKAGED or architecture.startswith("timm/"):
@@ -180,24 +202,31 @@ def build_imagenet_network(architecture: str) -> tuple[nn.Module, dict]:
         if config.num_classes != 1000:
             raise ValueError(f"The weights of {architecture} know {config.num_classes:,} classes, not ImageNet's 1,000.")
         size = config.input_size[-1]
-        return model, preprocessing | {"size": size, "resize": math.floor(size / config.crop_pct)}
+        resize = math.floor(size / config.crop_pct)
+        return model, preprocessing | {"size": size, "resize": [resize] * 2 if config.crop_mode == "squash" else resize}
     recipe = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
     return model, preprocessing | {"size": recipe.crop_size[0], "resize": recipe.resize_size[0]}
 
 
 def _torchvision_network(name: str, n_classes: int | None, weights: str) -> tuple[nn.Module, dict]:
-    several_heads = name in ("googlenet", "inception_v3")
     if weights == "imagenet":
         model = load_torchvision(name, f"ImageNet weights of {name}", _INSTEAD)
-        if several_heads:
+        if name in ("googlenet", "inception_v3"):
             model.aux_logits, model.AuxLogits, model.aux1, model.aux2 = False, None, None, None
     else:
-        options = {"aux_logits": False, "init_weights": True} if several_heads else {}
-        model = torchvision.models.get_model(name, weights=None, **options)
+        model = torchvision.models.get_model(name, weights=None, **_as_with_weights(name))
     if n_classes is not None:
         reset_classifier(model, n_classes)
     recipe = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     return model, {"mean": list(recipe.mean), "std": list(recipe.std), "interpolation": recipe.interpolation.value}
+
+
+def _as_with_weights(name: str) -> dict[str, Any]:
+    """The arguments that give a network without weights the function, and the shapes, of the one with them."""
+    if name in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "init_weights": True, "transform_input": True}
+    sizes = torchvision.models.get_model_weights(name).DEFAULT.meta["min_size"] if name.startswith("vit_") else ()
+    return {"image_size": sizes[0]} if sizes else {}
 
 
 def load_torchvision(name: str, what: str, instead: str) -> nn.Module:

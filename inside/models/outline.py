@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from inside.models.build import build_network
 
-USUAL_SIZES = (224, 256, 384, 240, 299, 192, 336, 448, 64)  # of images, in pixels: what networks of one size take
+USUAL_SIZES = (224, 256, 384, 240, 299, 192, 336, 448, 518, 64)  # of images, in pixels: what networks of one size take
 
 
 class Outline:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from inside.names import check_strategy, read_head
@@ -41,6 +42,14 @@ def add_hidden_layer(model: nn.Module, head: str, dropout: float = 0.0) -> None:
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, Head(
         nn.Dropout(dropout), *hidden, nn.Linear(width or last.in_features, last.out_features)))
+
+
+def last_dropout(model: nn.Module) -> nn.Dropout | None:
+    """The dropout whose output the last layer takes; None where another module comes before that."""
+    leaves = [module for module in model.modules() if not list(module.children())]
+    head = next(module for module in model.get_submodule(classifier_name(model)).modules() if module in leaves)
+    before = [module for module in leaves[:leaves.index(head)] if not isinstance(module, nn.Identity | nn.Flatten)]
+    return before[-1] if before and isinstance(before[-1], nn.Dropout) else None
 
 
 def classifier_name(model: nn.Module) -> str:
@@ -164,9 +173,18 @@ def empty_image(model: nn.Module, size: tuple[int, ...], channels: int = 3) -> t
 
 
 def count_costs(model: nn.Module, image_size: int, channels: int = 3) -> dict[str, int]:
-    """Parameters (total, trainable) and multiply-accumulates for one image of image_size × image_size."""
-    with kept_modes(model), torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model.eval()(empty_image(model, (image_size, image_size), channels))
+    """Parameters (total, trainable) and multiply-accumulates for one image of image_size × image_size.
+
+    Attention runs written out meanwhile: its products in one fused step would not be counted.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with kept_modes(model), torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), \
+                FlopCounterMode(display=False) as counter:
+            model.eval()(empty_image(model, (image_size, image_size), channels))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return {"parameters": sum(weight.numel() for weight in model.parameters()),
             "trainable": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             "macs": counter.get_total_flops() // 2}

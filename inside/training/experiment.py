@@ -241,7 +241,7 @@ def score_unaugmented(experiment: Experiment, weights: Mapping[str, torch.Tensor
             "mean_class_accuracy": float(hits.groupby(loader.dataset.targets).mean().mean())}
 
 
-TRAINING_VERSION = 5  # increased whenever the same settings give other weights, or the history changes its meaning
+TRAINING_VERSION = 6  # increased whenever the same settings give other weights, or the history changes its meaning
 
 
 def training_fingerprint(settings: Mapping, split: Split) -> str:

@@ -2,14 +2,16 @@
 
 import copy
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 
 from inside.data.transforms import make_transform
-from inside.models.build import build_imagenet_network, build_network, check_architecture, check_options
+from inside.models.build import build_imagenet_network, build_network, check_architecture, check_options, legal_options
 from shared.networks import build
 
 TINY = "timm/test_resnet"
@@ -145,3 +147,44 @@ def test_options_that_are_not_legal(name, options, message):
 def test_a_convolution_as_head_takes_no_hidden_layer():
     with pytest.raises(ValueError, match="ends in a convolution"):
         build_network("squeezenet1_1", 3, weights="random", head="mlp:8")
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "vit_h_14", "vit_b_32", "mobilenet_v2"])
+def test_a_network_is_the_same_function_when_it_is_built_again_for_its_weights(name, monkeypatch):
+    """With ImageNet's weights torchvision builds some networks otherwise; a saved network is built without them."""
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", lambda self, *_, **__: {})
+    monkeypatch.setattr(nn.Module, "load_state_dict", lambda self, *_, **__: None)
+    monkeypatch.setattr("inside.models.build.weights_file", lambda name: "there")
+    with torch.device("meta"):
+        first, again = (build_network(name, 3, weights=weights)[0] for weights in ("imagenet", "random"))
+    plain = [{key: value for key, value in vars(model).items() if isinstance(value, bool | int | float | str)} for model in (first, again)]
+    assert plain[0] == plain[1] and [(key, value.shape) for key, value in first.state_dict().items()] == [
+        (key, value.shape) for key, value in again.state_dict().items()]
+
+
+@pytest.mark.parametrize("name, own", [("mobilenet_v2", 0.2), ("googlenet", 0.2), ("alexnet", 0.0), ("resnet18", 0.0), (TINY, 0.0), ("timm/test_convnext", 0.0)])
+def test_dropout_before_the_last_layer_is_the_one_that_is_asked_for(name, own):
+    assert legal_options(name) == {"dropout": own}
+
+    def rates(**options):
+        model, _ = build_network(name, 3, weights="random", options=options)
+        return [module.p for module in model.modules() if isinstance(module, nn.Dropout) and module.p]
+    others = rates(dropout=0.0)  # elsewhere
+    assert rates() == others + [own] * bool(own) and rates(dropout=0.4) == [*others, 0.4] and others == [0.5, 0.5] * (name == "alexnet")
+
+
+@pytest.mark.parametrize("name", ["timm/dm_nfnet_f0", "timm/resnet18"])
+def test_the_evaluation_of_a_network_of_timm_is_timms(name, monkeypatch):
+    """Also where it squashes images instead of cutting their sides off."""
+    config = timm.get_pretrained_cfg(name.removeprefix("timm/"))
+    preprocessing = {"mean": config.mean, "std": config.std, "interpolation": config.interpolation, "channels": 3}
+    monkeypatch.setattr("inside.models.build.build_network", lambda *_: (None, preprocessing))
+    ours = build_imagenet_network(name)[1]
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 60, 3), dtype=np.uint8)).resize((600, 300))
+    wanted = timm.data.create_transform(**timm.data.resolve_data_config({}, pretrained_cfg=config.to_dict()))(image)
+    torch.testing.assert_close(make_transform(ours, ours["size"])(image), wanted, rtol=0, atol=0.02)
+
+
+def test_a_tag_that_timm_does_not_know_is_told():
+    with pytest.raises(ValueError, match="timm has no weights 'resnet50.a1_in1' of resnet50; did you mean 'resnet50.a1_in1k'"):
+        check_architecture("timm/resnet50.a1_in1")

@@ -3,7 +3,9 @@
 import itertools
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from inside.models.build import build_network
@@ -105,3 +107,18 @@ def test_modes_are_kept_module_by_module_also_after_an_error():
         assert [module.training for module in model.modules()] == before
     count_costs(model, 32)
     assert [module.training for module in model.modules()] == before
+
+
+def test_attention_is_counted():
+    """As torchvision's own table counts it; its fused step would not be."""
+    weights = torchvision.models.ViT_B_32_Weights.DEFAULT.meta
+    with torch.device("meta"):
+        model = torchvision.models.vit_b_32()
+    found = count_costs(model, 224)
+    assert found["macs"] / 1e9 == pytest.approx(weights["_ops"], abs=0.002) and found["parameters"] == weights["num_params"]
+    model = timm.create_model("test_vit")
+    fused = count_costs(model, 160)["macs"]
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
+    assert count_costs(model, 160)["macs"] == fused and torch.backends.mha.get_fastpath_enabled()
