@@ -141,7 +141,7 @@ THEMES: Mapping[str, tuple[Parameter, ...]] = {
     ),
     "search and comparison": (
         Parameter("SEARCH_TRIALS", (Whole(0, 10_000),), "number of settings to try; 0 turns the search off"),
-        Parameter("SEARCH_SPACE", (Literal(dict, "ranges and choices"),)),
+        Parameter("SEARCH_SPACE", (Literal(dict, "a dictionary of options"),)),
         Parameter("SEARCH_SAMPLER", (Word("tpe", "random", "grid"),), "how settings are sampled"),
         Parameter("SEARCH_EPOCHS", (Whole(0, 10_000),), "epochs per trial; 0 means EPOCHS"),
         Parameter("SEARCH_IMAGES", (Whole(0, names.MOST_IMAGES),), "training images per trial; 0 means all"),
