@@ -52,7 +52,6 @@ from inside.many_runs.check.scores import remade_calibration, remade_metrics, re
 from inside.many_runs.check.shares import frozen_names
 from inside.many_runs.check.spectra import Features
 from inside.many_runs.check.split import given_parts
-from inside.release import release
 from inside.render import markdown_html
 from inside.text import ISOLATE
 
@@ -67,7 +66,7 @@ def check_sentences(hand_in: HandIn, number: str) -> Iterator[Row]:
     wrong = [sentence for sentence, times in Counter(sentences).items() if shown.count(_letters(sentence)) < times]
     if not wrong:
         yield Row(f"{name}: sentences made again", HOLDS, number_of(len(sentences), "sentence"), "the same")
-    same_release = hand_in.results(number).get("release") == release()
+    same_release = hand_in.of_this_release(number)
     for sentence in wrong[:5]:
         nearest = difflib.get_close_matches(sentence, blocks, n=1, cutoff=0.6) or ["not there"]
         yield Row(f"{name}: a sentence", DIFFERS if same_release else OTHER_VERSION,
